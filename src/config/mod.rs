@@ -1,0 +1,16 @@
+//! What to do: the command line, and the checked types it becomes. Pure: nothing here touches the system.
+
+pub mod cli;
+mod loopback;
+mod options;
+mod resolve;
+mod server;
+mod test;
+
+pub use loopback::LoopbackConfig;
+pub use server::ServerConfig;
+pub use test::{
+    BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, Direction, EndCondition, EngineChoice, Family, Flow,
+    MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS,
+    MAX_WINDOW_BYTES, OutputConfig, OutputFormat, Pacing, Role, SocketConfig, TestConfig,
+};

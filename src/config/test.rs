@@ -1,0 +1,330 @@
+//! One test, as both ends see it, and what only a client needs besides.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::units::RateFormat;
+
+/// Bytes of one TCP block when `-l` is not given (iperf3's `DEFAULT_TCP_BLKSIZE`).
+pub const DEFAULT_BLOCK_BYTES: u32 = 128 * 1024;
+/// Largest TCP block (iperf3's `MAX_BLOCKSIZE`).
+pub const MAX_BLOCK_BYTES: u32 = 1024 * 1024;
+/// Most streams in one direction (iperf3's `MAX_STREAMS`).
+pub const MAX_STREAMS: u32 = 128;
+/// Longest test in seconds (iperf3's `MAX_TIME`).
+pub const MAX_TIME_SECS: u32 = 86_400;
+/// Longest omit period in seconds (iperf3's `MAX_OMIT_TIME`).
+pub const MAX_OMIT_SECS: u32 = 600;
+/// Largest burst in blocks (iperf3's `MAX_BURST`).
+pub const MAX_BURST_BLOCKS: u32 = 1000;
+/// Largest maximum segment size that may be asked for (iperf3's `MAX_MSS`).
+pub const MAX_MSS_BYTES: u32 = 32_767;
+/// Largest socket buffer that may be asked for (iperf3's `MAX_TCP_BUFFER`).
+pub const MAX_WINDOW_BYTES: u32 = 512 * 1024 * 1024;
+
+/// Which process of the pair this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Opens the control connection and decides when the test ends.
+    Client,
+    /// Listens.
+    Server,
+}
+
+/// Which way the payload of a whole test flows, as the client names it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Client to server.
+    #[default]
+    Forward,
+    /// Server to client (`-R`).
+    Reverse,
+    /// Both at once, on streams of their own (`--bidir`).
+    Bidir,
+}
+
+impl Direction {
+    /// What the streams of one end do, in the order in which the streams are opened.
+    ///
+    /// Forward and reverse have one group of streams; bidir has the client's senders first, then its receivers.
+    #[must_use]
+    pub fn flows(self, role: Role) -> &'static [Flow] {
+        match (self, role) {
+            (Self::Forward, Role::Client) | (Self::Reverse, Role::Server) => &[Flow::Send],
+            (Self::Forward, Role::Server) | (Self::Reverse, Role::Client) => &[Flow::Receive],
+            (Self::Bidir, Role::Client) => &[Flow::Send, Flow::Receive],
+            (Self::Bidir, Role::Server) => &[Flow::Receive, Flow::Send],
+        }
+    }
+}
+
+/// What this process does on one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flow {
+    /// This process sends.
+    Send,
+    /// This process receives.
+    Receive,
+}
+
+/// When a test is over. Only the client decides it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum EndCondition {
+    /// After this long, the omit period not counted.
+    Time(Duration),
+    /// After this many bytes per direction, rounded up to whole blocks.
+    Bytes(u64),
+    /// After this many blocks per direction.
+    Blocks(u64),
+    /// When somebody interrupts it (`-t 0`).
+    Unlimited,
+}
+
+/// Bytes of one application block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockSize {
+    /// Bytes, 1 to [`MAX_BLOCK_BYTES`].
+    pub bytes: u32,
+    /// Somebody asked for this size, so each block stays an operation of its own. Otherwise one operation may cover
+    /// several blocks.
+    pub explicit: bool,
+}
+
+impl Default for BlockSize {
+    fn default() -> Self {
+        Self { bytes: DEFAULT_BLOCK_BYTES, explicit: false }
+    }
+}
+
+/// Application pacing of each sending stream (`-b RATE[/BURST]`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pacing {
+    /// Bits per second of one stream; 0 means unlimited.
+    pub bits_per_second: u64,
+    /// Blocks sent back to back before the rate is looked at; 0 means one.
+    pub burst_blocks: u32,
+}
+
+/// Options of the data sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketConfig {
+    /// `SO_SNDBUF` and `SO_RCVBUF` in bytes (`-w`).
+    pub window_bytes: Option<u32>,
+    /// `TCP_MAXSEG` in bytes (`-M`).
+    pub mss_bytes: Option<u32>,
+    /// `TCP_NODELAY` (`-N`).
+    pub no_delay: bool,
+    /// `TCP_CONGESTION` (`-C`).
+    pub congestion: Option<String>,
+    /// `SO_MAX_PACING_RATE` in bits per second (`--fq-rate`); 0 means none.
+    pub fq_bits_per_second: u64,
+}
+
+/// How bytes are moved, as asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum EngineChoice {
+    /// Zero-copy where it is real, the next best where it is not
+    #[default]
+    Auto,
+    /// io_uring SEND_ZC from registered buffers
+    UringZc,
+    /// io_uring copying sends from registered buffers
+    Uring,
+    /// sendfile(2) from a memory file (what -Z selects)
+    Sendfile,
+    /// vmsplice(2) and splice(2) of huge-page memory through a pipe
+    Splice,
+    /// send(2) with MSG_ZEROCOPY
+    MsgZc,
+    /// Plain send(2) and recv(2)
+    Sync,
+    /// No kernel at all: measures ringperf itself
+    Null,
+}
+
+impl EngineChoice {
+    /// Every choice, in the order of the command line's help.
+    pub const ALL: [Self; 8] = [
+        Self::Auto,
+        Self::UringZc,
+        Self::Uring,
+        Self::Sendfile,
+        Self::Splice,
+        Self::MsgZc,
+        Self::Sync,
+        Self::Null,
+    ];
+
+    /// The name used on the command line, in parameters and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::UringZc => "uring-zc",
+            Self::Uring => "uring",
+            Self::Sendfile => "sendfile",
+            Self::Splice => "splice",
+            Self::MsgZc => "msg-zc",
+            Self::Sync => "sync",
+            Self::Null => "null",
+        }
+    }
+
+    /// The choice of that name, if there is one.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.name() == name)
+    }
+}
+
+impl fmt::Display for EngineChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// One test: what the command line of a client asks for and what a server reads from the parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TestConfig {
+    /// Which way the payload flows.
+    pub direction: Direction,
+    /// Streams per direction, 1 to [`MAX_STREAMS`].
+    pub parallel: u32,
+    /// When it is over.
+    pub end: EndCondition,
+    /// Seconds at the start that are not counted, 0 to [`MAX_OMIT_SECS`].
+    pub omit_secs: u32,
+    /// Bytes of one block.
+    pub block: BlockSize,
+    /// Application pacing.
+    pub pacing: Pacing,
+    /// Options of the data sockets.
+    pub socket: SocketConfig,
+    /// `-Z`: senders use sendfile(2).
+    pub zerocopy: bool,
+    /// `--skip-rx-copy`: receivers let the kernel discard (MSG_TRUNC).
+    pub skip_rx_copy: bool,
+    /// `--repeating-payload`: digits instead of random bytes.
+    pub repeating_payload: bool,
+    /// `-T`.
+    pub title: Option<String>,
+    /// `--extra-data`.
+    pub extra_data: Option<String>,
+    /// `--get-server-output`.
+    pub server_output: bool,
+}
+
+impl Default for TestConfig {
+    /// What iperf3 runs when nothing is asked for: TCP, forward, ten seconds, one stream.
+    fn default() -> Self {
+        Self {
+            direction: Direction::Forward,
+            parallel: 1,
+            end: EndCondition::Time(Duration::from_secs(10)),
+            omit_secs: 0,
+            block: BlockSize::default(),
+            pacing: Pacing::default(),
+            socket: SocketConfig::default(),
+            zerocopy: false,
+            skip_rx_copy: false,
+            repeating_payload: false,
+            title: None,
+            extra_data: None,
+            server_output: false,
+        }
+    }
+}
+
+impl TestConfig {
+    /// Bytes per direction at which the test ends, in whole blocks; `None` for a test that time or a person ends.
+    #[must_use]
+    pub fn goal_bytes(&self) -> Option<u64> {
+        let block = u64::from(self.block.bytes);
+        match self.end {
+            EndCondition::Bytes(bytes) => Some(bytes.div_ceil(block).saturating_mul(block)),
+            EndCondition::Blocks(blocks) => Some(blocks.saturating_mul(block)),
+            EndCondition::Time(_) | EndCondition::Unlimited => None,
+        }
+    }
+
+    /// How long the counted part lasts; `None` when time does not end it.
+    #[must_use]
+    pub fn duration(&self) -> Option<Duration> {
+        match self.end {
+            EndCondition::Time(duration) => Some(duration),
+            EndCondition::Bytes(_) | EndCondition::Blocks(_) | EndCondition::Unlimited => None,
+        }
+    }
+}
+
+/// Which IP version to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// Whatever the name resolves to; a server listens on both.
+    #[default]
+    Any,
+    /// `-4`.
+    V4,
+    /// `-6`.
+    V6,
+}
+
+/// The shape of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// Rows, as they come.
+    #[default]
+    Text,
+    /// One JSON document per test.
+    Json,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OutputConfig {
+    /// Text or JSON.
+    pub format: OutputFormat,
+    /// `-V`.
+    pub verbose: bool,
+    /// `-f`: unit of the bitrate column.
+    pub rate_format: RateFormat,
+    /// `-i`: time between interval rows; `None` means no rows but a last one.
+    pub interval: Option<Duration>,
+}
+
+impl Default for OutputConfig {
+    fn default() -> Self {
+        Self {
+            format: OutputFormat::Text,
+            verbose: false,
+            rate_format: RateFormat::Adaptive,
+            interval: Some(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// Everything a client run needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientConfig {
+    /// Host name or address as given.
+    pub host: String,
+    /// Control and data port.
+    pub port: u16,
+    /// Which addresses of the host count.
+    pub family: Family,
+    /// Local address (`-B`).
+    pub bind: Option<IpAddr>,
+    /// Local port of the first data stream (`--cport`); stream k uses port + k.
+    pub client_port: Option<u16>,
+    /// Longest time for the control connection to come up.
+    pub connect_timeout: Duration,
+    /// The engine of this end.
+    pub engine: EngineChoice,
+    /// The engine asked of the other end, which obeys if it is a ringperf.
+    pub peer_engine: Option<EngineChoice>,
+    /// The test itself.
+    pub test: TestConfig,
+    /// What is printed.
+    pub output: OutputConfig,
+}

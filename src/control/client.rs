@@ -1,0 +1,331 @@
+//! The client: opens a test, lets it run, and exchanges results.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::time::sleep;
+
+use super::connect::{connect_control, connect_stream};
+use super::limits;
+use super::link::Link;
+use super::results::{CpuMeter, Measured};
+use super::running::{Ended, Schedule, keep_last, run_until_end};
+use super::runtime::{RuntimeKind, block_on};
+use super::signals::Signals;
+use super::streams::Streams;
+use crate::config::{ClientConfig, EndCondition, Flow, Role, TestConfig};
+use crate::engine;
+use crate::error::RunError;
+use crate::protocol::{Cookie, Hello, Request, Results, ServerError, ServerText, State, params, results};
+use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
+use crate::sys::random_bytes;
+
+/// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read the last
+/// bytes of a byte- or block-counted test, after its kernel has acknowledged them.
+const SETTLE: Duration = Duration::from_millis(5);
+/// Time between two looks at what is unacknowledged.
+const SETTLE_LOOK: Duration = Duration::from_millis(1);
+
+/// Runs one test against a server and reports it, whatever becomes of it.
+///
+/// # Errors
+/// Why there is no complete result. It has been reported already, with everything measured so far.
+pub fn run_client(config: &ClientConfig, report: &ReportHandle) -> Result<(), RunError> {
+    let ran = block_on(|runtime| async move {
+        let signals =
+            Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
+        run(config, report, runtime, signals).await
+    });
+    let result =
+        ran.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }));
+    if let Err(error) = &result {
+        report.emit(RunEvent::Error(error.to_string()));
+    }
+    report.emit(RunEvent::Done);
+    result
+}
+
+async fn run(
+    config: &ClientConfig,
+    report: &ReportHandle,
+    runtime: RuntimeKind,
+    mut signals: Signals,
+) -> Result<(), RunError> {
+    engine::check(config.engine).map_err(|missing| RunError::Engine { choice: config.engine, missing })?;
+    let parameters = params::encode(&request(config))?;
+    let cookie = random_cookie()?;
+    let socket = tokio::select! {
+        name = signals.recv() => return Err(interrupted(name)),
+        connected = connect_control(config) => connected?,
+    };
+    let control_mss = socket.mss().unwrap_or(0);
+    let failed = |source| RunError::System { what: "preparing the control connection", source };
+    let server = socket.peer_addr().map_err(failed)?;
+    let link = Link::new(socket.into_stream(), runtime).map_err(failed)?;
+    let mut client = Client {
+        config,
+        report,
+        link,
+        server,
+        info: SessionInfo {
+            role: Role::Client,
+            host: config.host.clone(),
+            port: config.port,
+            cookie: cookie.printable(),
+            time: SystemTime::now(),
+            control_mss,
+            interval: config.output.interval,
+            test: Arc::new(config.test.clone()),
+        },
+        meter: CpuMeter::start(),
+    };
+    let result = client.converse(&cookie, parameters, &mut signals).await;
+    client.link.close().await;
+    result
+}
+
+/// A client with a control connection.
+struct Client<'a> {
+    config: &'a ClientConfig,
+    report: &'a ReportHandle,
+    link: Link,
+    server: SocketAddr,
+    info: SessionInfo,
+    meter: CpuMeter,
+}
+
+impl Client<'_> {
+    /// The whole test, from the cookie to the last byte.
+    async fn converse(
+        &mut self,
+        cookie: &Cookie,
+        parameters: String,
+        signals: &mut Signals,
+    ) -> Result<(), RunError> {
+        let set_up = tokio::select! {
+            name = signals.recv() => Err(interrupted(name)),
+            set_up = self.set_up(cookie, parameters) => set_up,
+        };
+        let mut streams = match set_up {
+            Ok(streams) => streams,
+            Err(error) => {
+                self.say_farewell(&error).await;
+                return Err(error);
+            }
+        };
+        let outcome = self.run_and_exchange(&mut streams, signals).await;
+        // However it ended, what was measured is reported.
+        self.close_streams(&mut streams).await;
+        for fault in streams.faults() {
+            self.report.emit(RunEvent::Warning(fault));
+        }
+        let measured = Measured::new(&streams, Role::Client, self.config.test.direction, &self.meter);
+        let (end, error) = match outcome {
+            Ok(Exchanged { results, lost }) => {
+                let output = results.server_output.clone();
+                let end = measured.with_peer(results)?;
+                self.report_end(end, output);
+                return self.finish(lost).await;
+            }
+            Err(error) => (measured.alone(), error),
+        };
+        self.report_end(end, None);
+        self.say_farewell(&error).await;
+        Err(error)
+    }
+
+    /// From the cookie to running streams.
+    async fn set_up(&mut self, cookie: &Cookie, parameters: String) -> Result<Streams, RunError> {
+        self.link.write(cookie.as_bytes().to_vec()).await?;
+        self.expect(State::ParamExchange, "the server's first answer; it may be busy").await?;
+        self.link.write_frame(&parameters).await?;
+        self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
+        self.expect(State::CreateStreams, "the server's consent to the parameters").await?;
+
+        let mut streams = Streams::new(Role::Client, Arc::clone(&self.info.test), self.config.engine);
+        for (index, flow) in (0..).zip(Streams::planned(Role::Client, &self.config.test)) {
+            // One after the other: the order in which the server accepts them is all that tells them apart.
+            let socket = connect_stream(self.config, self.server, index, limits::STREAM_CONNECT).await?;
+            socket
+                .send(cookie.as_bytes())
+                .map_err(|source| RunError::StreamConnect { address: self.server.to_string(), source })?;
+            streams.add(socket, flow)?;
+        }
+        streams.wait_ready().await?;
+        self.expect(State::TestStart, "the start of the test").await?;
+        self.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
+        self.expect(State::TestRunning, "the start of the test").await?;
+        Ok(streams)
+    }
+
+    /// Lets the test run to its end and exchanges results.
+    async fn run_and_exchange(
+        &mut self,
+        streams: &mut Streams,
+        signals: &mut Signals,
+    ) -> Result<Exchanged, RunError> {
+        let start = Instant::now();
+        streams.start(start);
+        let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start);
+        let ended = run_until_end(streams, &mut self.link, signals, self.report, schedule).await;
+        let lost = match ended {
+            Ended::Condition => None,
+            Ended::Failed(lost @ RunError::StreamsLost { .. }) => Some(lost),
+            Ended::Failed(error) => return Err(error),
+            Ended::Signal(name) => return Err(interrupted(name)),
+            Ended::Peer(state) => return Err(self.refusal(state, "the end of the test").await),
+        };
+        tokio::select! {
+            name = signals.recv() => Err(interrupted(name)),
+            results = self.exchange(streams) => Ok(Exchanged { results: results?, lost }),
+        }
+    }
+
+    /// From TEST_END to the server's results.
+    async fn exchange(&mut self, streams: &mut Streams) -> Result<Results, RunError> {
+        self.settle(streams).await;
+        self.link.write_state(State::TestEnd).await?;
+        streams.stop_senders();
+        self.expect(State::ExchangeResults, "the server's readiness for results").await?;
+        // A sending server has closed its data connections by now; what is under way still counts.
+        streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
+        self.close_streams(streams).await;
+        let own = Measured::new(streams, Role::Client, self.config.test.direction, &self.meter);
+        // Its own engines are for its own report; a server has no use for them.
+        self.link.write_frame(&results::encode(&own.to_results(None, false))).await?;
+        let frame = self.link.frame_within("results", limits::SERVER_RESULTS_BYTES, limits::ANSWER).await;
+        let theirs = results::decode(&self.unless_refused(frame).await?)?;
+        self.expect(State::DisplayResults, "the end of the exchange").await?;
+        Ok(theirs)
+    }
+
+    /// Lets an iperf3 server read the last bytes of a counted test before it hears of the end.
+    async fn settle(&self, streams: &Streams) {
+        let counted = matches!(self.config.test.end, EndCondition::Bytes(_) | EndCondition::Blocks(_));
+        if !counted || streams.of(Flow::Send).next().is_none() {
+            return;
+        }
+        let deadline = Instant::now() + limits::DRAIN;
+        while streams.unacknowledged_bytes() > 0 && Instant::now() < deadline {
+            sleep(SETTLE_LOOK).await;
+        }
+        sleep(SETTLE).await;
+    }
+
+    /// Joins the stream threads and reports their last interval.
+    async fn close_streams(&self, streams: &mut Streams) {
+        let interval = self.info.interval;
+        if let Some(last) = streams.finish().await.filter(|last| keep_last(last, interval)) {
+            self.report.emit(RunEvent::Interval(last));
+        }
+    }
+
+    fn report_end(&self, end: TestEnd, output: Option<ServerText>) {
+        self.report.emit(RunEvent::End(Box::new(end)));
+        let output = output.filter(|_| self.config.test.server_output).map(|output| match output {
+            ServerText::Text(text) => ServerOutput::Text(text),
+            ServerText::Json(value) => ServerOutput::Json(value),
+        });
+        if let Some(output) = output {
+            self.report.emit(RunEvent::ServerOutput(output));
+        }
+    }
+
+    async fn finish(&mut self, lost: Option<RunError>) -> Result<(), RunError> {
+        // Everything is known: a server that is gone by now has missed nothing.
+        let _ = self.link.write_state(State::IperfDone).await;
+        lost.map_or(Ok(()), Err)
+    }
+
+    /// Tells the server why it is left alone, as far as the protocol has words for it.
+    async fn say_farewell(&mut self, error: &RunError) {
+        let last_word = match error {
+            RunError::Interrupted { .. } => State::ClientTerminate,
+            RunError::Closed { .. } | RunError::Control(_) | RunError::Busy | RunError::Server(_) => return,
+            _ => State::IperfDone,
+        };
+        // The error is what matters now; the server may well be gone.
+        let _ = self.link.write_state(last_word).await;
+    }
+
+    /// Waits for one state.
+    async fn expect(&mut self, expected: State, waiting_for: &'static str) -> Result<(), RunError> {
+        match self.link.state_within(limits::SET_UP, waiting_for).await? {
+            state if state == expected => Ok(()),
+            other => Err(self.refusal(other, waiting_for).await),
+        }
+    }
+
+    /// What it means that the server sent this state instead of the one that was due.
+    async fn refusal(&mut self, state: State, waiting_for: &'static str) -> RunError {
+        match state {
+            State::AccessDenied => RunError::Busy,
+            State::ServerTerminate => RunError::ServerTerminated,
+            State::ServerError => {
+                // Servers up to 3.18 send one integer in some cases, and close.
+                let bytes = self.link.rest_within(ServerError::LEN, limits::LINGER).await;
+                match ServerError::decode(&bytes) {
+                    Some(error) => RunError::Server(error),
+                    None => RunError::Closed { waiting_for: "the server's reason for its failure" },
+                }
+            }
+            state => RunError::Unexpected { state, waiting_for },
+        }
+    }
+
+    /// A failed server answers a request for results with SERVER_ERROR, which reads as an absurd length.
+    async fn unless_refused(&mut self, frame: Result<Vec<u8>, RunError>) -> Result<Vec<u8>, RunError> {
+        match frame {
+            Err(RunError::TooLong { bytes, .. }) if bytes >> 24 == u32::from(State::ServerError.byte()) => {
+                let rest = self.link.rest_within(ServerError::LEN - 3, limits::LINGER).await;
+                let mut payload = bytes.to_be_bytes()[1..].to_vec();
+                payload.extend(rest);
+                match ServerError::decode(&payload) {
+                    Some(error) => Err(RunError::Server(error)),
+                    None => frame,
+                }
+            }
+            other => other,
+        }
+    }
+}
+
+/// A test that ran to its end.
+struct Exchanged {
+    results: Results,
+    /// The data connections died, but the server still had results.
+    lost: Option<RunError>,
+}
+
+/// What the report says of the start, at either end.
+pub(super) fn test_start(streams: &Streams) -> TestStart {
+    let first = streams.all().first();
+    TestStart {
+        streams: streams.all().iter().map(|stream| stream.connected.clone()).collect(),
+        sndbuf_actual: first.and_then(|stream| stream.socket.send_buffer().ok()).unwrap_or(0),
+        rcvbuf_actual: first.and_then(|stream| stream.socket.receive_buffer().ok()).unwrap_or(0),
+    }
+}
+
+fn request(config: &ClientConfig) -> Request {
+    Request {
+        test: TestConfig::clone(&config.test),
+        client_version: None,
+        hello: Some(Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            engine: config.peer_engine,
+            explicit_block: config.test.block.explicit,
+        }),
+    }
+}
+
+fn random_cookie() -> Result<Cookie, RunError> {
+    let mut random = [0; Cookie::LEN - 1];
+    random_bytes(&mut random).map_err(|source| RunError::System { what: "reading /dev/urandom", source })?;
+    Ok(Cookie::from_random(random))
+}
+
+fn interrupted(signal: &'static str) -> RunError {
+    RunError::Interrupted { role: "client", signal }
+}

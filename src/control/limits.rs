@@ -1,0 +1,42 @@
+//! How long and how much a peer may take. Nothing waits for a peer without one of these.
+
+use std::time::Duration;
+
+/// A connection must have sent its cookie by then.
+pub(super) const ADMISSION: Duration = Duration::from_secs(10);
+/// The next step of the set-up, or the next stream, must be there by then.
+pub(super) const SET_UP: Duration = Duration::from_secs(10);
+/// A data connection must be made by then.
+pub(super) const STREAM_CONNECT: Duration = Duration::from_secs(10);
+/// The answer to a message at the end of a test must be complete by then.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// What is still under way when a test ends may take this long to arrive.
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
+/// A stream thread must be gone by then once its socket is shut.
+pub(super) const THREAD_EXIT: Duration = Duration::from_secs(3);
+/// A control message that cannot be written by then is given up.
+pub(super) const WRITE: Duration = Duration::from_secs(10);
+/// A peer may keep a finished control connection open this long.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// Bytes that are read and thrown away meanwhile.
+pub(super) const LINGER_BYTES: usize = 64 * 1024;
+/// A client may be late by this much with the end of its own test.
+pub(super) const OVERDUE: Duration = Duration::from_secs(15);
+/// A test in which nothing moves for this long is over (iperf3's default of `--rcv-timeout`).
+pub(super) const STALL: Duration = Duration::from_secs(120);
+/// A control connection whose host does not answer is probed after this much silence ...
+pub(super) const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+/// ... and given up when bytes stay unacknowledged for this long.
+pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that may wait for admission; the oldest goes when another comes.
+pub(super) const WAITING_CONNECTIONS: usize = 256;
+
+/// Most bytes of parameters (iperf3's limit since 3.18).
+pub(super) const PARAMS_BYTES: u32 = 8 * 1024;
+/// Most bytes of a server's results at a client; they may hold the server's whole output.
+pub(super) const SERVER_RESULTS_BYTES: u32 = 64 * 1024 * 1024;
+
+/// Most bytes of a client's results at a server.
+pub(super) fn client_results_bytes(streams: u32) -> u32 {
+    64 * 1024 + 1024 * streams
+}

@@ -1,0 +1,313 @@
+//! The control connection: bytes in both directions, each read with a limit and a deadline.
+//!
+//! One pump task owns all reads and hands chunks on through a channel, so a session can wait for a byte, a timer and a
+//! signal at once and drop what it does not need: dropping a read of io_uring would lose control bytes.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{timeout, timeout_at};
+
+use super::limits;
+use super::runtime::RuntimeKind;
+use crate::error::RunError;
+use crate::protocol::State;
+use crate::sys::Socket;
+
+/// Bytes that the pump reads at once.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// Chunks that wait for the session; a peer that sends more is held up by TCP.
+const CHUNKS_WAITING: usize = 4;
+
+/// A control connection.
+pub(super) struct Link {
+    transport: Transport,
+    /// The same connection once more, for options and for shutdown(2) from anywhere.
+    socket: Socket,
+    chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
+    unread: Vec<u8>,
+    pump: JoinHandle<()>,
+}
+
+/// How bytes get in and out.
+#[derive(Clone)]
+enum Transport {
+    Uring(Rc<tokio_uring::net::TcpStream>),
+    Plain(Rc<tokio::net::TcpStream>),
+}
+
+impl Link {
+    /// Takes over a connected stream.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn new(stream: TcpStream, runtime: RuntimeKind) -> io::Result<Self> {
+        let socket = Socket::from_stream(stream.try_clone()?);
+        socket.set_no_delay()?;
+        socket.set_keepalive(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_TIMEOUT)?;
+        let transport = match runtime {
+            RuntimeKind::Uring => {
+                // An io_uring read of a non-blocking socket fails at once instead of waiting.
+                stream.set_nonblocking(false)?;
+                Transport::Uring(Rc::new(tokio_uring::net::TcpStream::from_std(stream)))
+            }
+            RuntimeKind::Plain => {
+                stream.set_nonblocking(true)?;
+                Transport::Plain(Rc::new(tokio::net::TcpStream::from_std(stream)?))
+            }
+        };
+        let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
+        let pump = tokio::task::spawn_local(pump(transport.clone(), sender));
+        Ok(Self { transport, socket, chunks, unread: Vec::new(), pump })
+    }
+
+    /// The next state byte, however long it takes. May be dropped and called again without losing anything.
+    pub(super) async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, RunError> {
+        self.fill(1, waiting_for).await?;
+        let byte = self.unread.remove(0);
+        State::from_byte(byte).ok_or(RunError::UnknownState(byte))
+    }
+
+    /// The next state byte, which must come within `wait`.
+    pub(super) async fn state_within(
+        &mut self,
+        wait: Duration,
+        waiting_for: &'static str,
+    ) -> Result<State, RunError> {
+        match timeout(wait, self.next_state(waiting_for)).await {
+            Ok(state) => state,
+            Err(_) => Err(RunError::Silent { waiting_for, after: wait }),
+        }
+    }
+
+    /// A length word and as many bytes, at most `most`, which must be there within `wait`.
+    pub(super) async fn frame_within(
+        &mut self,
+        what: &'static str,
+        most: u32,
+        wait: Duration,
+    ) -> Result<Vec<u8>, RunError> {
+        // One deadline for all of it: a peer that drips does not get more time.
+        let deadline = Instant::now() + wait;
+        let late = |error| match error {
+            RunError::Silent { .. } => RunError::Silent { waiting_for: what, after: wait },
+            other => other,
+        };
+        let word = self.bytes_until(4, deadline, what).await.map_err(late)?;
+        let bytes = u32::from_be_bytes(word.try_into().expect("four bytes were read"));
+        if bytes == 0 || bytes > most {
+            return Err(RunError::TooLong { what, bytes, most });
+        }
+        let length = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
+        self.bytes_until(length, deadline, what).await.map_err(late)
+    }
+
+    /// Whatever the peer still sends until it closes, at most `most` bytes, within `wait`; for the last words of a peer
+    /// that may leave some of them out.
+    pub(super) async fn rest_within(&mut self, most: usize, wait: Duration) -> Vec<u8> {
+        let deadline = Instant::now() + wait;
+        // A closed or silent peer is what ends this.
+        let _ = self.bytes_until(most, deadline, "its last words").await;
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Writes a state byte.
+    pub(super) async fn write_state(&mut self, state: State) -> Result<(), RunError> {
+        self.write(vec![state.byte()]).await
+    }
+
+    /// Writes a length word and `text`.
+    pub(super) async fn write_frame(&mut self, text: &str) -> Result<(), RunError> {
+        let length = u32::try_from(text.len()).map_err(|_| {
+            let source = io::Error::from(io::ErrorKind::InvalidInput);
+            RunError::System { what: "a message of more than 4 GiB", source }
+        })?;
+        let mut bytes = length.to_be_bytes().to_vec();
+        bytes.extend_from_slice(text.as_bytes());
+        self.write(bytes).await
+    }
+
+    /// Writes bytes; gives the connection up when the peer does not take them in time.
+    pub(super) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), RunError> {
+        match timeout(limits::WRITE, self.transport.write_all(bytes)).await {
+            Ok(written) => written.map_err(RunError::Control),
+            Err(_) => {
+                self.socket.shutdown(Shutdown::Both);
+                Err(RunError::Silent { waiting_for: "room for a control message", after: limits::WRITE })
+            }
+        }
+    }
+
+    /// Ends the connection so that the peer gets everything we wrote: half-close, wait a moment for its end, close.
+    pub(super) async fn close(mut self) {
+        self.socket.shutdown(Shutdown::Write);
+        let _ = self.rest_within(limits::LINGER_BYTES, limits::LINGER).await;
+        self.socket.shutdown(Shutdown::Both);
+        // The shutdown has ended its read, so this is over at once.
+        let _ = timeout(limits::LINGER, &mut self.pump).await;
+    }
+
+    async fn bytes_until(
+        &mut self,
+        bytes: usize,
+        deadline: Instant,
+        waiting_for: &'static str,
+    ) -> Result<Vec<u8>, RunError> {
+        match timeout_at(deadline.into(), self.fill(bytes, waiting_for)).await {
+            Ok(filled) => filled?,
+            Err(_) => return Err(RunError::Silent { waiting_for, after: Duration::ZERO }),
+        }
+        let rest = self.unread.split_off(bytes);
+        Ok(std::mem::replace(&mut self.unread, rest))
+    }
+
+    /// Waits until at least `bytes` bytes are unread. May be dropped at any time: what has come stays.
+    async fn fill(&mut self, bytes: usize, waiting_for: &'static str) -> Result<(), RunError> {
+        while self.unread.len() < bytes {
+            match self.chunks.recv().await {
+                Some(Ok(chunk)) => self.unread.extend_from_slice(&chunk),
+                Some(Err(error)) if is_closed(&error) => return Err(RunError::Closed { waiting_for }),
+                Some(Err(error)) => return Err(RunError::Control(error)),
+                None => return Err(RunError::Closed { waiting_for }),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Ends the pump's read; otherwise an io_uring read would hold the connection open.
+        self.socket.shutdown(Shutdown::Both);
+    }
+}
+
+impl Transport {
+    async fn read(&self) -> io::Result<Vec<u8>> {
+        let mut buffer = Vec::with_capacity(CHUNK_BYTES);
+        match self {
+            Self::Uring(stream) => {
+                let (result, buffer) = stream.read(buffer).await;
+                result.map(|_| buffer)
+            }
+            Self::Plain(stream) => loop {
+                stream.readable().await?;
+                match stream.try_read_buf(&mut buffer) {
+                    Ok(_) => return Ok(buffer),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
+                }
+            },
+        }
+    }
+
+    async fn write_all(&self, bytes: Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Uring(stream) => stream.write_all(bytes).await.0,
+            Self::Plain(stream) => {
+                let mut rest = bytes.as_slice();
+                while !rest.is_empty() {
+                    stream.writable().await?;
+                    match stream.try_write(rest) {
+                        Ok(written) => rest = &rest[written..],
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Reads until the end of the connection; nobody else does.
+async fn pump(transport: Transport, chunks: mpsc::Sender<io::Result<Vec<u8>>>) {
+    loop {
+        match transport.read().await {
+            Ok(chunk) if chunk.is_empty() => return,
+            Ok(chunk) => {
+                if chunks.send(Ok(chunk)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                // Fails only when the session is gone.
+                let _ = chunks.send(Err(error)).await;
+                return;
+            }
+        }
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), ConnectionReset | BrokenPipe | ConnectionAborted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::super::runtime::block_on;
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn states_and_frames_in_one_segment_are_told_apart() {
+        let (mut near, far) = pair();
+        near.write_all(&[1, 2, 0, 0, 0, 2, b'{', b'}', 14]).unwrap();
+        block_on(|runtime| async move {
+            let mut link = Link::new(far, runtime).unwrap();
+            let wait = Duration::from_secs(5);
+            assert_eq!(link.state_within(wait, "x").await.unwrap(), State::TestStart);
+            assert_eq!(link.state_within(wait, "x").await.unwrap(), State::TestRunning);
+            assert_eq!(link.frame_within("results", 10, wait).await.unwrap(), b"{}");
+            assert_eq!(link.state_within(wait, "x").await.unwrap(), State::DisplayResults);
+            drop(near);
+            assert!(matches!(link.next_state("more").await, Err(RunError::Closed { waiting_for: "more" })));
+            link.close().await;
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_dripping_peer_gets_no_more_time_than_a_silent_one() {
+        let (mut near, far) = pair();
+        near.write_all(&[0, 0, 0, 9, b'{']).unwrap();
+        block_on(|runtime| async move {
+            let mut link = Link::new(far, runtime).unwrap();
+            let began = Instant::now();
+            let wait = Duration::from_millis(100);
+            let frame = link.frame_within("results", 10, wait).await;
+            assert!(matches!(frame, Err(RunError::Silent { waiting_for: "results", .. })), "{frame:?}");
+            assert!(began.elapsed() < Duration::from_secs(2));
+            drop(near);
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_length_word_is_checked_before_memory_is_taken() {
+        for word in [0_u32, 11, u32::MAX] {
+            let (mut near, far) = pair();
+            near.write_all(&word.to_be_bytes()).unwrap();
+            block_on(|runtime| async move {
+                let mut link = Link::new(far, runtime).unwrap();
+                let frame = link.frame_within("parameters", 10, Duration::from_secs(5)).await;
+                assert!(matches!(frame, Err(RunError::TooLong { bytes, .. }) if bytes == word), "{frame:?}");
+            })
+            .unwrap();
+        }
+    }
+}

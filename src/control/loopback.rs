@@ -1,0 +1,136 @@
+//! `ringperf loopback`: every engine on this machine, client and server in one process, over the real protocol.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::client::run_client;
+use super::limits;
+use super::runtime::block_on;
+use super::server::Server;
+use super::signals::Signals;
+use crate::config::{
+    ClientConfig, EndCondition, EngineChoice, Family, LoopbackConfig, OutputConfig, ServerConfig,
+    SocketConfig, TestConfig,
+};
+use crate::error::{Fault, RunError};
+use crate::report::{Collector, Comparison, ReportHandle, Sink};
+
+/// Time between two steps of the progress bar.
+const STEP: Duration = Duration::from_millis(100);
+
+/// Runs each engine once against a server of its own and prints a comparison.
+///
+/// # Errors
+/// What keeps any test from running, or the signal that ended them. A single engine that cannot run is a row of the
+/// comparison and no error.
+pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
+    let engines = if config.engines.is_empty() { EngineChoice::ALL.to_vec() } else { config.engines.clone() };
+    let server = LoopbackServer::start(config.family)?;
+    let mut comparison = Comparison::start(&engines, config.seconds);
+    for engine in engines {
+        let collector = comparison.collector(engine);
+        let report = ReportHandle::start(Box::new(Collector::clone(&collector)), Sink::Nowhere)
+            .map_err(|source| RunError::System { what: "starting the report thread", source })?;
+        let result = run_client(&client_config(config, engine, server.port), &report);
+        // Nothing is written anywhere, so this cannot fail.
+        let _ = report.finish();
+        match result {
+            Err(error) if error.fault() == Fault::Interrupted => {
+                comparison.finish(config);
+                return Err(error);
+            }
+            Err(error) => comparison.failed(engine, &error.to_string()),
+            Ok(()) => comparison.done(engine, &collector),
+        }
+    }
+    comparison.finish(config);
+    server.stop()
+}
+
+/// The embedded server.
+struct LoopbackServer {
+    port: u16,
+    stop: oneshot::Sender<()>,
+    thread: thread::JoinHandle<io::Result<()>>,
+}
+
+impl LoopbackServer {
+    fn start(family: Family) -> Result<Self, RunError> {
+        let failed = |source| RunError::System { what: "starting the embedded server", source };
+        let (stop, stopped) = oneshot::channel();
+        let (listening, port) = mpsc::channel();
+        let thread = thread::Builder::new()
+            .name("server".to_owned())
+            .spawn(move || {
+                crate::sys::block_signals();
+                serve(family, stopped, &listening)
+            })
+            .map_err(failed)?;
+        match port.recv_timeout(limits::SET_UP) {
+            Ok(Ok(port)) => Ok(Self { port, stop, thread }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn stop(self) -> Result<(), RunError> {
+        // Fails only when the server is gone already.
+        let _ = self.stop.send(());
+        let failed = |source| RunError::System { what: "the embedded server", source };
+        self.thread.join().map_err(|_| failed(io::Error::other("it panicked")))?.map_err(failed)
+    }
+}
+
+fn serve(
+    family: Family,
+    stopped: oneshot::Receiver<()>,
+    listening: &mpsc::Sender<Result<u16, RunError>>,
+) -> io::Result<()> {
+    let address = if family == Family::V6 { [0, 0, 0, 0, 0, 0, 0, 1].into() } else { [127, 0, 0, 1].into() };
+    let config = ServerConfig {
+        port: 0,
+        family,
+        bind: Some(address),
+        one_off: false,
+        engine: EngineChoice::Auto,
+        output: OutputConfig { interval: None, ..OutputConfig::default() },
+    };
+    let report = ReportHandle::start(Box::new(Collector::default()), Sink::Nowhere)?;
+    let served = block_on(|runtime| {
+        let (config, report) = (&config, &report);
+        async move {
+            let mut server = Server { config, report, runtime, signals: Signals::until(stopped) };
+            server.serve(|port| drop(listening.send(Ok(port)))).await
+        }
+    })?;
+    match served {
+        Err(error) if error.fault() != Fault::Interrupted => drop(listening.send(Err(error))),
+        _ => {}
+    }
+    report.finish()
+}
+
+fn client_config(config: &LoopbackConfig, engine: EngineChoice, port: u16) -> ClientConfig {
+    ClientConfig {
+        host: if config.family == Family::V6 { "::1" } else { "127.0.0.1" }.to_owned(),
+        port,
+        family: config.family,
+        bind: None,
+        client_port: None,
+        connect_timeout: limits::SET_UP,
+        engine,
+        peer_engine: Some(engine),
+        test: TestConfig {
+            end: EndCondition::Time(config.seconds),
+            parallel: config.parallel,
+            block: config.block,
+            socket: SocketConfig { congestion: config.congestion.clone(), ..SocketConfig::default() },
+            ..TestConfig::default()
+        },
+        output: OutputConfig { interval: Some(STEP), ..OutputConfig::default() },
+    }
+}

@@ -1,0 +1,230 @@
+//! From streams to results: what goes to the peer, and what the report says.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::streams::{Stream, Streams};
+use crate::config::{Direction, Flow, Role};
+use crate::engine::{EngineUse, StreamExit};
+use crate::error::RunError;
+use crate::protocol::results::{Results, ServerText, StreamResult};
+use crate::report::{EngineReport, LatencyReport, PeerEngine, StreamEnd, TestEnd};
+use crate::stats::{CpuTime, CpuUse, Half, Latency, TcpLimits, ZeroCopy};
+use crate::sys::thread_cpu_time;
+
+/// Measures what this end of a test costs: its control thread from now on, and its stream threads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CpuMeter {
+    began: Instant,
+    control: CpuTime,
+}
+
+impl CpuMeter {
+    pub(super) fn start() -> Self {
+        Self { began: Instant::now(), control: thread_cpu_time() }
+    }
+
+    fn read(&self, streams: &Streams) -> (CpuTime, Duration) {
+        let mut used = thread_cpu_time().since(self.control);
+        for exit in streams.all().iter().filter_map(|stream| stream.exit.as_ref()) {
+            used += exit.cpu;
+        }
+        (used, self.began.elapsed())
+    }
+}
+
+/// What this end has measured, all streams having ended.
+pub(super) struct Measured {
+    streams: Vec<StreamEnd>,
+    flows: &'static [Flow],
+    cpu_time: CpuTime,
+    cpu: CpuUse,
+    congestion: Option<String>,
+    engines: Vec<EngineReport>,
+}
+
+impl Measured {
+    pub(super) fn new(streams: &Streams, role: Role, direction: Direction, meter: &CpuMeter) -> Self {
+        let (cpu_time, elapsed) = meter.read(streams);
+        let flows = direction.flows(role);
+        Self {
+            streams: streams.all().iter().map(stream_end).collect(),
+            flows,
+            cpu_time,
+            cpu: cpu_time.percent_of(elapsed),
+            congestion: streams.all().first().and_then(|stream| stream.socket.congestion().ok()),
+            engines: flows.iter().filter_map(|&flow| engine_report(streams, flow)).collect(),
+        }
+    }
+
+    /// The stream numbers.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.streams.iter().map(|stream| stream.id).collect()
+    }
+
+    /// The same in the protocol's words; `with_engines` only for a peer that has said that it is a ringperf.
+    pub(super) fn to_results(&self, server_output: Option<ServerText>, with_engines: bool) -> Results {
+        let sends = self.flows.contains(&Flow::Send);
+        let own = PeerEngine {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cpu_user_seconds: self.cpu_time.user.as_secs_f64(),
+            cpu_system_seconds: self.cpu_time.system.as_secs_f64(),
+            engines: self.engines.clone(),
+        };
+        Results {
+            cpu: self.cpu,
+            sender_has_retransmits: if sends { 1 } else { -1 },
+            congestion_used: self.congestion.clone(),
+            server_output,
+            streams: self.streams.iter().map(stream_result).collect(),
+            ringperf: with_engines.then(|| serde_json::to_value(own).expect("plain structs become JSON")),
+        }
+    }
+
+    /// The report of a test whose results were not exchanged, or not yet.
+    pub(super) fn alone(self) -> TestEnd {
+        TestEnd {
+            exchanged: false,
+            streams: self.streams,
+            cpu_local: self.cpu,
+            cpu_remote: CpuUse::default(),
+            cpu_time: self.cpu_time,
+            cpu_time_remote: None,
+            congestion_local: self.congestion,
+            congestion_remote: None,
+            engines: self.engines,
+            peer: None,
+        }
+    }
+
+    /// The report with the peer's half filled in.
+    ///
+    /// # Errors
+    /// [`RunError::StreamId`] when the peer speaks of a stream that is not there.
+    pub(super) fn with_peer(mut self, results: Results) -> Result<TestEnd, RunError> {
+        let theirs: HashMap<u32, StreamResult> =
+            results.streams.into_iter().rev().map(|stream| (stream.id, stream)).collect();
+        if let Some(id) = theirs.keys().find(|id| !self.streams.iter().any(|stream| stream.id == **id)) {
+            return Err(RunError::StreamId(*id));
+        }
+        for stream in &mut self.streams {
+            if let Some(result) = theirs.get(&stream.id) {
+                fill_in_peer(stream, result);
+            }
+        }
+        // A peer's own words are believed only as far as they have the right shape.
+        let peer = results.ringperf.and_then(|value| serde_json::from_value::<PeerEngine>(value).ok());
+        let elapsed = self.streams.iter().map(|stream| stream.sent.seconds.max(stream.received.seconds));
+        let cpu_time_remote = peer.as_ref().and_then(peer_cpu).or_else(|| {
+            let seconds = elapsed.fold(0.0, f64::max);
+            let share = |percent: f64| Duration::try_from_secs_f64(percent / 100.0 * seconds).ok();
+            Some(CpuTime { user: share(results.cpu.user)?, system: share(results.cpu.system)? })
+        });
+        Ok(TestEnd {
+            exchanged: true,
+            cpu_remote: results.cpu,
+            cpu_time_remote,
+            congestion_remote: results.congestion_used,
+            peer,
+            ..self.alone()
+        })
+    }
+}
+
+fn stream_end(stream: &Stream) -> StreamEnd {
+    let own = Half { bytes: stream.sampler.counted_bytes(), seconds: stream.sampler.elapsed().as_secs_f64() };
+    let unknown = Half { bytes: 0, seconds: own.seconds };
+    let sends = stream.connected.flow == Flow::Send;
+    StreamEnd {
+        socket: stream.connected.socket,
+        id: stream.connected.id,
+        flow: stream.connected.flow,
+        sent: if sends { own } else { unknown },
+        received: if sends { unknown } else { own },
+        tcp: sends.then(|| stream.sampler.tcp_summary()),
+        remote_retransmits: None,
+    }
+}
+
+fn fill_in_peer(stream: &mut StreamEnd, result: &StreamResult) {
+    let theirs = match stream.flow {
+        Flow::Send => &mut stream.received,
+        Flow::Receive => &mut stream.sent,
+    };
+    *theirs = Half { bytes: result.bytes, seconds: result.seconds().unwrap_or(theirs.seconds) };
+    if stream.flow == Flow::Receive {
+        stream.remote_retransmits = result.retransmits;
+    }
+}
+
+fn stream_result(stream: &StreamEnd) -> StreamResult {
+    let own = match stream.flow {
+        Flow::Send => stream.sent,
+        Flow::Receive => stream.received,
+    };
+    StreamResult {
+        id: stream.id,
+        bytes: own.bytes,
+        retransmits: stream.tcp.map(|tcp| tcp.retransmits),
+        omitted_errors: Some(0),
+        omitted_packets: Some(0),
+        end_seconds: own.seconds,
+        ..StreamResult::default()
+    }
+}
+
+fn peer_cpu(peer: &PeerEngine) -> Option<CpuTime> {
+    Some(CpuTime {
+        user: Duration::try_from_secs_f64(peer.cpu_user_seconds).ok()?,
+        system: Duration::try_from_secs_f64(peer.cpu_system_seconds).ok()?,
+    })
+}
+
+/// One direction of this end, all its streams together.
+fn engine_report(streams: &Streams, flow: Flow) -> Option<EngineReport> {
+    let exits = || streams.of(flow).filter_map(|stream| stream.exit.as_ref());
+    let EngineUse { asked, used, reason, fix } = leading_engine(exits())?;
+    let zero_copy = exits().filter_map(|exit| exit.zero_copy).reduce(|mut sum: ZeroCopy, next| {
+        sum += next;
+        sum
+    });
+    let percentiles = |pick: fn(&StreamExit) -> &Latency| {
+        let mut all = Latency::default();
+        exits().for_each(|exit| all.merge(pick(exit)));
+        all.percentiles()
+    };
+    let limits = |pick: fn(&TcpLimits) -> Duration| {
+        let summed =
+            || streams.of(flow).map(|stream| pick(&stream.sampler.tcp_summary().limits).as_secs_f64()).sum();
+        (flow == Flow::Send).then(summed)
+    };
+    Some(EngineReport {
+        flow: if flow == Flow::Send { "send" } else { "receive" }.to_owned(),
+        asked: asked.to_string(),
+        used: used.to_string(),
+        reason: reason.clone(),
+        fix: fix.clone(),
+        operations: exits().map(|exit| exit.totals.operations).sum(),
+        zero_copy,
+        latency: LatencyReport {
+            rtt: percentiles(|exit| &exit.rtt),
+            completion: percentiles(|exit| &exit.completion),
+            release: percentiles(|exit| &exit.release),
+        },
+        busy_seconds: limits(|limits| limits.busy),
+        rwnd_limited_seconds: limits(|limits| limits.rwnd_limited),
+        sndbuf_limited_seconds: limits(|limits| limits.sndbuf_limited),
+    })
+}
+
+/// The engine that moved most: streams of one test can differ when some had too little to send to step down.
+fn leading_engine<'a>(exits: impl Iterator<Item = &'a StreamExit>) -> Option<&'a EngineUse> {
+    let mut bytes: Vec<(&EngineUse, u64)> = Vec::new();
+    for exit in exits {
+        match bytes.iter_mut().find(|(engine, _)| *engine == &exit.engine) {
+            Some((_, sum)) => *sum += exit.totals.bytes,
+            None => bytes.push((&exit.engine, exit.totals.bytes)),
+        }
+    }
+    bytes.into_iter().max_by_key(|(_, sum)| *sum).map(|(engine, _)| engine)
+}

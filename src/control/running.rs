@@ -1,0 +1,253 @@
+//! The part of a test in which data flows: both ends wait here for whatever comes first.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
+
+use super::limits;
+use super::link::Link;
+use super::signals::Signals;
+use super::streams::Streams;
+use crate::config::{Role, TestConfig};
+use crate::error::RunError;
+use crate::protocol::State;
+use crate::report::{Interval, ReportHandle, RunEvent};
+
+/// What ended the flow of data.
+pub(super) enum Ended {
+    /// The client's end condition is reached.
+    Condition,
+    /// The peer has sent a state.
+    Peer(State),
+    /// Something went wrong, at this end or at the other.
+    Failed(RunError),
+    /// A signal; its name.
+    Signal(&'static str),
+}
+
+/// Lets the streams run, with a report at each interval's end, until something ends the test.
+pub(super) async fn run_until_end(
+    streams: &mut Streams,
+    link: &mut Link,
+    signals: &mut Signals,
+    report: &ReportHandle,
+    mut schedule: Schedule,
+) -> Ended {
+    let mut progress = Progress::new(schedule.start, schedule.stall);
+    loop {
+        let (moment, due) = schedule.next(progress.next_look);
+        tokio::select! {
+            biased;
+            name = signals.recv() => return Ended::Signal(name),
+            state = link.next_state("the end of the test") => return match state {
+                Ok(state) => Ended::Peer(state),
+                Err(error) => Ended::Failed(error),
+            },
+            notice = streams.next_notice() => {
+                streams.note(notice);
+                if schedule.role == Role::Client && schedule.omit_end.is_none() && streams.goal_reached() {
+                    return Ended::Condition;
+                }
+                if schedule.role == Role::Client && let Some(error) = streams.all_lost() {
+                    return Ended::Failed(error);
+                }
+            }
+            () = sleep_until(moment.into()) => match due {
+                Due::Interval => {
+                    report.emit(RunEvent::Interval(streams.interval(Instant::now(), schedule.omit_end.is_some())));
+                    schedule.interval_done();
+                }
+                Due::OmitEnd => {
+                    schedule.close_omit(streams, report);
+                    report.emit(RunEvent::OmitOver);
+                }
+                Due::End => return Ended::Condition,
+                Due::Overdue => return Ended::Failed(RunError::Overdue),
+                Due::Look => if let Some(error) = progress.look(streams.moved_bytes()) {
+                    return Ended::Failed(error);
+                },
+            }
+        }
+    }
+}
+
+/// When what is due. All times are absolute, so nothing drifts.
+pub(super) struct Schedule {
+    role: Role,
+    start: Instant,
+    interval: Option<Duration>,
+    next_interval: Option<Instant>,
+    omit_end: Option<Instant>,
+    end: Option<Instant>,
+    overdue: Option<Instant>,
+    stall: Duration,
+}
+
+/// What is due next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Interval,
+    OmitEnd,
+    End,
+    Overdue,
+    Look,
+}
+
+impl Schedule {
+    pub(super) fn new(
+        role: Role,
+        test: &Arc<TestConfig>,
+        interval: Option<Duration>,
+        start: Instant,
+    ) -> Self {
+        let omit = Duration::from_secs(u64::from(test.omit_secs));
+        let end = test.duration().map(|duration| start + omit + duration);
+        // Between two blocks of a slowly paced stream nothing moves, and nothing is wrong.
+        let block_bits = f64::from(test.block.bytes) * 8.0 * f64::from(test.pacing.burst_blocks.max(1));
+        let rate = u32::try_from(test.pacing.bits_per_second).unwrap_or(u32::MAX);
+        let pause = if rate == 0 { 0.0 } else { block_bits / f64::from(rate) };
+        let mut schedule = Self {
+            role,
+            start,
+            interval,
+            next_interval: None,
+            omit_end: (test.omit_secs > 0).then(|| start + omit),
+            end,
+            overdue: end.filter(|_| role == Role::Server).map(|end| end + limits::OVERDUE),
+            stall: limits::STALL + Duration::from_secs_f64(pause.min(1e6) * 2.0),
+        };
+        schedule.next_interval = interval.map(|interval| start + interval);
+        schedule.skip_interval_at_the_end();
+        schedule
+    }
+
+    fn next(&self, look: Instant) -> (Instant, Due) {
+        let client_end = self.end.filter(|_| self.role == Role::Client);
+        // Of two that are due at the same moment the earlier one of this list comes first.
+        let candidates = [
+            (self.next_interval, Due::Interval),
+            (self.omit_end, Due::OmitEnd),
+            (client_end, Due::End),
+            (self.overdue, Due::Overdue),
+            (Some(look), Due::Look),
+        ];
+        let due = candidates.into_iter().filter_map(|(moment, due)| Some((moment?, due)));
+        due.min_by_key(|(moment, _)| *moment).expect("a look is always due")
+    }
+
+    fn interval_done(&mut self) {
+        let now = Instant::now();
+        if let (Some(next), Some(interval)) = (&mut self.next_interval, self.interval) {
+            // A late tick is followed by the next regular one; ticks that were missed altogether are left out.
+            while *next <= now {
+                *next += interval;
+            }
+        }
+        self.skip_interval_at_the_end();
+    }
+
+    /// The counting begins anew, with its own intervals.
+    fn close_omit(&mut self, streams: &mut Streams, report: &ReportHandle) {
+        let now = Instant::now();
+        if self.interval.is_some() {
+            let rest = streams.interval(now, true);
+            if rest.streams.iter().any(|stream| stream.end - stream.start >= Duration::from_millis(50)) {
+                report.emit(RunEvent::Interval(rest));
+            }
+        }
+        streams.omit_over(now);
+        self.omit_end = None;
+        self.next_interval = self.interval.map(|interval| now + interval);
+        self.skip_interval_at_the_end();
+    }
+
+    /// The last interval is closed by the end of the test and not by a tick just before it.
+    fn skip_interval_at_the_end(&mut self) {
+        let limit = self.omit_end.or(self.end);
+        if let (Some(next), Some(interval), Some(limit)) = (&mut self.next_interval, self.interval, limit) {
+            let near = interval / 10;
+            if *next + near > limit && *next < limit + near {
+                *next += interval;
+            }
+        }
+    }
+}
+
+/// Whether the last interval of a test is reported, by iperf3's rule: it moved something, or it is no mere remainder.
+pub(super) fn keep_last(last: &Interval, interval: Option<Duration>) -> bool {
+    let shortest = interval.map_or(Duration::ZERO, |interval| interval / 10);
+    last.streams.iter().any(|stream| stream.bytes > 0 || stream.end - stream.start >= shortest)
+}
+
+/// Notices a test in which nothing moves.
+struct Progress {
+    stall: Duration,
+    bytes: u64,
+    moved: Instant,
+    next_look: Instant,
+}
+
+impl Progress {
+    const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+    fn new(start: Instant, stall: Duration) -> Self {
+        Self { stall, bytes: 0, moved: start, next_look: start + Self::LOOK_EVERY }
+    }
+
+    fn look(&mut self, bytes: u64) -> Option<RunError> {
+        let now = Instant::now();
+        self.next_look = now + Self::LOOK_EVERY;
+        if bytes != self.bytes {
+            (self.bytes, self.moved) = (bytes, now);
+        }
+        let silence = now.duration_since(self.moved);
+        (silence >= self.stall).then_some(RunError::Stalled(silence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::EndCondition;
+
+    fn schedule(role: Role, end: EndCondition, omit_secs: u32, interval_ms: u64) -> (Schedule, Instant) {
+        let test = Arc::new(TestConfig { end, omit_secs, ..TestConfig::default() });
+        let start = Instant::now();
+        (Schedule::new(role, &test, Some(Duration::from_millis(interval_ms)), start), start)
+    }
+
+    #[test]
+    fn the_last_interval_ends_with_the_test() {
+        let (schedule, start) = schedule(Role::Client, EndCondition::Time(Duration::from_secs(1)), 0, 1000);
+        let look = start + Duration::from_secs(5);
+        assert_eq!(schedule.next(look), (start + Duration::from_secs(1), Due::End));
+    }
+
+    #[test]
+    fn a_server_ticks_on_when_the_end_does_not_come() {
+        let (schedule, start) = schedule(Role::Server, EndCondition::Time(Duration::from_secs(1)), 0, 1000);
+        let look = start + Duration::from_secs(5);
+        assert_eq!(schedule.next(look), (start + Duration::from_secs(2), Due::Interval));
+        assert_eq!(schedule.overdue, Some(start + Duration::from_secs(16)));
+    }
+
+    #[test]
+    fn the_omit_period_comes_first() {
+        let (schedule, start) = schedule(Role::Client, EndCondition::Bytes(1), 2, 500);
+        let look = start + Duration::from_secs(5);
+        assert_eq!(schedule.next(look), (start + Duration::from_millis(500), Due::Interval));
+        assert_eq!(schedule.omit_end, Some(start + Duration::from_secs(2)));
+        assert_eq!(schedule.end, None);
+    }
+
+    #[test]
+    fn silence_is_a_stall_only_when_it_lasts() {
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(200)).unwrap();
+        let mut progress = Progress::new(long_ago, limits::STALL);
+        assert!(progress.look(10).is_none());
+        assert!(progress.look(10).is_none());
+        progress.moved = long_ago;
+        assert!(matches!(progress.look(10), Some(RunError::Stalled(_))));
+    }
+}

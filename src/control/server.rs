@@ -1,0 +1,274 @@
+//! The server: one test at a time, for as many clients as come.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tokio::time::timeout;
+
+use super::client::test_start;
+use super::connect::after_accept;
+use super::limits;
+use super::link::Link;
+use super::listener::{Control, Listener};
+use super::results::{CpuMeter, Measured};
+use super::running::{Ended, Schedule, keep_last, run_until_end};
+use super::runtime::{RuntimeKind, block_on};
+use super::signals::Signals;
+use super::streams::Streams;
+use crate::config::{EngineChoice, Flow, Role, ServerConfig};
+use crate::engine;
+use crate::error::{Fault, RunError};
+use crate::protocol::{Cookie, Request, ServerError, ServerText, State, params, results};
+use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
+
+/// Serves until a signal comes, or one test with `-1`.
+///
+/// # Errors
+/// Why the server cannot serve, or which signal ended it. It has been reported already. A failed test ends only itself.
+pub fn run_server(config: &ServerConfig, report: &ReportHandle) -> Result<(), RunError> {
+    let served = block_on(|runtime| async move {
+        let signals =
+            Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
+        Server { config, report, runtime, signals }.serve(|_| ()).await
+    });
+    let result =
+        served.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }));
+    if let Err(error) = &result
+        && error.fault() != Fault::Interrupted
+    {
+        report.emit(RunEvent::Error(error.to_string()));
+        report.emit(RunEvent::Done);
+    }
+    result
+}
+
+/// A server on its control thread.
+pub(super) struct Server<'a> {
+    pub(super) config: &'a ServerConfig,
+    pub(super) report: &'a ReportHandle,
+    pub(super) runtime: RuntimeKind,
+    pub(super) signals: Signals,
+}
+
+impl Server<'_> {
+    /// Listens, tells `listening` the port, and runs one test after the other.
+    ///
+    /// # Errors
+    /// As [`run_server`].
+    pub(super) async fn serve(&mut self, listening: impl FnOnce(u16)) -> Result<(), RunError> {
+        let config = self.config;
+        engine::check(config.engine)
+            .map_err(|missing| RunError::Engine { choice: config.engine, missing })?;
+        let mut listener = Listener::open(config)?;
+        listening(listener.port());
+        for test_number in 1.. {
+            self.report.emit(RunEvent::Listening { port: listener.port(), test_number });
+            let control = tokio::select! {
+                name = self.signals.recv() => {
+                    let interrupted = interrupted(name);
+                    self.report.emit(RunEvent::Error(interrupted.to_string()));
+                    return Err(interrupted);
+                }
+                control = listener.next_control() => control,
+            };
+            let outcome = self.run_test(&listener, control).await;
+            listener.set_idle();
+            if let Err(error) = &outcome {
+                self.report.emit(RunEvent::Error(error.to_string()));
+            }
+            self.report.emit(RunEvent::Done);
+            match outcome {
+                Err(error) if error.fault() == Fault::Interrupted => return Err(error),
+                _ if config.one_off => break,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One test, from the first state to the last, and the words that a failure has in the protocol.
+    async fn run_test(&mut self, listener: &Listener, control: Control) -> Result<(), RunError> {
+        let failed = |source| RunError::System { what: "preparing a control connection", source };
+        let link = Link::new(control.socket.into_stream(), self.runtime).map_err(failed)?;
+        let info = SessionInfo {
+            role: Role::Server,
+            host: control.peer.ip().to_string(),
+            port: control.peer.port(),
+            cookie: control.cookie.printable(),
+            time: SystemTime::now(),
+            control_mss: 0,
+            interval: self.config.output.interval,
+            test: Arc::default(),
+        };
+        let mut session =
+            Session { server: self, listener, cookie: control.cookie, link, info, meter: CpuMeter::start() };
+        let outcome = session.converse().await.map_err(|error| match error {
+            RunError::Closed { waiting_for } => RunError::ClientGone { waiting_for },
+            other => other,
+        });
+        let mut link = session.link;
+        let last_words = match &outcome {
+            Err(RunError::Interrupted { .. }) => Some(vec![State::ServerTerminate.byte()]),
+            Err(error) => error.code_for_client().map(|code| {
+                let mut bytes = vec![State::ServerError.byte()];
+                bytes.extend(ServerError { code, os_error: Some(0) }.encode());
+                bytes
+            }),
+            Ok(()) => None,
+        };
+        if let Some(bytes) = last_words {
+            // The client may be gone; then nobody needs to be told.
+            let _ = link.write(bytes).await;
+        }
+        link.close().await;
+        outcome
+    }
+}
+
+/// One test at a server.
+struct Session<'a, 'b> {
+    server: &'a mut Server<'b>,
+    listener: &'a Listener,
+    cookie: Cookie,
+    link: Link,
+    info: SessionInfo,
+    meter: CpuMeter,
+}
+
+impl Session<'_, '_> {
+    async fn converse(&mut self) -> Result<(), RunError> {
+        let Some((request, mut streams)) = self.set_up_unless_signal().await? else { return Ok(()) };
+        let ended = self.run(&mut streams).await;
+        // However it ended, what was measured is reported, and before the results are exchanged: the client may want it.
+        if matches!(ended, Ended::Peer(State::TestEnd)) {
+            streams.stop_senders();
+            if request.hello.is_some() {
+                // A ringperf ends its data connections, so everything it sent can be counted.
+                streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
+            }
+        }
+        self.close_streams(&mut streams).await;
+        let measured = Measured::new(&streams, Role::Server, self.info.test.direction, &self.meter);
+        let with_engines = request.hello.is_some();
+        let own = measured.to_results(None, with_engines);
+        let known = measured.ids();
+        self.server.report.emit(RunEvent::End(Box::new(measured.alone())));
+        match ended {
+            Ended::Peer(State::TestEnd) => self.exchange(own, &known).await,
+            Ended::Peer(State::IperfDone) => Ok(()),
+            Ended::Peer(State::ClientTerminate) => Err(RunError::ClientTerminated),
+            Ended::Peer(state) => Err(RunError::Unexpected { state, waiting_for: "the end of the test" }),
+            Ended::Signal(name) => Err(interrupted(name)),
+            Ended::Failed(error) => Err(error),
+            Ended::Condition => unreachable!("only a client's schedule has an end"),
+        }
+    }
+
+    async fn set_up_unless_signal(&mut self) -> Result<Option<(Request, Streams)>, RunError> {
+        // The session must stay whole for its last words, so the signals are taken out while it is being set up.
+        let mut signals = std::mem::replace(&mut self.server.signals, Signals::ignore());
+        let set_up = tokio::select! {
+            name = signals.recv() => Err(interrupted(name)),
+            set_up = self.set_up() => set_up,
+        };
+        self.server.signals = signals;
+        set_up
+    }
+
+    /// From PARAM_EXCHANGE to running streams; `None` when the client changes its mind.
+    async fn set_up(&mut self) -> Result<Option<(Request, Streams)>, RunError> {
+        self.link.write_state(State::ParamExchange).await?;
+        let frame = self.link.frame_within("parameters", limits::PARAMS_BYTES, limits::SET_UP).await?;
+        let request = params::decode(&frame)?;
+        self.info.test = Arc::new(request.test.clone());
+        let engine = self.engine_for(&request);
+        self.server.report.emit(RunEvent::Session(Box::new(self.info.clone())));
+        engine::check(engine).map_err(|missing| RunError::Engine { choice: engine, missing })?;
+
+        let mut streams = Streams::new(Role::Server, Arc::clone(&self.info.test), engine);
+        let mut accepted = self.listener.expect_streams(&self.cookie);
+        self.link.write_state(State::CreateStreams).await?;
+        for flow in Streams::planned(Role::Server, &request.test) {
+            let next = tokio::select! {
+                biased;
+                state = self.link.next_state("the client's data connections") => Err(state?),
+                socket = timeout(limits::SET_UP, accepted.recv()) => Ok(socket),
+            };
+            let socket = match next {
+                Ok(Ok(socket)) => socket.expect("the router keeps a sender until the phase changes"),
+                Ok(Err(_)) => {
+                    let waiting_for = "the client's next data connection";
+                    return Err(RunError::Silent { waiting_for, after: limits::SET_UP });
+                }
+                Err(State::IperfDone) => return Ok(None),
+                Err(State::ClientTerminate) => return Err(RunError::ClientTerminated),
+                Err(state) => return Err(RunError::Unexpected { state, waiting_for: "data connections" }),
+            };
+            after_accept(&socket, &request.test.socket)?;
+            streams.add(socket, flow)?;
+        }
+        self.listener.set_busy();
+        streams.wait_ready().await?;
+        self.server.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
+        self.link.write(vec![State::TestStart.byte(), State::TestRunning.byte()]).await?;
+        Ok(Some((request, streams)))
+    }
+
+    async fn run(&mut self, streams: &mut Streams) -> Ended {
+        let start = Instant::now();
+        streams.start(start);
+        let schedule = Schedule::new(Role::Server, &self.info.test, self.info.interval, start);
+        let Server { signals, report, .. } = &mut *self.server;
+        run_until_end(streams, &mut self.link, signals, report, schedule).await
+    }
+
+    /// From TEST_END to IPERF_DONE.
+    async fn exchange(&mut self, mut own: results::Results, known: &[u32]) -> Result<(), RunError> {
+        self.link.write_state(State::ExchangeResults).await?;
+        let streams = u32::try_from(known.len()).expect("at most 256 streams");
+        let most = limits::client_results_bytes(streams);
+        let frame = self.link.frame_within("results", most, limits::ANSWER).await?;
+        let theirs = results::decode(&frame)?;
+        if let Some(stranger) = theirs.streams.iter().find(|stream| !known.contains(&stream.id)) {
+            return Err(RunError::StreamId(stranger.id));
+        }
+        if self.info.test.server_output {
+            own.server_output = self.server.report.server_output().await.map(|output| match output {
+                ServerOutput::Text(text) => ServerText::Text(text),
+                ServerOutput::Json(value) => ServerText::Json(value),
+            });
+        }
+        self.link.write_frame(&results::encode(&own)).await?;
+        self.link.write_state(State::DisplayResults).await?;
+        match self.link.state_within(limits::ANSWER, "the client's last word").await {
+            // Both sides have everything, so a client that just leaves has lost nothing.
+            Ok(State::IperfDone | State::ClientTerminate) | Err(RunError::Closed { .. }) => Ok(()),
+            Ok(state) => Err(RunError::Unexpected { state, waiting_for: "the client's last word" }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The client's wish, then `-Z`, then the server's own choice.
+    fn engine_for(&self, request: &Request) -> EngineChoice {
+        let wished = request.hello.as_ref().and_then(|hello| hello.engine);
+        match (wished, self.server.config.engine) {
+            (Some(engine), _) => engine,
+            (None, EngineChoice::Auto) if request.test.zerocopy => EngineChoice::Sendfile,
+            (None, own) => own,
+        }
+    }
+
+    async fn close_streams(&self, streams: &mut Streams) {
+        let interval = self.info.interval;
+        if let Some(last) = streams.finish().await.filter(|last| keep_last(last, interval)) {
+            self.server.report.emit(RunEvent::Interval(last));
+        }
+        for fault in streams.faults() {
+            self.server.report.emit(RunEvent::Warning(fault));
+        }
+    }
+}
+
+fn interrupted(signal: &'static str) -> RunError {
+    RunError::Interrupted { role: "server", signal }
+}

@@ -1,0 +1,60 @@
+//! Signals that end a run.
+
+use std::future;
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// What ends a run from outside, as events of the control thread.
+pub(super) enum Signals {
+    /// SIGINT, SIGTERM and SIGHUP, with iperf3's names for them.
+    Caught([(Signal, &'static str); 3]),
+    /// Another thread says so.
+    Until(oneshot::Receiver<()>),
+    /// Nothing does.
+    Ignored,
+}
+
+impl Signals {
+    /// From now on these signals come here instead of ending the process.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn catch() -> io::Result<Self> {
+        let caught = [
+            (signal(SignalKind::interrupt())?, "Interrupt(2)"),
+            (signal(SignalKind::terminate())?, "Terminated(15)"),
+            (signal(SignalKind::hangup())?, "Hangup(1)"),
+        ];
+        Ok(Self::Caught(caught))
+    }
+
+    /// Signals are somebody else's matter.
+    pub(super) fn ignore() -> Self {
+        Self::Ignored
+    }
+
+    /// The other end of the channel stands for them.
+    pub(super) fn until(stopped: oneshot::Receiver<()>) -> Self {
+        Self::Until(stopped)
+    }
+
+    /// Waits for a signal and returns its name in iperf3's words.
+    pub(super) async fn recv(&mut self) -> &'static str {
+        match self {
+            Self::Caught([interrupt, terminate, hangup]) => tokio::select! {
+                _ = interrupt.0.recv() => interrupt.1,
+                _ = terminate.0.recv() => terminate.1,
+                _ = hangup.0.recv() => hangup.1,
+            },
+            Self::Until(stopped) => {
+                // A sender that is gone means the same.
+                let _ = stopped.await;
+                *self = Self::Ignored;
+                "Terminated(15)"
+            }
+            Self::Ignored => future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The loop of all senders that make one system call after the other.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::gate::{GateState, SendGate};
+use super::recorder::Recorder;
+
+/// Longest sleep of a paced sender before it looks at the stop token again.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+
+/// Sends through `send` whatever the gate grants, `operation_bytes` at a time, until the gate closes.
+///
+/// `send` gets a number of bytes and the time, and returns how many the kernel took; WouldBlock means that the socket's
+/// timeout is over and it is time to look up. The clock is read twice per grant of the gate, not per operation.
+pub(super) fn run(
+    operation_bytes: u32,
+    gate: &mut SendGate,
+    recorder: &mut Recorder,
+    mut send: impl FnMut(usize, Instant, &mut Recorder) -> io::Result<usize>,
+) -> io::Result<()> {
+    let mut now = Instant::now();
+    loop {
+        match gate.refresh(now) {
+            GateState::Open => {}
+            GateState::Until(next) => {
+                recorder.publish();
+                let pause = next.saturating_duration_since(now).min(SLEEP_MAX);
+                std::thread::sleep(gate.wait_at_most(now, pause));
+                now = Instant::now();
+                continue;
+            }
+            GateState::Exhausted | GateState::Stopped => return Ok(()),
+        }
+        let mut timed = false;
+        loop {
+            let wanted = gate.take(u64::from(operation_bytes));
+            if wanted == 0 {
+                break;
+            }
+            let wanted_bytes = usize::try_from(wanted).expect("at most a u32, which fits a usize on Linux");
+            match send(wanted_bytes, now, recorder) {
+                Ok(sent) => {
+                    let sent = u64::try_from(sent).expect("a usize fits a u64");
+                    recorder.moved(sent);
+                    gate.give_back(wanted - sent);
+                }
+                Err(error) if is_pause(&error) => {
+                    gate.give_back(wanted);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+            if !timed {
+                timed = true;
+                recorder.completed(now.elapsed());
+            }
+        }
+        recorder.publish();
+        now = Instant::now();
+        recorder.sample_rtt(now);
+    }
+}
+
+/// Whether a call only says "not now".
+pub(super) fn is_pause(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,213 @@
+//! What a stream thread is given, and what it gives back.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{ByteGoal, Engine, SendGate};
+use crate::config::{BlockSize, EngineChoice, Flow, Pacing};
+use crate::stats::{Counters, CpuTime, Latency, SharedCounters, ZeroCopy};
+use crate::sys::{Missing, Socket};
+
+/// One stream, ready to be run.
+#[derive(Clone, Debug)]
+pub struct StreamJob {
+    /// The connected socket, in blocking mode with short timeouts.
+    pub socket: Arc<Socket>,
+    /// Send or receive.
+    pub flow: Flow,
+    /// The engine asked for.
+    pub asked: EngineChoice,
+    /// Bytes of one block, and whether each block must stay an operation of its own.
+    pub block: BlockSize,
+    /// Streams that this process runs in the same test; they share the memory lock limit.
+    pub streams: u32,
+    /// Application pacing.
+    pub pacing: Pacing,
+    /// The user fixed the socket buffers, so the kernel does not grow them.
+    pub window_fixed: bool,
+    /// Bytes at which this direction ends, shared by its streams.
+    pub goal: Option<Arc<ByteGoal>>,
+    /// How long a sender sends; `None` leaves the end to somebody else.
+    pub duration: Option<Duration>,
+    /// Receivers let the kernel discard.
+    pub skip_rx_copy: bool,
+    /// Senders send digits instead of random bytes.
+    pub repeating_payload: bool,
+    /// The totals that others may read meanwhile.
+    pub counters: Arc<SharedCounters>,
+    /// When to begin.
+    pub start: Arc<StartGate>,
+    /// When to give up.
+    pub stop: StopToken,
+}
+
+impl StreamJob {
+    /// The gate for a sender that began at `start`.
+    pub(super) fn gate(&self, start: Instant) -> SendGate {
+        SendGate::new(self, start)
+    }
+}
+
+/// What a stream tells while it lives.
+#[derive(Debug)]
+pub enum Notice {
+    /// Its set-up is over, well or not.
+    Ready(Result<(), Missing>),
+    /// It has moved its last byte.
+    Stopped,
+}
+
+/// Holds all streams of a test until all are ready.
+#[derive(Debug, Default)]
+pub struct StartGate {
+    decision: Mutex<Option<Option<Instant>>>,
+    decided: Condvar,
+}
+
+impl StartGate {
+    /// Lets everybody go. `start` is the zero of the test's time.
+    pub fn open(&self, start: Instant) {
+        self.decide(Some(start));
+    }
+
+    /// Sends everybody home, unless the gate was opened before.
+    pub fn cancel(&self) {
+        self.decide(None);
+    }
+
+    /// Waits for the decision: the start, or `None` when there will be no test.
+    #[must_use]
+    pub fn wait(&self) -> Option<Instant> {
+        let mut decision = self.decision.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(start) = *decision {
+                return start;
+            }
+            decision = self.decided.wait(decision).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn decide(&self, start: Option<Instant>) {
+        let mut decision = self.decision.lock().unwrap_or_else(PoisonError::into_inner);
+        decision.get_or_insert(start);
+        self.decided.notify_all();
+    }
+}
+
+/// Tells streams to stop. All copies are one token.
+#[derive(Clone, Debug, Default)]
+pub struct StopToken {
+    stopped: Arc<AtomicBool>,
+}
+
+impl StopToken {
+    /// Every stream that holds the token ends at its next look, at the latest after its next kernel wait.
+    pub fn set(&self) {
+        // Relaxed: the flag stands for itself, no other data is published with it.
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+}
+
+/// Which engine ran, and why that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineUse {
+    /// The choice asked for.
+    pub asked: EngineChoice,
+    /// The engine that ran in the end.
+    pub used: Engine,
+    /// Why; one sentence without a full stop.
+    pub reason: String,
+    /// What the user can do about it; empty if nothing.
+    pub fix: String,
+}
+
+impl EngineUse {
+    /// `missing` is what a better engine, or this one at its best, would have needed.
+    pub(super) fn new(asked: EngineChoice, used: Engine, reason: &str, missing: Option<Missing>) -> Self {
+        match missing {
+            Some(missing) => Self { asked, used, reason: missing.reason, fix: missing.fix },
+            None => Self { asked, used, reason: reason.to_owned(), fix: String::new() },
+        }
+    }
+}
+
+/// Everything a stream has counted.
+#[derive(Debug)]
+pub struct StreamExit {
+    /// Exact totals.
+    pub totals: Counters,
+    /// When its last byte was moved and the loop ended.
+    pub finished: Instant,
+    /// The engine.
+    pub engine: EngineUse,
+    /// What became of zero-copy sends; `None` for engines that copy from the start.
+    pub zero_copy: Option<ZeroCopy>,
+    /// Smoothed round-trip times, read about every ten milliseconds on senders.
+    pub rtt: Latency,
+    /// From submission to completion of sends.
+    pub completion: Latency,
+    /// From submission of zero-copy sends to the release of their buffers.
+    pub release: Latency,
+    /// Processor time of the stream's thread.
+    pub cpu: CpuTime,
+    /// Why it ended before its time.
+    pub fault: Option<io::Error>,
+}
+
+impl StreamExit {
+    /// The exit of a stream that moved nothing.
+    pub(super) fn never_started(asked: EngineChoice) -> Self {
+        Self {
+            totals: Counters::default(),
+            finished: Instant::now(),
+            engine: EngineUse::new(asked, Engine::Null, "the test did not start", None),
+            zero_copy: None,
+            rtt: Latency::default(),
+            completion: Latency::default(),
+            release: Latency::default(),
+            cpu: CpuTime::default(),
+            fault: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_decision_stands() {
+        let gate = StartGate::default();
+        let start = Instant::now();
+        gate.open(start);
+        gate.cancel();
+        assert_eq!(gate.wait(), Some(start));
+        let gate = StartGate::default();
+        gate.cancel();
+        assert_eq!(gate.wait(), None);
+    }
+
+    #[test]
+    fn every_waiting_stream_is_let_go() {
+        let gate = Arc::new(StartGate::default());
+        let waiters: Vec<_> = (0..4)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                std::thread::spawn(move || gate.wait())
+            })
+            .collect();
+        let start = Instant::now();
+        gate.open(start);
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), Some(start));
+        }
+    }
+}

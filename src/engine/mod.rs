@@ -1,0 +1,150 @@
+//! The data path: one blocking loop per stream thread, over a ring or over plain system calls.
+//!
+//! An engine is a variant of [`Engine`], an arm in [`run`] and a file. [`run`] prepares the engine, says that it is ready,
+//! waits for the start, runs the loop, and gives back everything it has counted.
+
+mod blocking;
+mod gate;
+mod job;
+mod msg_zc;
+mod null;
+mod payload;
+mod receive_mark;
+mod recorder;
+mod resolve;
+mod sendfile;
+mod splice;
+mod sync;
+mod uring_recv;
+mod uring_send;
+
+use std::io;
+use std::time::Instant;
+
+pub use gate::{ByteGoal, GateState, SendGate};
+pub use job::{EngineUse, Notice, StartGate, StopToken, StreamExit, StreamJob};
+pub use resolve::{Engine, check};
+
+use crate::config::Flow;
+use crate::sys::{Missing, thread_cpu_time};
+use recorder::Recorder;
+
+/// An engine with everything it needs: rings, buffers, files. Made in the stream's own thread.
+enum Prepared {
+    UringSend(uring_send::UringSend),
+    UringReceive(uring_recv::UringReceive),
+    Sendfile(sendfile::Sendfile),
+    Splice(splice::Splice),
+    MsgZc(msg_zc::MsgZc),
+    SyncSend(sync::SyncSend),
+    SyncReceive(sync::SyncReceive),
+    Null,
+}
+
+/// Runs one stream from preparation to its end, on the calling thread.
+///
+/// Tells `notify` first whether it is ready, then (once) that it has moved its last byte. Returns when nothing of the
+/// stream is in the hands of the kernel any more.
+pub fn run(job: &StreamJob, notify: &dyn Fn(Notice)) -> StreamExit {
+    let cpu_before = thread_cpu_time();
+    let (mut prepared, engine) = match prepare_first_possible(job) {
+        Ok(both) => both,
+        Err(missing) => {
+            notify(Notice::Ready(Err(missing)));
+            return StreamExit::never_started(job.asked);
+        }
+    };
+    notify(Notice::Ready(Ok(())));
+    let Some(start) = job.start.wait() else {
+        return StreamExit { engine, ..StreamExit::never_started(job.asked) };
+    };
+
+    let mut recorder = Recorder::new(job, engine, start);
+    let mut gate = job.gate(start);
+    let result = run_loop(&mut prepared, job, &mut gate, &mut recorder);
+    let finished = match (&job.goal, recorder.last_received()) {
+        // A counted test is over with its last byte. The end of the connection may come later.
+        (Some(_), Some(last)) if result.is_ok() => last,
+        _ => Instant::now(),
+    };
+    recorder.publish();
+    notify(Notice::Stopped);
+
+    match &mut prepared {
+        Prepared::UringSend(engine) => engine.release_all(&mut recorder),
+        Prepared::MsgZc(engine) => engine.release_all(job, &mut recorder),
+        _ => {}
+    }
+    drop(prepared);
+    let fault = result.err().filter(|error| !(job.stop.is_set() && is_disconnect(error)));
+    recorder.into_exit(finished, fault, thread_cpu_time().since(cpu_before))
+}
+
+/// Tries the engines that the choice allows, best first.
+fn prepare_first_possible(job: &StreamJob) -> Result<(Prepared, EngineUse), Missing> {
+    let mut refused: Option<Missing> = None;
+    for candidate in resolve::candidates(job) {
+        let prepared = match candidate.possible {
+            Ok(()) => prepare(candidate.engine, job),
+            Err(missing) => Err(missing),
+        };
+        match prepared {
+            Ok((prepared, note)) => {
+                let why_not_better = note.or(refused);
+                return Ok((
+                    prepared,
+                    EngineUse::new(job.asked, candidate.engine, candidate.reason, why_not_better),
+                ));
+            }
+            Err(missing) => refused = refused.or(Some(missing)),
+        }
+    }
+    Err(refused.expect("there is at least one candidate, and it was refused"))
+}
+
+/// Makes one engine ready. The note that may come with it is something that it had to do without.
+fn prepare(engine: Engine, job: &StreamJob) -> Result<(Prepared, Option<Missing>), Missing> {
+    let sends = job.flow == Flow::Send;
+    let plain = |prepared| Ok((prepared, None));
+    match engine {
+        Engine::Null => plain(Prepared::Null),
+        Engine::Uring | Engine::UringZc if sends => {
+            let (engine, note) = uring_send::UringSend::prepare(job, engine == Engine::UringZc)?;
+            Ok((Prepared::UringSend(engine), note))
+        }
+        Engine::Uring | Engine::UringZc => {
+            plain(Prepared::UringReceive(uring_recv::UringReceive::prepare(job)?))
+        }
+        Engine::Sendfile if sends => plain(Prepared::Sendfile(sendfile::Sendfile::prepare(job)?)),
+        Engine::Splice if sends => plain(Prepared::Splice(splice::Splice::prepare(job)?)),
+        Engine::MsgZc if sends => plain(Prepared::MsgZc(msg_zc::MsgZc::prepare(job)?)),
+        Engine::Sync if sends => plain(Prepared::SyncSend(sync::SyncSend::prepare(job)?)),
+        Engine::Sendfile | Engine::Splice | Engine::MsgZc | Engine::Sync => {
+            plain(Prepared::SyncReceive(sync::SyncReceive::prepare(job)?))
+        }
+    }
+}
+
+fn run_loop(
+    prepared: &mut Prepared,
+    job: &StreamJob,
+    gate: &mut SendGate,
+    recorder: &mut Recorder,
+) -> io::Result<()> {
+    match prepared {
+        Prepared::UringSend(engine) => engine.run(gate, recorder),
+        Prepared::UringReceive(engine) => engine.run(job, recorder),
+        Prepared::Sendfile(engine) => engine.run(job, gate, recorder),
+        Prepared::Splice(engine) => engine.run(job, gate, recorder),
+        Prepared::MsgZc(engine) => engine.run(job, gate, recorder),
+        Prepared::SyncSend(engine) => engine.run(job, gate, recorder),
+        Prepared::SyncReceive(engine) => engine.run(job, recorder),
+        Prepared::Null => null::run(job, gate, recorder),
+    }
+}
+
+/// Whether an error only says that the connection has ended.
+fn is_disconnect(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted | NotConnected)
+}

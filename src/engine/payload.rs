@@ -1,0 +1,48 @@
+//! What is sent: the same bytes on every engine.
+
+use std::sync::OnceLock;
+
+use super::StreamJob;
+use crate::config::MAX_BLOCK_BYTES;
+use crate::sys::{Missing, Region, random_bytes};
+
+/// Memory of `bytes` bytes filled with the payload that the job asks for.
+///
+/// # Errors
+/// What is missing when there is no memory for it.
+pub(super) fn payload(job: &StreamJob, bytes: u32) -> Result<Region, Missing> {
+    let mut region = memory(bytes)?;
+    if job.repeating_payload {
+        for (byte, digit) in region.as_mut_slice().iter_mut().zip((b'0'..=b'9').cycle()) {
+            *byte = digit;
+        }
+    } else {
+        let random = random_block();
+        for chunk in region.as_mut_slice().chunks_mut(random.len()) {
+            chunk.copy_from_slice(&random[..chunk.len()]);
+        }
+    }
+    Ok(region)
+}
+
+/// Memory of `bytes` bytes to receive into.
+///
+/// # Errors
+/// What is missing when there is no memory for it.
+pub(super) fn memory(bytes: u32) -> Result<Region, Missing> {
+    let bytes = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
+    Region::new(bytes).map_err(|error| Missing {
+        reason: format!("no memory for {bytes} bytes of buffer: {error}"),
+        fix: "use fewer streams or a smaller block".to_owned(),
+    })
+}
+
+/// Random bytes, drawn once per process: what matters is that no device can compress them.
+fn random_block() -> &'static [u8] {
+    static BLOCK: OnceLock<Vec<u8>> = OnceLock::new();
+    BLOCK.get_or_init(|| {
+        let mut block = vec![0; usize::try_from(MAX_BLOCK_BYTES).expect("a u32 fits a usize on Linux")];
+        random_bytes(&mut block).expect("/dev/urandom can be read, as iperf3 needs it too");
+        block
+    })
+}

@@ -1,0 +1,104 @@
+//! Which engine runs: what was asked for, what makes sense, what the kernel has.
+
+use std::fmt;
+
+use super::StreamJob;
+use crate::config::{EngineChoice, Flow};
+use crate::sys::{Features, Missing};
+
+/// Below this many bytes per operation a zero-copy send costs more than the copy it saves.
+const ZERO_COPY_BYTES_MIN: u32 = 4096;
+
+/// An engine that can run; what [`EngineChoice`] becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// See [`EngineChoice::UringZc`].
+    UringZc,
+    /// See [`EngineChoice::Uring`].
+    Uring,
+    /// See [`EngineChoice::Sendfile`].
+    Sendfile,
+    /// See [`EngineChoice::Splice`].
+    Splice,
+    /// See [`EngineChoice::MsgZc`].
+    MsgZc,
+    /// See [`EngineChoice::Sync`].
+    Sync,
+    /// See [`EngineChoice::Null`].
+    Null,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let choice = match self {
+            Self::UringZc => EngineChoice::UringZc,
+            Self::Uring => EngineChoice::Uring,
+            Self::Sendfile => EngineChoice::Sendfile,
+            Self::Splice => EngineChoice::Splice,
+            Self::MsgZc => EngineChoice::MsgZc,
+            Self::Sync => EngineChoice::Sync,
+            Self::Null => EngineChoice::Null,
+        };
+        choice.fmt(f)
+    }
+}
+
+/// An engine that may be tried, with the reason to take it.
+pub(super) struct Candidate {
+    pub(super) engine: Engine,
+    pub(super) reason: &'static str,
+    pub(super) possible: Result<(), Missing>,
+}
+
+/// Whether the kernel has what an explicit choice needs, asked before anything is connected.
+///
+/// # Errors
+/// What is missing. `auto` is always possible.
+pub fn check(choice: EngineChoice) -> Result<(), Missing> {
+    match choice {
+        EngineChoice::UringZc => Features::get().send_zc(),
+        EngineChoice::Uring => Features::get().uring(),
+        _ => Ok(()),
+    }
+}
+
+/// The engines that the job's choice allows, best first. Only `auto` has more than one.
+pub(super) fn candidates(job: &StreamJob) -> Vec<Candidate> {
+    let as_asked = |engine| Candidate { engine, reason: "as asked", possible: check(job.asked) };
+    match job.asked {
+        EngineChoice::Auto => automatic(job),
+        // A receiver has nothing to copy from: zero-copy is the sender's matter.
+        EngineChoice::UringZc if job.flow == Flow::Receive => vec![as_asked(Engine::Uring)],
+        EngineChoice::UringZc => vec![as_asked(Engine::UringZc)],
+        EngineChoice::Uring => vec![as_asked(Engine::Uring)],
+        EngineChoice::Sendfile | EngineChoice::Splice | EngineChoice::MsgZc if job.flow == Flow::Receive => {
+            vec![Candidate { reason: "receives with recv(2)", ..as_asked(Engine::Sync) }]
+        }
+        EngineChoice::Sendfile => vec![as_asked(Engine::Sendfile)],
+        EngineChoice::Splice => vec![as_asked(Engine::Splice)],
+        EngineChoice::MsgZc => vec![as_asked(Engine::MsgZc)],
+        EngineChoice::Sync => vec![as_asked(Engine::Sync)],
+        EngineChoice::Null => vec![as_asked(Engine::Null)],
+    }
+}
+
+fn automatic(job: &StreamJob) -> Vec<Candidate> {
+    let features = Features::get();
+    let sync = Candidate { engine: Engine::Sync, reason: "io_uring is not to be had", possible: Ok(()) };
+    let uring = |reason| Candidate { engine: Engine::Uring, reason, possible: features.uring() };
+    match job.flow {
+        Flow::Receive => vec![uring("io_uring is available"), sync],
+        Flow::Send if job.block.bytes < ZERO_COPY_BYTES_MIN => {
+            vec![uring("blocks below 4 KiB are cheaper to copy"), sync]
+        }
+        Flow::Send => vec![
+            Candidate {
+                engine: Engine::UringZc,
+                reason: "zero-copy is real on this path",
+                possible: features.send_zc(),
+            },
+            uring("no zero-copy"),
+            sync,
+        ],
+    }
+}

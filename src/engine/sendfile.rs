@@ -1,0 +1,36 @@
+//! sendfile(2) from a file in memory: what iperf3's `-Z` does.
+
+use std::io;
+
+use super::StreamJob;
+use super::blocking;
+use super::gate::SendGate;
+use super::payload::payload;
+use super::recorder::Recorder;
+use crate::sys::{MemoryFile, Missing};
+
+/// Sends the file from its beginning, one block per call.
+pub(super) struct Sendfile {
+    file: MemoryFile,
+}
+
+impl Sendfile {
+    pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
+        let payload = payload(job, job.block.bytes)?;
+        let file = MemoryFile::new(payload.as_slice()).map_err(|error| Missing {
+            reason: format!("no memory file for sendfile: {error}"),
+            fix: "raise the limits of memory and open files".to_owned(),
+        })?;
+        Ok(Self { file })
+    }
+
+    pub(super) fn run(
+        &mut self,
+        job: &StreamJob,
+        gate: &mut SendGate,
+        recorder: &mut Recorder,
+    ) -> io::Result<()> {
+        let socket = job.socket.as_ref();
+        blocking::run(job.block.bytes, gate, recorder, |bytes, _, _| self.file.send_to(socket, bytes))
+    }
+}

@@ -1,0 +1,80 @@
+//! Plain send(2) and recv(2): the control to compare everything with, and the engine for kernels without io_uring.
+
+use std::io;
+use std::time::Instant;
+
+use super::StreamJob;
+use super::blocking;
+use super::gate::SendGate;
+use super::payload::{memory, payload};
+use super::receive_mark::ReceiveMark;
+use super::recorder::Recorder;
+use crate::config::MAX_BLOCK_BYTES;
+use crate::sys::{Missing, Region};
+
+/// Bytes of the receive buffer: large enough for what one wake-up brings, small enough for the second-level cache.
+const RECEIVE_BYTES: u32 = 256 * 1024;
+
+/// Sends one block per call.
+pub(super) struct SyncSend {
+    payload: Region,
+}
+
+impl SyncSend {
+    pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
+        Ok(Self { payload: payload(job, job.block.bytes)? })
+    }
+
+    pub(super) fn run(
+        &mut self,
+        job: &StreamJob,
+        gate: &mut SendGate,
+        recorder: &mut Recorder,
+    ) -> io::Result<()> {
+        let payload = self.payload.as_slice();
+        blocking::run(job.block.bytes, gate, recorder, |bytes, _, _| job.socket.send(&payload[..bytes]))
+    }
+}
+
+/// Receives until the peer is done.
+pub(super) struct SyncReceive {
+    buffer: Region,
+}
+
+impl SyncReceive {
+    pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
+        let bytes = if job.block.explicit { job.block.bytes } else { RECEIVE_BYTES };
+        Ok(Self { buffer: memory(bytes.clamp(1, MAX_BLOCK_BYTES))? })
+    }
+
+    pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+        let buffer = self.buffer.as_mut_slice();
+        let mut mark = ReceiveMark::new(job);
+        loop {
+            let received = if job.skip_rx_copy {
+                job.socket.receive_discarding(buffer)
+            } else {
+                job.socket.receive(buffer)
+            };
+            match received {
+                Ok(0) => return Ok(()),
+                Ok(bytes) => {
+                    let bytes = u64::try_from(bytes).expect("a usize fits a u64");
+                    recorder.moved(bytes);
+                    recorder.publish();
+                    if let Some(goal) = &job.goal {
+                        goal.received(bytes);
+                    }
+                    let now = Instant::now();
+                    recorder.received_at(now);
+                    mark.adapt(now, recorder.bytes());
+                }
+                Err(error) if blocking::is_pause(&error) => mark.idle(),
+                Err(error) => return Err(error),
+            }
+            if job.stop.is_set() {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Sends through io_uring: copying from registered memory, or by reference (zero-copy).
+//!
+//! The payload never changes, so it is sent again and again without waiting for the release of earlier sends: releases
+//! are counted and bounded, not waited for, until the stream ends.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::gate::{GateState, SendGate};
+use super::job::EngineUse;
+use super::payload::payload;
+use super::recorder::Recorder;
+use super::{Engine, StreamJob};
+use crate::config::{BlockSize, EngineChoice};
+use crate::sys::uring::{Completion, Ring};
+use crate::sys::{Missing, memory_lock_limit};
+
+/// Bytes of one operation when no block size was asked for.
+const OPERATION_BYTES: u32 = 512 * 1024;
+/// Registered memory of all streams of a test, so that the usual limit of 8 MiB per user is enough.
+const REGISTERED_BYTES_MAX: u32 = 4 * 1024 * 1024;
+/// Sends in flight for operations of at least [`DEEP_BELOW_BYTES`].
+const DEPTH_LARGE: usize = 2;
+/// Sends in flight for small operations, so that one system call submits many.
+const DEPTH_SMALL: usize = 64;
+/// Operations below this size are small.
+const DEEP_BELOW_BYTES: u32 = 16 * 1024;
+/// Zero-copy sends that may be unreleased for each one that may be unsent.
+const UNRELEASED_PER_SEND: usize = 8;
+/// Longest wait in the kernel before the stop token is looked at again.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+/// Longest wait for the last releases.
+const RELEASE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// `auto` judges zero-copy by so many releases.
+const JUDGED_RELEASES: u32 = 16;
+
+/// One sending ring.
+pub(super) struct UringSend {
+    ring: Ring,
+    operation_bytes: u32,
+    depth: usize,
+    zero_copy: bool,
+    automatic: bool,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    unsent: usize,
+    judged: u32,
+    judged_copied: u32,
+}
+
+/// One operation that the kernel has not finished with.
+#[derive(Clone, Copy)]
+struct Slot {
+    bytes: u32,
+    submitted: Instant,
+}
+
+impl UringSend {
+    /// Makes a ring with registered payload. With `auto`, a memory lock limit that is too low costs the registration
+    /// and not the engine; the note says so.
+    pub(super) fn prepare(job: &StreamJob, zero_copy: bool) -> Result<(Self, Option<Missing>), Missing> {
+        let automatic = job.asked == EngineChoice::Auto;
+        let operation_bytes = operation_bytes(job.block, job.streams);
+        let depth = if operation_bytes < DEEP_BELOW_BYTES { DEPTH_SMALL } else { DEPTH_LARGE };
+        let slots = if zero_copy { depth * UNRELEASED_PER_SEND } else { depth };
+        let entries = u32::try_from(slots + 2).expect("a few hundred").next_power_of_two();
+
+        let mut ring = Ring::new(Arc::clone(&job.socket), entries).map_err(|error| Missing::from(&error))?;
+        let registered = ring.register_payload(payload(job, operation_bytes)?);
+        let note = match registered {
+            Ok(()) => None,
+            // Pages of unregistered zero-copy sends are charged to the same limit, so only copying is left.
+            Err(error) if automatic && !zero_copy => Some(Missing::from(&error)),
+            Err(error) => return Err(Missing::from(&error)),
+        };
+        let note = note.map(|missing| Missing {
+            reason: format!(
+                "send buffers are not registered ({}, memory lock limit {})",
+                missing.reason,
+                memory_lock_limit()
+            ),
+            fix: missing.fix,
+        });
+        let engine = Self {
+            ring,
+            operation_bytes,
+            depth,
+            zero_copy,
+            automatic,
+            slots: vec![Slot { bytes: 0, submitted: Instant::now() }; slots],
+            free: (0..slots).rev().collect(),
+            unsent: 0,
+            judged: 0,
+            judged_copied: 0,
+        };
+        Ok((engine, note))
+    }
+
+    pub(super) fn run(&mut self, gate: &mut SendGate, recorder: &mut Recorder) -> io::Result<()> {
+        let depth = u64::try_from(self.depth).expect("a usize fits a u64");
+        gate.widen(u64::from(self.operation_bytes) * depth);
+        let mut now = Instant::now();
+        loop {
+            let state = gate.refresh(now);
+            match state {
+                GateState::Open => self.submit(gate, now),
+                GateState::Stopped => return self.give_up(gate, recorder),
+                GateState::Exhausted if self.unsent == 0 => return Ok(()),
+                GateState::Exhausted | GateState::Until(_) => {}
+            }
+            recorder.publish();
+            let longest = match state {
+                GateState::Until(next) => next.saturating_duration_since(now).min(WAIT_MAX),
+                _ => WAIT_MAX,
+            };
+            self.ring.wait(gate.wait_at_most(now, longest))?;
+            now = Instant::now();
+            self.reap(gate, recorder, now)?;
+            recorder.sample_rtt(now);
+        }
+    }
+
+    /// Waits for the kernel to let go of everything, within reason.
+    pub(super) fn release_all(&mut self, recorder: &mut Recorder) {
+        let deadline = Instant::now() + RELEASE_WAIT_MAX;
+        while self.ring.in_flight() > 0 && Instant::now() < deadline {
+            if self.ring.wait(WAIT_MAX).is_err() {
+                break;
+            }
+            let now = Instant::now();
+            while let Some(completion) = self.ring.next_completion() {
+                self.release(completion, recorder, now);
+            }
+        }
+        if self.ring.in_flight() > 0 {
+            recorder.zero_copy_outstanding(u64::from(self.ring.in_flight()));
+        }
+        if self.automatic && self.zero_copy {
+            let (judged, copied) = (self.judged, self.judged_copied);
+            let verdict = if judged < JUDGED_RELEASES {
+                format!("too few sends to judge zero-copy; the kernel copied {copied} of {judged}")
+            } else {
+                format!(
+                    "zero-copy is real on this path; the kernel copied {copied} of the first {judged} sends"
+                )
+            };
+            Self::explain(recorder, Engine::UringZc, verdict);
+        }
+    }
+
+    /// Fills the ring with what the gate grants.
+    fn submit(&mut self, gate: &mut SendGate, now: Instant) {
+        while self.unsent < self.depth {
+            let Some(&slot) = self.free.last() else { return };
+            let bytes =
+                u32::try_from(gate.take(u64::from(self.operation_bytes))).expect("at most an operation");
+            if bytes == 0 {
+                return;
+            }
+            self.free.pop();
+            self.unsent += 1;
+            self.slots[slot] = Slot { bytes, submitted: now };
+            let token = u64::try_from(slot).expect("a usize fits a u64");
+            if self.zero_copy {
+                self.ring.push_send_zc(bytes, token);
+            } else {
+                self.ring.push_send(bytes, token);
+            }
+        }
+    }
+
+    /// Takes every completion that is there.
+    fn reap(&mut self, gate: &mut SendGate, recorder: &mut Recorder, now: Instant) -> io::Result<()> {
+        while let Some(completion) = self.ring.next_completion() {
+            if completion.notification {
+                self.release(completion, recorder, now);
+                self.judge(recorder);
+            } else {
+                self.result(completion, gate, recorder, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the result of a send.
+    fn result(
+        &mut self,
+        completion: Completion,
+        gate: &mut SendGate,
+        recorder: &mut Recorder,
+        now: Instant,
+    ) -> io::Result<()> {
+        let index = slot_index(completion);
+        let slot = self.slots[index];
+        self.unsent -= 1;
+        let Ok(sent) = u32::try_from(completion.result) else {
+            gate.give_back(u64::from(slot.bytes));
+            // A notification may follow all the same; it releases nothing that was sent.
+            self.slots[index].bytes = 0;
+            self.free_unless_held(completion, index);
+            return self.failed(-completion.result, recorder);
+        };
+        gate.give_back(u64::from(slot.bytes - sent));
+        recorder.moved(u64::from(sent));
+        recorder.completed(now.duration_since(slot.submitted));
+        if completion.more {
+            recorder.zero_copy_requested(u64::from(sent));
+            self.slots[index].bytes = sent;
+        }
+        self.free_unless_held(completion, index);
+        Ok(())
+    }
+
+    /// Takes the notification that a zero-copy send's memory is free.
+    fn release(&mut self, completion: Completion, recorder: &mut Recorder, now: Instant) {
+        let index = slot_index(completion);
+        if completion.notification {
+            let slot = self.slots[index];
+            let waited = now.duration_since(slot.submitted);
+            recorder.zero_copy_released(u64::from(slot.bytes), completion.copied, waited);
+            if self.judged < JUDGED_RELEASES && slot.bytes > 0 {
+                self.judged += 1;
+                self.judged_copied += u32::from(completion.copied);
+            }
+        }
+        self.free_unless_held(completion, index);
+    }
+
+    fn free_unless_held(&mut self, completion: Completion, index: usize) {
+        if !completion.more {
+            self.free.push(index);
+        }
+    }
+
+    /// A send failed. `auto` gives zero-copy up where the kernel or the protocol has none.
+    fn failed(&mut self, errno: i32, recorder: &mut Recorder) -> io::Result<()> {
+        let error = io::Error::from_raw_os_error(errno);
+        let unsupported = matches!(errno, libc::EOPNOTSUPP | libc::EINVAL | libc::EFAULT | libc::ENOMEM);
+        match errno {
+            libc::EAGAIN | libc::EINTR => Ok(()),
+            _ if self.zero_copy && self.automatic && unsupported => {
+                self.step_down(recorder, &format!("zero-copy sends fail here ({error})"));
+                Ok(())
+            }
+            _ => Err(error),
+        }
+    }
+
+    /// `auto` looks at the first releases: where the kernel copies after all, copying at once is cheaper.
+    fn judge(&mut self, recorder: &mut Recorder) {
+        let mostly_copied = self.judged_copied * 2 > JUDGED_RELEASES;
+        if self.automatic && self.zero_copy && self.judged == JUDGED_RELEASES && mostly_copied {
+            let reason = format!(
+                "the kernel copied {} of the first {JUDGED_RELEASES} zero-copy sends, as it does on loopback and veth",
+                self.judged_copied
+            );
+            self.step_down(recorder, &reason);
+        }
+    }
+
+    fn step_down(&mut self, recorder: &mut Recorder, reason: &str) {
+        self.zero_copy = false;
+        Self::explain(recorder, Engine::Uring, format!("{reason}; stepped down from uring-zc"));
+    }
+
+    fn explain(recorder: &mut Recorder, used: Engine, reason: String) {
+        recorder.change_engine(EngineUse { used, reason, fix: String::new(), ..*recorder.engine() });
+    }
+
+    /// Cancels what the peer does not take, and counts what it took all the same.
+    fn give_up(&mut self, gate: &mut SendGate, recorder: &mut Recorder) -> io::Result<()> {
+        if self.unsent == 0 {
+            return Ok(());
+        }
+        self.ring.cancel_all();
+        let deadline = Instant::now() + RELEASE_WAIT_MAX;
+        while self.unsent > 0 && Instant::now() < deadline {
+            self.ring.wait(WAIT_MAX)?;
+            let now = Instant::now();
+            while let Some(completion) = self.ring.next_completion() {
+                if completion.notification {
+                    self.release(completion, recorder, now);
+                } else {
+                    // A cancelled send is no failure.
+                    let _ = self.result(completion, gate, recorder, now);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whole blocks, as many as fit one operation and leave each stream its share of lockable memory.
+fn operation_bytes(block: BlockSize, streams: u32) -> u32 {
+    if block.explicit {
+        return block.bytes;
+    }
+    let share = (REGISTERED_BYTES_MAX / streams.max(1)).min(OPERATION_BYTES);
+    block.bytes * (share / block.bytes).max(1)
+}
+
+fn slot_index(completion: Completion) -> usize {
+    usize::try_from(completion.token).expect("tokens are slot indexes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_whole_blocks_and_explicit_blocks_stay_alone() {
+        let block = |bytes, explicit| BlockSize { bytes, explicit };
+        assert_eq!(operation_bytes(block(64, true), 1), 64);
+        assert_eq!(operation_bytes(block(128 * 1024, false), 1), OPERATION_BYTES);
+        assert_eq!(operation_bytes(block(128 * 1024, false), 16), 256 * 1024);
+        assert_eq!(operation_bytes(block(128 * 1024, false), 128), 128 * 1024);
+    }
+}

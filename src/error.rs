@@ -1,0 +1,275 @@
+//! What can go wrong with a run, whose fault it was, and what the process exits with.
+
+use std::io;
+use std::time::Duration;
+
+use crate::config::EngineChoice;
+use crate::protocol::{ErrorCode, ParamsError, ParamsTooLong, ResultsError, ServerError, State};
+use crate::sys::Missing;
+
+/// Who has to change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// This machine or this command line.
+    Local,
+    /// The other end, or the network between.
+    Peer,
+    /// Nobody: a signal ended the run.
+    Interrupted,
+}
+
+/// Why a run, or one session of a server, ended without a complete result.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An engine that was asked for by name cannot run here.
+    #[error("engine {choice} cannot run here: {}{}", missing.reason, fix_clause(missing))]
+    Engine {
+        /// The engine asked for.
+        choice: EngineChoice,
+        /// What it lacks.
+        missing: Missing,
+    },
+    /// The host name has no address.
+    #[error("unable to find an address of {host}: {source}")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// The resolver's answer.
+        source: io::Error,
+    },
+    /// No control connection.
+    #[error("{}: {} ({address})", ErrorCode::CONNECT, plain(source))]
+    Connect {
+        /// Host and port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server runs another test.
+    #[error("{}", ErrorCode::ACCESS_DENIED)]
+    Busy,
+    /// The server says that it failed.
+    #[error("SERVER ERROR - {}{}", .0.code, os_error_clause(.0))]
+    Server(ServerError),
+    /// The control connection ended without the protocol's words.
+    #[error("{} (while waiting for {waiting_for})", ErrorCode::CONTROL_CLOSED)]
+    Closed {
+        /// What should have come.
+        waiting_for: &'static str,
+    },
+    /// A client that a server had a test with is gone.
+    #[error("the client has unexpectedly closed the connection (while waiting for {waiting_for})")]
+    ClientGone {
+        /// What should have come.
+        waiting_for: &'static str,
+    },
+    /// The peer is there but does not say what it should.
+    #[error("the peer did not send {waiting_for} within {} seconds; it may be hung or unreachable", .after.as_secs())]
+    Silent {
+        /// What should have come.
+        waiting_for: &'static str,
+        /// How long it had.
+        after: Duration,
+    },
+    /// The control connection failed.
+    #[error("{}: {}", ErrorCode::CONTROL_READ, plain(.0))]
+    Control(#[source] io::Error),
+    /// A byte that is no state: the other end speaks something else.
+    #[error("{code}: byte {0}", code = ErrorCode::UNKNOWN_MESSAGE)]
+    UnknownState(u8),
+    /// A state that has no place here.
+    #[error("the peer sent {state} where {waiting_for} was due")]
+    Unexpected {
+        /// What came.
+        state: State,
+        /// What should have come.
+        waiting_for: &'static str,
+    },
+    /// A length word that no sane peer sends.
+    #[error("the peer announced {what} of {bytes} bytes; at most {most} are read")]
+    TooLong {
+        /// Parameters or results.
+        what: &'static str,
+        /// The length it announced.
+        bytes: u32,
+        /// The limit.
+        most: u32,
+    },
+    /// The server was ended by a signal.
+    #[error("{}", ErrorCode::SERVER_TERMINATED)]
+    ServerTerminated,
+    /// The client was ended by a signal.
+    #[error("{}", ErrorCode::CLIENT_TERMINATED)]
+    ClientTerminated,
+    /// A signal ended this process.
+    #[error("interrupt - the {role} has terminated by signal {signal}")]
+    Interrupted {
+        /// "client" or "server".
+        role: &'static str,
+        /// For example "Interrupt(2)".
+        signal: &'static str,
+    },
+    /// The own parameters do not fit.
+    #[error(transparent)]
+    ParamsTooLong(#[from] ParamsTooLong),
+    /// The client's parameters are refused.
+    #[error("the client's parameters are refused: {0}")]
+    Params(#[from] ParamsError),
+    /// The peer's results make no sense.
+    #[error("{code}: {0}", code = ErrorCode::RECV_RESULTS)]
+    Results(#[from] ResultsError),
+    /// The peer's results name a stream that does not exist.
+    #[error("the peer's results name stream {0}, which does not exist")]
+    StreamId(u32),
+    /// A data connection could not be made.
+    #[error("{}: {} ({address})", ErrorCode::STREAM_CONNECT, plain(source))]
+    StreamConnect {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An option of a data socket was refused.
+    #[error("{what}: {}", plain(source))]
+    SocketOption {
+        /// What was to be set.
+        what: String,
+        /// The number that a client is told.
+        code: ErrorCode,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The kernel gave smaller buffers than asked for.
+    #[error(
+        "{}: asked for {asked} bytes, the kernel gave {actual}; raise sysctl net.core.wmem_max and rmem_max",
+        ErrorCode::BUFFER_SIZE_NOT_SET
+    )]
+    BufferSize {
+        /// Bytes asked for.
+        asked: u32,
+        /// Bytes that the kernel reports.
+        actual: u32,
+    },
+    /// All data connections died before the test was over.
+    #[error("all data connections ended before the test was over: {reason}")]
+    StreamsLost {
+        /// How the last of them ended.
+        reason: String,
+    },
+    /// Nothing moved for too long.
+    #[error("{}: nothing was transferred for {} seconds", ErrorCode::RECV_TIMEOUT, .0.as_secs())]
+    Stalled(Duration),
+    /// The client let the time of its own test pass.
+    #[error("{}", ErrorCode::DURATION_EXPIRED)]
+    Overdue,
+    /// The server cannot listen.
+    #[error("{} on {address}: {}", ErrorCode::LISTEN, plain(source))]
+    Listen {
+        /// Address and port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something that always works did not.
+    #[error("{what}: {}", plain(source))]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl RunError {
+    /// Whose fault it was.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Interrupted { .. } => Fault::Interrupted,
+            Self::Engine { .. }
+            | Self::Resolve { .. }
+            | Self::ParamsTooLong(_)
+            | Self::SocketOption { .. }
+            | Self::BufferSize { .. }
+            | Self::Listen { .. }
+            | Self::System { .. } => Fault::Local,
+            _ => Fault::Peer,
+        }
+    }
+
+    /// What the process exits with: 0 after a signal, as iperf3 since 3.19, else 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        u8::from(self.fault() != Fault::Interrupted)
+    }
+
+    /// The number by which a server tells its client; `None` when the client is not to be told.
+    #[must_use]
+    pub fn code_for_client(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Engine { .. } | Self::System { .. } => Some(ErrorCode::INIT_TEST),
+            Self::Silent { .. } => Some(ErrorCode::RECV_MESSAGE),
+            Self::UnknownState(_) | Self::Unexpected { .. } => Some(ErrorCode::UNKNOWN_MESSAGE),
+            Self::TooLong { what: "parameters", .. } => Some(ErrorCode::RECV_PARAMS),
+            Self::TooLong { .. } => Some(ErrorCode::RECV_RESULTS),
+            Self::ClientTerminated => Some(ErrorCode::CLIENT_TERMINATED),
+            Self::Params(error) => Some(error.code()),
+            Self::Results(error) => Some(error.code()),
+            Self::StreamId(_) => Some(ErrorCode::STREAM_ID),
+            Self::SocketOption { code, .. } => Some(*code),
+            Self::BufferSize { .. } => Some(ErrorCode::BUFFER_SIZE_NOT_SET),
+            Self::Stalled(_) => Some(ErrorCode::RECV_TIMEOUT),
+            Self::Overdue => Some(ErrorCode::DURATION_EXPIRED),
+            _ => None,
+        }
+    }
+}
+
+/// The system's words without Rust's "(os error N)".
+fn plain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+fn fix_clause(missing: &Missing) -> String {
+    if missing.fix.is_empty() { String::new() } else { format!("; to fix it: {}", missing.fix) }
+}
+
+/// The server's `errno` is often a stale one, so it is only mentioned.
+fn os_error_clause(error: &ServerError) -> String {
+    match error.os_error {
+        Some(number) if number != 0 => format!(" (server's errno {number})"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_that_scripts_match_keep_iperf3s_words() {
+        let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        let connect = RunError::Connect { address: "127.0.0.1, port 5201".to_owned(), source: refused };
+        assert_eq!(
+            connect.to_string(),
+            "unable to connect to server - server may have stopped running or use a different port, firewall \
+             issue, etc.: Connection refused (127.0.0.1, port 5201)"
+        );
+        assert_eq!(RunError::Busy.to_string(), "the server is busy running a test. try again later");
+        let limit = ServerError { code: ErrorCode::TOTAL_RATE, os_error: Some(9) };
+        assert_eq!(
+            RunError::Server(limit).to_string(),
+            "SERVER ERROR - total required bandwidth is larger than server limit (server's errno 9)"
+        );
+    }
+
+    #[test]
+    fn only_a_signal_is_no_failure() {
+        assert_eq!(RunError::Interrupted { role: "client", signal: "Interrupt(2)" }.exit_code(), 0);
+        assert_eq!(RunError::Busy.exit_code(), 1);
+        assert_eq!(RunError::Busy.fault(), Fault::Peer);
+    }
+}

@@ -1,0 +1,21 @@
+//! ringperf: a network throughput tester that speaks iperf3's protocol and moves bytes through io_uring.
+//!
+//! The parts, in reading order; each uses only those before it:
+//!
+//! 1. [`units`]: amounts and rates, read and printed.
+//! 2. [`config`], [`protocol`], [`stats`]: what to do, what the wire says, what was counted. Pure.
+//! 3. [`sys`]: the kernel. All `unsafe` code of the project.
+//! 4. [`engine`]: the data path; one blocking loop per stream thread.
+//! 5. [`report`]: the only writer of standard output.
+//! 6. [`control`]: the session: phases, deadlines, threads.
+//! 7. [`error`]: whose fault it was, and the exit code.
+
+pub mod config;
+pub mod control;
+pub mod engine;
+pub mod error;
+pub mod protocol;
+pub mod report;
+pub mod stats;
+pub mod sys;
+pub mod units;

@@ -1,0 +1,18 @@
+//! iperf3's control protocol as data: what each side says, checked before anybody believes it.
+//!
+//! Pure: no sockets, no clock, no randomness. What a peer sends is hostile until it has become one of these
+//! types.
+
+mod codes;
+mod cookie;
+mod json;
+pub mod params;
+pub mod results;
+mod state;
+
+pub use codes::{ErrorCode, ServerError};
+pub use cookie::Cookie;
+pub use json::{JsonError, Object, Value, parse_object};
+pub use params::{Hello, MAX_PARAMS_BYTES, ParamsError, ParamsTooLong, Request};
+pub use results::{MAX_STREAM_RESULTS, Results, ResultsError, ServerText, StreamResult};
+pub use state::State;

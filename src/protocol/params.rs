@@ -1,0 +1,206 @@
+//! The parameters: what a client asks its server to do.
+
+mod decode;
+mod encode;
+
+use serde::Serialize;
+
+use super::{ErrorCode, JsonError};
+use crate::config::{EngineChoice, TestConfig};
+
+pub use decode::decode;
+pub use encode::encode;
+
+/// Most bytes of parameters that an iperf3 server reads, since 3.18 (`MAX_PARAMS_JSON_STRING`).
+pub const MAX_PARAMS_BYTES: usize = 8 * 1024;
+
+/// Longest name of a congestion control algorithm (`TCP_CA_NAME_MAX` of linux/net/tcp.h without its NUL).
+const MAX_CONGESTION_BYTES: usize = 15;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The test.
+    pub test: TestConfig,
+    /// What the client calls its version. Not sent: a ringperf always names the iperf3 that it speaks like.
+    pub client_version: Option<String>,
+    /// What only ringperfs tell each other; `None` from an iperf3.
+    pub hello: Option<Hello>,
+}
+
+/// How a ringperf client introduces itself to its server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Hello {
+    /// Version of this ringperf.
+    pub version: String,
+    /// The engine that the client would like the server to use; `None` leaves it to the server.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "engine_name")]
+    pub engine: Option<EngineChoice>,
+    /// The user has set the block size, see [`crate::config::BlockSize::explicit`].
+    pub explicit_block: bool,
+}
+
+/// The parameters do not fit in what servers read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the test parameters take {bytes} bytes, but a server reads at most {MAX_PARAMS_BYTES}; \
+     shorten --title or --extra-data"
+)]
+pub struct ParamsTooLong {
+    /// Bytes of the text.
+    pub bytes: usize,
+}
+
+/// Why parameters are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ParamsError {
+    /// They are no JSON object.
+    #[error("the parameters are {0}")]
+    Json(#[from] JsonError),
+    /// A value has the wrong type or is no number that fits. iperf3 would go on with the default instead, and
+    /// run another test than the one asked for.
+    #[error("parameter \"{key}\" is not {expected}")]
+    Type {
+        /// The key.
+        key: &'static str,
+        /// What it should be, with its article.
+        expected: &'static str,
+    },
+    /// A number is outside its range.
+    #[error("parameter \"{key}\" is {value}, allowed is {min} to {max}")]
+    Range {
+        /// The key.
+        key: &'static str,
+        /// Its value.
+        value: i64,
+        /// Smallest value allowed.
+        min: i64,
+        /// Largest value allowed.
+        max: i64,
+        /// iperf3's number for this mistake.
+        code: ErrorCode,
+    },
+    /// A congestion control name that no Linux can have.
+    #[error("parameter \"congestion\" is not a name of 1 to {MAX_CONGESTION_BYTES} bytes")]
+    Congestion,
+    /// Something that iperf3 can do and this server cannot.
+    #[error("the client asks for {what}, which this server does not support; it runs TCP tests only")]
+    Unsupported {
+        /// What was asked for.
+        what: &'static str,
+        /// iperf3's number for it.
+        code: ErrorCode,
+    },
+}
+
+impl ParamsError {
+    /// The number to send to the client, after [`super::State::ServerError`].
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Json(_) | Self::Type { .. } => ErrorCode::RECV_PARAMS,
+            Self::Congestion => ErrorCode::CONGESTION,
+            Self::Range { code, .. } | Self::Unsupported { code, .. } => *code,
+        }
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn engine_name<S: serde::Serializer>(
+    engine: &Option<EngineChoice>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    engine.map(EngineChoice::name).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{BlockSize, Direction, EndCondition, Pacing, SocketConfig};
+
+    fn any_direction() -> impl Strategy<Value = Direction> {
+        prop_oneof![Just(Direction::Forward), Just(Direction::Reverse), Just(Direction::Bidir)]
+    }
+
+    fn any_end() -> impl Strategy<Value = EndCondition> {
+        let large = 1..=i64::MAX.unsigned_abs();
+        prop_oneof![
+            (1..=86_400u64).prop_map(|seconds| EndCondition::Time(Duration::from_secs(seconds))),
+            large.clone().prop_map(EndCondition::Bytes),
+            large.prop_map(EndCondition::Blocks),
+            Just(EndCondition::Unlimited),
+        ]
+    }
+
+    fn any_socket() -> impl Strategy<Value = SocketConfig> {
+        let window = prop::option::of(1..=536_870_912u32);
+        let congestion = prop::option::of("[a-z_]{1,15}");
+        let rate = 0..=i64::MAX.unsigned_abs();
+        (window, prop::option::of(1..=32_767u32), any::<bool>(), congestion, rate).prop_map(
+            |(window_bytes, mss_bytes, no_delay, congestion, fq_bits_per_second)| SocketConfig {
+                window_bytes,
+                mss_bytes,
+                no_delay,
+                congestion,
+                fq_bits_per_second,
+            },
+        )
+    }
+
+    fn any_hello() -> impl Strategy<Value = Hello> {
+        let engine = prop::option::of(prop::sample::select(EngineChoice::ALL.to_vec()));
+        ("[0-9.]{1,8}", engine, any::<bool>()).prop_map(|(version, engine, explicit_block)| Hello {
+            version,
+            engine,
+            explicit_block,
+        })
+    }
+
+    /// A request as a ringperf client makes it, so that the other end must read exactly the same.
+    fn any_request() -> impl Strategy<Value = Request> {
+        let traffic = (any_direction(), 1..=128u32, any_end(), 0..=600u32, 1..=1_048_576u32);
+        let pacing = (0..=i64::MAX.unsigned_abs(), 0..=1000u32);
+        let texts = (prop::option::of("[^\0]{0,40}"), prop::option::of("[^\0]{0,40}"));
+        (traffic, pacing, any_socket(), any::<[bool; 4]>(), texts, any_hello()).prop_map(
+            |((direction, parallel, end, omit_secs, bytes), rate, socket, on, (title, extra_data), hello)| {
+                Request {
+                    test: TestConfig {
+                        direction,
+                        parallel,
+                        end,
+                        omit_secs,
+                        block: BlockSize { bytes, explicit: hello.explicit_block },
+                        pacing: Pacing { bits_per_second: rate.0, burst_blocks: rate.1 },
+                        socket,
+                        zerocopy: on[0],
+                        skip_rx_copy: on[1],
+                        repeating_payload: on[2],
+                        server_output: on[3],
+                        title,
+                        extra_data,
+                    },
+                    client_version: Some("3.21".to_owned()),
+                    hello: Some(hello),
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn requests_round_trip(request in any_request()) {
+            let text = encode(&request).unwrap();
+            prop_assert_eq!(decode(text.as_bytes()).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn an_unnamed_engine_stays_unnamed() {
+        let hello = Hello { version: "1".to_owned(), engine: None, explicit_block: false };
+        assert_eq!(serde_json::to_string(&hello).unwrap(), "{\"version\":\"1\",\"explicit_block\":false}");
+    }
+}

@@ -1,0 +1,388 @@
+//! A client's request from its parameters.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{Hello, MAX_CONGESTION_BYTES, ParamsError, Request};
+use crate::config::{
+    BlockSize, DEFAULT_BLOCK_BYTES, Direction, EndCondition, EngineChoice, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS,
+    MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES, Pacing, SocketConfig,
+    TestConfig,
+};
+use crate::protocol::{ErrorCode, Object, Value, parse_object};
+
+/// The request that a client sent, every number in its range.
+///
+/// Flags count when their key is there, whatever their value: `"reverse":false` is a reverse test, as in
+/// iperf3. Where several end conditions are given, bytes go before blocks and blocks before time.
+///
+/// # Errors
+/// See [`ParamsError`]; [`ParamsError::code`] is what the client should be told.
+pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
+    let keys = Keys(parse_object(bytes)?);
+    keys.refuse_unsupported()?;
+    let hello = keys.hello();
+    let test = TestConfig {
+        direction: keys.direction()?,
+        parallel: keys.number("parallel", 1..=MAX_STREAMS, ErrorCode::NUM_STREAMS)?.unwrap_or(1),
+        end: keys.end()?,
+        omit_secs: keys.number("omit", 0..=MAX_OMIT_SECS, ErrorCode::OMIT)?.unwrap_or(0),
+        block: keys.block(hello.as_ref())?,
+        pacing: Pacing {
+            bits_per_second: keys.count("bandwidth")?,
+            burst_blocks: keys.number("burst", 1..=MAX_BURST_BLOCKS, ErrorCode::BURST)?.unwrap_or(0),
+        },
+        socket: keys.socket()?,
+        zerocopy: keys.switch("zerocopy")?,
+        skip_rx_copy: keys.switch("skip_rx_copy")?,
+        repeating_payload: keys.number_present("repeating_payload")?,
+        title: keys.text("title")?,
+        extra_data: keys.text("extra_data")?,
+        server_output: keys.number_present("get_server_output")?,
+    };
+    Ok(Request { test, client_version: keys.text("client_version")?, hello })
+}
+
+/// The members of a request, each looked up once and checked on the way.
+struct Keys(Object);
+
+impl Keys {
+    /// What a test over another protocol asks for. Whatever boolean stands there counts, as in iperf3.
+    fn refuse_unsupported(&self) -> Result<(), ParamsError> {
+        self.flag("tcp")?;
+        for (key, what, code) in [
+            ("udp", "a UDP test", ErrorCode::NOT_IMPLEMENTED),
+            ("sctp", "an SCTP test", ErrorCode::NO_SCTP),
+            ("mptcp", "Multipath TCP", ErrorCode::NOT_IMPLEMENTED),
+        ] {
+            if self.flag(key)? {
+                return Err(ParamsError::Unsupported { what, code });
+            }
+        }
+        // These have no effect on a TCP server of ours, but what iperf3 refuses is refused here, too.
+        self.number("TOS", 0..=255, ErrorCode::TOS)?;
+        self.number("flowlabel", 1..=0xf_ffff, ErrorCode::FLOW_LABEL)?;
+        Ok(())
+    }
+
+    /// If both keys are there it is a bidirectional test, as iperf3 looks at that key last.
+    fn direction(&self) -> Result<Direction, ParamsError> {
+        Ok(match (self.flag("bidirectional")?, self.flag("reverse")?) {
+            (true, _) => Direction::Bidir,
+            (false, true) => Direction::Reverse,
+            (false, false) => Direction::Forward,
+        })
+    }
+
+    fn end(&self) -> Result<EndCondition, ParamsError> {
+        let seconds = self.number("time", 0..=MAX_TIME_SECS, ErrorCode::DURATION)?.unwrap_or(10);
+        Ok(match (self.count("num")?, self.count("blockcount")?, seconds) {
+            (0, 0, 0) => EndCondition::Unlimited,
+            (0, 0, seconds) => EndCondition::Time(Duration::from_secs(seconds.into())),
+            (0, blocks, _) => EndCondition::Blocks(blocks),
+            (bytes, _, _) => EndCondition::Bytes(bytes),
+        })
+    }
+
+    /// An iperf3 client does not tell whether its user has set the size, but who sends another one than the
+    /// default has.
+    fn block(&self, hello: Option<&Hello>) -> Result<BlockSize, ParamsError> {
+        let given = self.number("len", 1..=MAX_BLOCK_BYTES, ErrorCode::BLOCK_SIZE)?;
+        let bytes = given.unwrap_or(DEFAULT_BLOCK_BYTES);
+        let explicit = hello.map_or(bytes != DEFAULT_BLOCK_BYTES, |hello| hello.explicit_block);
+        Ok(BlockSize { bytes, explicit })
+    }
+
+    fn socket(&self) -> Result<SocketConfig, ParamsError> {
+        let congestion = self.text("congestion")?;
+        if congestion.as_ref().is_some_and(|name| !(1..=MAX_CONGESTION_BYTES).contains(&name.len())) {
+            return Err(ParamsError::Congestion);
+        }
+        let non_zero = |bytes: &u32| *bytes != 0;
+        Ok(SocketConfig {
+            window_bytes: self
+                .number("window", 0..=MAX_WINDOW_BYTES, ErrorCode::BUFFER_SIZE)?
+                .filter(non_zero),
+            mss_bytes: self.number("MSS", 0..=MAX_MSS_BYTES, ErrorCode::MSS)?.filter(non_zero),
+            no_delay: self.flag("nodelay")?,
+            congestion,
+            fq_bits_per_second: self.count("fqrate")?,
+        })
+    }
+
+    /// Our own addition. A client that gets it wrong is treated as an iperf3; it is no reason to refuse a
+    /// test.
+    fn hello(&self) -> Option<Hello> {
+        let Some(Value::Object(hello)) = self.0.get("ringperf") else { return None };
+        Some(Hello {
+            version: hello.get("version")?.text()?.to_owned(),
+            engine: hello.get("engine").and_then(Value::text).and_then(EngineChoice::from_name),
+            explicit_block: hello.get("explicit_block") == Some(&Value::Bool(true)),
+        })
+    }
+
+    /// A boolean of which only the presence counts.
+    fn flag(&self, key: &'static str) -> Result<bool, ParamsError> {
+        match self.0.get(key) {
+            None => Ok(false),
+            Some(Value::Bool(_)) => Ok(true),
+            Some(_) => Err(ParamsError::Type { key, expected: "a boolean" }),
+        }
+    }
+
+    /// A number of which only the presence counts.
+    fn number_present(&self, key: &'static str) -> Result<bool, ParamsError> {
+        Ok(self.integer(key)?.is_some())
+    }
+
+    /// A number that means on unless it is 0.
+    fn switch(&self, key: &'static str) -> Result<bool, ParamsError> {
+        Ok(self.integer(key)?.is_some_and(|value| value != 0))
+    }
+
+    /// A number of any size that must not be negative; 0 if it is absent.
+    fn count(&self, key: &'static str) -> Result<u64, ParamsError> {
+        let value = self.integer(key)?.unwrap_or(0);
+        u64::try_from(value).map_err(|_| ParamsError::Range {
+            key,
+            value,
+            min: 0,
+            max: i64::MAX,
+            code: ErrorCode::RECV_PARAMS,
+        })
+    }
+
+    /// A number of that range, if it is there.
+    fn number(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+        code: ErrorCode,
+    ) -> Result<Option<u32>, ParamsError> {
+        let Some(value) = self.integer(key)? else { return Ok(None) };
+        match u32::try_from(value) {
+            Ok(number) if range.contains(&number) => Ok(Some(number)),
+            _ => {
+                let (min, max) = (i64::from(*range.start()), i64::from(*range.end()));
+                Err(ParamsError::Range { key, value, min, max, code })
+            }
+        }
+    }
+
+    fn integer(&self, key: &'static str) -> Result<Option<i64>, ParamsError> {
+        let Some(value) = self.0.get(key) else { return Ok(None) };
+        value.integer().map(Some).ok_or(ParamsError::Type { key, expected: "a number that fits in 64 bits" })
+    }
+
+    fn text(&self, key: &'static str) -> Result<Option<String>, ParamsError> {
+        let Some(value) = self.0.get(key) else { return Ok(None) };
+        let text = value.text().ok_or(ParamsError::Type { key, expected: "a string" })?;
+        Ok(Some(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn test_of(text: &str) -> TestConfig {
+        decode(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}")).test
+    }
+
+    fn code_of(text: &str) -> i32 {
+        decode(text.as_bytes()).map_or_else(|error| error.code().0, |request| panic!("{text}: {request:?}"))
+    }
+
+    #[test]
+    fn an_empty_request_is_the_default_test() {
+        let request = Request { test: TestConfig::default(), client_version: None, hello: None };
+        assert_eq!(decode(b"{}").unwrap(), request);
+        assert_eq!(decode(b"[]").unwrap(), request);
+    }
+
+    #[test]
+    fn a_captured_request_with_many_options() {
+        let text = r#"{"tcp":true,"omit":1,"server_affinity":1,"time":1,"num":0,"blockcount":0,"MSS":1400,
+            "nodelay":true,"parallel":1,"window":204800,"len":65536,"bandwidth":10000000,"fqrate":50000000,
+            "pacing_timer":500,"burst":20,"TOS":16,"title":"ttl","extra_data":"ed","congestion":"cubic",
+            "get_server_output":1,"repeating_payload":1,"zerocopy":1,"skip_rx_copy":1,
+            "client_version":"3.21+"}"#;
+        let test = TestConfig {
+            direction: Direction::Forward,
+            parallel: 1,
+            end: EndCondition::Time(Duration::from_secs(1)),
+            omit_secs: 1,
+            block: BlockSize { bytes: 65_536, explicit: true },
+            pacing: Pacing { bits_per_second: 10_000_000, burst_blocks: 20 },
+            socket: SocketConfig {
+                window_bytes: Some(204_800),
+                mss_bytes: Some(1400),
+                no_delay: true,
+                congestion: Some("cubic".to_owned()),
+                fq_bits_per_second: 50_000_000,
+            },
+            zerocopy: true,
+            skip_rx_copy: true,
+            repeating_payload: true,
+            title: Some("ttl".to_owned()),
+            extra_data: Some("ed".to_owned()),
+            server_output: true,
+        };
+        let request = Request { test, client_version: Some("3.21+".to_owned()), hello: None };
+        assert_eq!(decode(text.as_bytes()).unwrap(), request);
+    }
+
+    #[test]
+    fn flags_count_by_presence_and_switches_by_value() {
+        for (text, direction) in [
+            (r#"{"reverse":false}"#, Direction::Reverse),
+            (r#"{"REVERSE":true}"#, Direction::Reverse),
+            (r#"{"bidirectional":false,"reverse":true}"#, Direction::Bidir),
+            (r#"{"tcp":false}"#, Direction::Forward),
+        ] {
+            assert_eq!(test_of(text).direction, direction, "{text}");
+        }
+        assert!(test_of(r#"{"nodelay":false}"#).socket.no_delay);
+        assert!(test_of(r#"{"get_server_output":0}"#).server_output);
+        assert!(test_of(r#"{"repeating_payload":0}"#).repeating_payload);
+        assert!(!test_of(r#"{"zerocopy":0,"skip_rx_copy":0}"#).zerocopy);
+        assert!(test_of(r#"{"zerocopy":2}"#).zerocopy);
+        assert!(!test_of(r#"{"skip_rx_copy":0}"#).skip_rx_copy);
+    }
+
+    #[test]
+    fn end_conditions() {
+        let seconds = |seconds| EndCondition::Time(Duration::from_secs(seconds));
+        for (text, end) in [
+            (r#"{"time":86400}"#, seconds(86_400)),
+            (r#"{"time":1.5}"#, seconds(1)),
+            (r#"{"time":0}"#, EndCondition::Unlimited),
+            (r#"{"time":0,"num":5}"#, EndCondition::Bytes(5)),
+            (r#"{"time":0,"blockcount":6}"#, EndCondition::Blocks(6)),
+            (r#"{"time":3,"num":5,"blockcount":6}"#, EndCondition::Bytes(5)),
+            (r#"{"blockcount":6}"#, EndCondition::Blocks(6)),
+        ] {
+            assert_eq!(test_of(text).end, end, "{text}");
+        }
+    }
+
+    #[test]
+    fn zero_means_unset() {
+        let socket = test_of(r#"{"MSS":0,"window":0,"bandwidth":0,"fqrate":0}"#).socket;
+        assert_eq!(socket, SocketConfig::default());
+    }
+
+    #[test]
+    fn each_range_has_its_code() {
+        for (good, bad, code) in [
+            (r#"{"time":86400}"#, r#"{"time":86401}"#, 5),
+            (r#"{"time":0}"#, r#"{"time":-1}"#, 5),
+            (r#"{"parallel":128}"#, r#"{"parallel":129}"#, 6),
+            (r#"{"parallel":1}"#, r#"{"parallel":0}"#, 6),
+            (r#"{"parallel":2}"#, r#"{"parallel":4294967297}"#, 6),
+            (r#"{"len":1048576}"#, r#"{"len":1048577}"#, 7),
+            (r#"{"len":1}"#, r#"{"len":0}"#, 7),
+            (r#"{"window":536870912}"#, r#"{"window":536870913}"#, 8),
+            (r#"{"MSS":32767}"#, r#"{"MSS":32768}"#, 10),
+            (r#"{"omit":600}"#, r#"{"omit":601}"#, 12),
+            (r#"{"burst":1000}"#, r#"{"burst":1001}"#, 15),
+            (r#"{"burst":1}"#, r#"{"burst":0}"#, 15),
+            (r#"{"TOS":255}"#, r#"{"TOS":256}"#, 21),
+            (r#"{"flowlabel":1048575}"#, r#"{"flowlabel":0}"#, 127),
+            (r#"{"num":9223372036854775807}"#, r#"{"num":-1}"#, 114),
+            (r#"{"blockcount":1}"#, r#"{"blockcount":-1}"#, 114),
+            (r#"{"bandwidth":1}"#, r#"{"bandwidth":-1}"#, 114),
+            (r#"{"fqrate":1}"#, r#"{"fqrate":-1}"#, 114),
+            (r#"{"num":1}"#, r#"{"num":18446744073709551615}"#, 114),
+            (r#"{"congestion":"123456789012345"}"#, r#"{"congestion":"1234567890123456"}"#, 134),
+            (r#"{"congestion":"x"}"#, r#"{"congestion":""}"#, 134),
+        ] {
+            test_of(good);
+            assert_eq!(code_of(bad), code, "{bad}");
+        }
+    }
+
+    #[test]
+    fn wrong_types_and_no_json_are_refused() {
+        for text in [
+            r#"{"time":"5"}"#,
+            r#"{"time":true}"#,
+            r#"{"reverse":1}"#,
+            r#"{"reverse":null}"#,
+            r#"{"zerocopy":true}"#,
+            r#"{"title":5}"#,
+            r#"{"congestion":[]}"#,
+            r#"{"time":1e30}"#,
+            r#"{"time":5} x"#,
+            "5",
+            "",
+        ] {
+            assert_eq!(code_of(text), 114, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_refused() {
+        for (text, code, what) in [
+            (r#"{"udp":true,"len":1460}"#, 13, "UDP"),
+            (r#"{"tcp":true,"udp":false}"#, 13, "UDP"),
+            (r#"{"sctp":true}"#, 18, "SCTP"),
+            (r#"{"tcp":true,"mptcp":true}"#, 13, "Multipath TCP"),
+        ] {
+            assert_eq!(code_of(text), code, "{text}");
+            let message = decode(text.as_bytes()).unwrap_err().to_string();
+            assert!(message.contains(what), "{message}");
+        }
+    }
+
+    #[test]
+    fn who_chose_the_block_size() {
+        for (text, explicit) in [
+            ("{}", false),
+            (r#"{"len":131072}"#, false),
+            (r#"{"len":131071}"#, true),
+            (r#"{"len":131072,"ringperf":{"version":"1","explicit_block":true}}"#, true),
+            (r#"{"len":131071,"ringperf":{"version":"1","explicit_block":false}}"#, false),
+            (r#"{"len":131071,"ringperf":{"version":"1"}}"#, false),
+        ] {
+            assert_eq!(test_of(text).block.explicit, explicit, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_strange_hello_is_no_reason_to_refuse() {
+        for (text, hello) in [
+            (r#"{"ringperf":true}"#, None),
+            (r#"{"ringperf":{}}"#, None),
+            (r#"{"ringperf":{"version":7}}"#, None),
+            (r#"{"ringperf":{"version":"9","engine":"warp","explicit_block":1}}"#, Some(None)),
+            (r#"{"ringperf":{"version":"9","engine":"sync"}}"#, Some(Some(EngineChoice::Sync))),
+        ] {
+            let hello_seen = decode(text.as_bytes()).unwrap().hello;
+            assert_eq!(hello_seen.map(|hello| hello.engine), hello, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_numbers_are_refused_or_in_range(
+            key in prop::sample::select(vec!["time", "omit", "parallel", "len", "burst", "num"]),
+            number in any::<i64>(),
+        ) {
+            let text = format!("{{\"{key}\":{number}}}");
+            if let Ok(Request { test, .. }) = decode(text.as_bytes()) {
+                prop_assert!((1..=128).contains(&test.parallel));
+                prop_assert!((1..=1_048_576).contains(&test.block.bytes));
+                prop_assert!(test.omit_secs <= 600 && test.pacing.burst_blocks <= 1000);
+                prop_assert!(test.duration().is_none_or(|time| time <= Duration::from_secs(86_400)));
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode(&bytes);
+        }
+    }
+}

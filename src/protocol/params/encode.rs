@@ -1,0 +1,233 @@
+//! Parameters from a client's request.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{Hello, MAX_PARAMS_BYTES, ParamsTooLong, Request};
+use crate::config::{Direction, EndCondition};
+
+/// The version of iperf3 whose protocol this is; servers do not look at it.
+const CLIENT_VERSION: &str = "3.21";
+/// Microseconds of the default pacing timer (iperf3's `DEFAULT_PACING_TIMER`); servers before 3.18 use it.
+const PACING_TIMER_MICROS: u32 = 1000;
+
+/// The text to send after [`crate::protocol::State::ParamExchange`]: compact, with the keys in the order of
+/// iperf3 3.21.
+///
+/// A fraction of a second is rounded up, as the protocol knows whole seconds only; the client ends the test
+/// anyway.
+///
+/// # Errors
+/// The text would be longer than [`MAX_PARAMS_BYTES`].
+pub fn encode(request: &Request) -> Result<String, ParamsTooLong> {
+    let text = serde_json::to_string(&Wire::new(request)).expect("plain numbers and strings are always JSON");
+    match text.len() {
+        0..=MAX_PARAMS_BYTES => Ok(text),
+        bytes => Err(ParamsTooLong { bytes }),
+    }
+}
+
+/// The parameters as they travel, in iperf3's order.
+#[derive(Serialize)]
+struct Wire<'a> {
+    tcp: bool,
+    omit: u32,
+    time: u64,
+    num: u64,
+    blockcount: u64,
+    #[serde(rename = "MSS", skip_serializing_if = "is_zero")]
+    mss: u64,
+    #[serde(skip_serializing_if = "is_off")]
+    nodelay: bool,
+    parallel: u32,
+    #[serde(skip_serializing_if = "is_off")]
+    reverse: bool,
+    #[serde(skip_serializing_if = "is_off")]
+    bidirectional: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    window: u64,
+    len: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    bandwidth: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    fqrate: u64,
+    pacing_timer: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    burst: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_data: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    congestion: Option<&'a str>,
+    #[serde(skip_serializing_if = "is_zero")]
+    get_server_output: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    repeating_payload: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    zerocopy: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    skip_rx_copy: u64,
+    client_version: &'static str,
+    #[serde(rename = "ringperf", skip_serializing_if = "Option::is_none")]
+    hello: Option<&'a Hello>,
+}
+
+impl<'a> Wire<'a> {
+    fn new(request: &'a Request) -> Self {
+        let test = &request.test;
+        let (time, num, blockcount) = match test.end {
+            EndCondition::Time(time) => (whole_seconds(time), 0, 0),
+            EndCondition::Bytes(bytes) => (0, bytes, 0),
+            EndCondition::Blocks(blocks) => (0, 0, blocks),
+            EndCondition::Unlimited => (0, 0, 0),
+        };
+        Self {
+            tcp: true,
+            omit: test.omit_secs,
+            time,
+            num,
+            blockcount,
+            mss: test.socket.mss_bytes.map_or(0, u64::from),
+            nodelay: test.socket.no_delay,
+            parallel: test.parallel,
+            reverse: test.direction == Direction::Reverse,
+            bidirectional: test.direction == Direction::Bidir,
+            window: test.socket.window_bytes.map_or(0, u64::from),
+            len: test.block.bytes,
+            bandwidth: test.pacing.bits_per_second,
+            fqrate: test.socket.fq_bits_per_second,
+            pacing_timer: PACING_TIMER_MICROS,
+            burst: u64::from(test.pacing.burst_blocks),
+            title: test.title.as_deref(),
+            extra_data: test.extra_data.as_deref(),
+            congestion: test.socket.congestion.as_deref(),
+            get_server_output: u64::from(test.server_output),
+            repeating_payload: u64::from(test.repeating_payload),
+            zerocopy: u64::from(test.zerocopy),
+            skip_rx_copy: u64::from(test.skip_rx_copy),
+            client_version: CLIENT_VERSION,
+            hello: request.hello.as_ref(),
+        }
+    }
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_off(flag: &bool) -> bool {
+    !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{BlockSize, EngineChoice, Pacing, SocketConfig, TestConfig};
+
+    fn text_of(test: TestConfig) -> String {
+        encode(&Request { test, client_version: None, hello: None }).unwrap()
+    }
+
+    #[test]
+    fn the_captured_texts_of_iperf3() {
+        let pacing = Pacing { bits_per_second: 10_000_000, burst_blocks: 0 };
+        let end = EndCondition::Time(Duration::from_secs(1));
+        let base = TestConfig { pacing, end, ..TestConfig::default() };
+        let many = TestConfig {
+            omit_secs: 1,
+            block: BlockSize { bytes: 65_536, explicit: true },
+            pacing: Pacing { bits_per_second: 10_000_000, burst_blocks: 20 },
+            socket: SocketConfig {
+                window_bytes: Some(204_800),
+                mss_bytes: Some(1400),
+                no_delay: true,
+                congestion: Some("cubic".to_owned()),
+                fq_bits_per_second: 50_000_000,
+            },
+            zerocopy: true,
+            skip_rx_copy: true,
+            repeating_payload: true,
+            title: Some("ttl".to_owned()),
+            extra_data: Some("ed".to_owned()),
+            server_output: true,
+            ..base.clone()
+        };
+        for (test, text) in [
+            (
+                base.clone(),
+                r#"{"tcp":true,"omit":0,"time":1,"num":0,"blockcount":0,
+                "parallel":1,"len":131072,"bandwidth":10000000,"pacing_timer":1000,
+                "client_version":"3.21"}"#,
+            ),
+            (
+                TestConfig { direction: Direction::Reverse, ..base.clone() },
+                r#"{"tcp":true,"omit":0,"time":1,"num":0,"blockcount":0,
+                "parallel":1,"reverse":true,"len":131072,"bandwidth":10000000,"pacing_timer":1000,
+                "client_version":"3.21"}"#,
+            ),
+            (
+                TestConfig { direction: Direction::Bidir, parallel: 2, ..base },
+                r#"{"tcp":true,"omit":0,"time":1,"num":0,"blockcount":0,
+                "parallel":2,"bidirectional":true,"len":131072,"bandwidth":10000000,"pacing_timer":1000,
+                "client_version":"3.21"}"#,
+            ),
+            (
+                many,
+                r#"{"tcp":true,"omit":1,"time":1,"num":0,"blockcount":0,"MSS":1400,
+                "nodelay":true,"parallel":1,"window":204800,"len":65536,"bandwidth":10000000,
+                "fqrate":50000000,
+                "pacing_timer":1000,"burst":20,"title":"ttl","extra_data":"ed","congestion":"cubic",
+                "get_server_output":1,"repeating_payload":1,"zerocopy":1,"skip_rx_copy":1,
+                "client_version":"3.21"}"#,
+            ),
+        ] {
+            assert_eq!(text_of(test), text.split_whitespace().collect::<String>());
+        }
+    }
+
+    #[test]
+    fn one_end_condition_is_sent_in_whole_seconds() {
+        for (end, text) in [
+            (EndCondition::Time(Duration::from_millis(500)), r#""time":1,"num":0,"blockcount":0"#),
+            (EndCondition::Time(Duration::from_millis(2001)), r#""time":3,"num":0,"blockcount":0"#),
+            (EndCondition::Bytes(4096), r#""time":0,"num":4096,"blockcount":0"#),
+            (EndCondition::Blocks(7), r#""time":0,"num":0,"blockcount":7"#),
+            (EndCondition::Unlimited, r#""time":0,"num":0,"blockcount":0"#),
+        ] {
+            let sent = text_of(TestConfig { end, ..TestConfig::default() });
+            assert!(sent.contains(text), "{sent}");
+        }
+    }
+
+    #[test]
+    fn hello_comes_last() {
+        let hello =
+            Hello { version: "0.1.0".to_owned(), engine: Some(EngineChoice::UringZc), explicit_block: true };
+        let request = Request { test: TestConfig::default(), client_version: None, hello: Some(hello) };
+        let text = encode(&request).unwrap();
+        let end = r#""ringperf":{"version":"0.1.0","engine":"uring-zc","explicit_block":true}}"#;
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn what_servers_would_not_read_is_not_sent() {
+        let with_title = |bytes: usize| {
+            let test = TestConfig { title: Some("x".repeat(bytes)), ..TestConfig::default() };
+            encode(&Request { test, client_version: None, hello: None })
+        };
+        let without = with_title(0).unwrap().len();
+        let room = MAX_PARAMS_BYTES - without;
+        assert_eq!(with_title(room).map(|text| text.len()), Ok(MAX_PARAMS_BYTES));
+        let error = with_title(room + 1).unwrap_err();
+        assert_eq!(error, ParamsTooLong { bytes: 8193 });
+        assert!(error.to_string().contains("8193") && error.to_string().contains("--title"), "{error}");
+    }
+}

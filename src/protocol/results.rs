@@ -1,0 +1,165 @@
+//! The results: what each side tells the other at the end of a test.
+
+mod decode;
+mod encode;
+
+use super::{ErrorCode, JsonError};
+use crate::stats::CpuUse;
+
+pub use decode::decode;
+pub use encode::encode;
+
+/// Most stream elements that are read: four times what a bidirectional test can have.
+pub const MAX_STREAM_RESULTS: usize = 1024;
+
+/// Largest number of seconds, or of percent, that is believed; whatever is computed with it stays in range.
+const MAX_REAL: f64 = 1e9;
+
+/// What one side has measured.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Results {
+    /// Processor use of its process, in percent of one core.
+    pub cpu: CpuUse,
+    /// 1: it sent and knows its retransmits; 0: it sent and does not; -1: it only received.
+    pub sender_has_retransmits: i64,
+    /// Congestion control that its sockets really used.
+    pub congestion_used: Option<String>,
+    /// A server's own report, if the client has asked for it.
+    pub server_output: Option<ServerText>,
+    /// Its streams, in no order that matters.
+    pub streams: Vec<StreamResult>,
+    /// What only ringperfs tell each other; to be sent only to a client that has said hello.
+    pub ringperf: Option<serde_json::Value>,
+}
+
+/// A server's report as it travels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServerText {
+    /// What a text-mode server printed for this test.
+    Text(String),
+    /// The document of a JSON-mode server so far.
+    Json(serde_json::Value),
+}
+
+/// What one side has measured on one stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StreamResult {
+    /// iperf3's stream number: 1, 3, 4, 5, ...
+    pub id: u32,
+    /// Bytes sent or received, the omit period not counted; at most `i64::MAX`.
+    pub bytes: u64,
+    /// TCP segments sent again after the omit period; `None` from receivers and from who does not know.
+    pub retransmits: Option<u64>,
+    /// RFC 1889 jitter of a UDP receiver in seconds, else 0.
+    pub jitter_seconds: f64,
+    /// Datagrams that a UDP receiver missed, the omit period included, else 0.
+    pub errors: u64,
+    /// Of those, the ones of the omit period; `None` from iperf3 before 3.14.
+    pub omitted_errors: Option<u64>,
+    /// Datagrams of a UDP stream, the omit period included, else 0.
+    pub packets: u64,
+    /// Of those, the ones of the omit period; `None` from iperf3 before 3.14.
+    pub omitted_packets: Option<u64>,
+    /// Seconds at which its counting began; 0 if it does not say.
+    pub start_seconds: f64,
+    /// Seconds at which it ended; 0 if it does not say, as iperf3 before 3.2 does not.
+    pub end_seconds: f64,
+}
+
+impl StreamResult {
+    /// How many seconds the counting took; `None` if the peer does not say.
+    #[must_use]
+    pub fn seconds(&self) -> Option<f64> {
+        let seconds = self.end_seconds - self.start_seconds;
+        (seconds > 0.0).then_some(seconds)
+    }
+}
+
+/// Why results are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// They are no JSON object.
+    #[error("the results are {0}")]
+    Json(#[from] JsonError),
+    /// A key that must be there is not, or has the wrong type.
+    #[error("the results have no valid \"{key}\"")]
+    Missing {
+        /// The key.
+        key: &'static str,
+    },
+    /// A number is outside what can be true.
+    #[error("\"{key}\" in the results is out of range")]
+    Range {
+        /// The key.
+        key: &'static str,
+    },
+    /// More streams than any test has.
+    #[error("the results have {0} streams, more than {MAX_STREAM_RESULTS}")]
+    TooManyStreams(usize),
+}
+
+impl ResultsError {
+    /// The number to send to the client, after [`super::State::ServerError`].
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        ErrorCode::RECV_RESULTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reals that decimal notation keeps exactly.
+    fn any_real() -> impl Strategy<Value = f64> {
+        (0..1_000_000u32).prop_map(|eighths| f64::from(eighths) / 8.0)
+    }
+
+    fn any_stream() -> impl Strategy<Value = StreamResult> {
+        let count = || 0..=i64::MAX.unsigned_abs();
+        let counts = (count(), prop::option::of(count()), count(), count());
+        let omitted = (prop::option::of(count()), prop::option::of(count()));
+        (any::<u32>(), counts, omitted, any_real(), any_real(), any_real()).prop_map(
+            |(id, (bytes, retransmits, errors, packets), omitted, jitter, start, end)| StreamResult {
+                id,
+                bytes,
+                retransmits,
+                jitter_seconds: jitter,
+                errors,
+                omitted_errors: omitted.0,
+                packets,
+                omitted_packets: omitted.1,
+                start_seconds: start,
+                end_seconds: end,
+            },
+        )
+    }
+
+    fn any_results() -> impl Strategy<Value = Results> {
+        let cpu = (any_real(), any_real(), any_real());
+        let output = prop::option::of("[^\0]{0,40}");
+        let congestion = prop::option::of("[a-z]{1,15}");
+        (cpu, -1..=1i64, congestion, output, prop::collection::vec(any_stream(), 0..6), any::<bool>())
+            .prop_map(
+                |((total, user, system), sender_has_retransmits, congestion_used, output, streams, ours)| {
+                    Results {
+                        cpu: CpuUse { total, user, system },
+                        sender_has_retransmits,
+                        congestion_used,
+                        server_output: output.map(ServerText::Text),
+                        streams,
+                        ringperf: ours.then(|| serde_json::json!({"version": "1", "engines": []})),
+                    }
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn results_round_trip(results in any_results()) {
+            prop_assert_eq!(decode(encode(&results).as_bytes()).unwrap(), results);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What can happen in a run, as the reports see it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::config::{Flow, Role, TestConfig};
+use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, ZeroCopy};
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub enum RunEvent {
+    /// A server waits for its next client.
+    Listening {
+        /// The port.
+        port: u16,
+        /// 1 for the first test of the process.
+        test_number: u64,
+    },
+    /// A test has a control connection and its parameters.
+    Session(Box<SessionInfo>),
+    /// The streams are connected and the test begins.
+    Start(Box<TestStart>),
+    /// An interval is over.
+    Interval(Interval),
+    /// The omit period is over.
+    OmitOver,
+    /// The test is over, with all the numbers there are.
+    End(Box<TestEnd>),
+    /// What the server had to say, at a client that asked for it.
+    ServerOutput(ServerOutput),
+    /// Something the user should know; the test goes on.
+    Warning(String),
+    /// The test failed; the bare message, without program name and prefix.
+    Error(String),
+    /// Nothing more comes for this test: a document is complete now.
+    Done,
+}
+
+/// A test that has a control connection.
+#[derive(Clone, Debug)]
+pub struct SessionInfo {
+    /// This process.
+    pub role: Role,
+    /// Client: the host as the user named it. Server: the client's address as text.
+    pub host: String,
+    /// Client: the server's port. Server: the client's control port.
+    pub port: u16,
+    /// 36 characters; bytes that are no printable ASCII are replaced.
+    pub cookie: String,
+    /// Wall-clock time of the control connection.
+    pub time: SystemTime,
+    /// `TCP_MAXSEG` of the control connection in bytes; 0 on a server, as in iperf3.
+    pub control_mss: u32,
+    /// Time between interval rows; `None` means none.
+    pub interval: Option<Duration>,
+    /// The test.
+    pub test: Arc<TestConfig>,
+}
+
+/// The moment at which a test starts.
+#[derive(Clone, Debug)]
+pub struct TestStart {
+    /// The streams in the order in which they were opened.
+    pub streams: Vec<ConnectedStream>,
+    /// `SO_SNDBUF` of the first stream in bytes, as the kernel has it.
+    pub sndbuf_actual: u32,
+    /// `SO_RCVBUF` of the first stream in bytes, as the kernel has it.
+    pub rcvbuf_actual: u32,
+}
+
+/// One connected stream.
+#[derive(Clone, Debug)]
+pub struct ConnectedStream {
+    /// The process's own descriptor number: what `[  5]` and `"socket"` show.
+    pub socket: i32,
+    /// iperf3's stream number: 1, 3, 4, 5, ...
+    pub id: u32,
+    /// What this process does on it.
+    pub flow: Flow,
+    /// This end.
+    pub local: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+}
+
+/// One interval of all streams.
+#[derive(Clone, Debug)]
+pub struct Interval {
+    /// It belongs to the omit period.
+    pub omitted: bool,
+    /// The streams in the order in which they were opened.
+    pub streams: Vec<IntervalStream>,
+}
+
+/// One stream in one interval.
+#[derive(Clone, Copy, Debug)]
+pub struct IntervalStream {
+    /// As in [`ConnectedStream`].
+    pub socket: i32,
+    /// As in [`ConnectedStream`].
+    pub flow: Flow,
+    /// Begin, since the start of the counted (or of the omitted) part.
+    pub start: Duration,
+    /// Measured end, likewise.
+    pub end: Duration,
+    /// Bytes moved.
+    pub bytes: u64,
+    /// TCP's own view; on senders.
+    pub tcp: Option<TcpInterval>,
+}
+
+/// A test that is over, successfully or not.
+#[derive(Clone, Debug)]
+pub struct TestEnd {
+    /// The other end's results arrived. Otherwise the remote halves are zero.
+    pub exchanged: bool,
+    /// The streams in the order in which they were opened.
+    pub streams: Vec<StreamEnd>,
+    /// This end, in percent of one core.
+    pub cpu_local: CpuUse,
+    /// The other end, likewise; zero if it is not known.
+    pub cpu_remote: CpuUse,
+    /// The same of this end as time.
+    pub cpu_time: CpuTime,
+    /// Processor time of the other end, computed from its percentages where it does not say; `None` if not known.
+    pub cpu_time_remote: Option<CpuTime>,
+    /// Congestion control that this end's sockets really used.
+    pub congestion_local: Option<String>,
+    /// Congestion control that the other end says it used.
+    pub congestion_remote: Option<String>,
+    /// The sending and the receiving engine of this end, those that ran.
+    pub engines: Vec<EngineReport>,
+    /// The same of the other end, if it is a ringperf.
+    pub peer: Option<PeerEngine>,
+}
+
+/// Totals of one stream.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamEnd {
+    /// As in [`ConnectedStream`].
+    pub socket: i32,
+    /// As in [`ConnectedStream`].
+    pub id: u32,
+    /// As in [`ConnectedStream`].
+    pub flow: Flow,
+    /// What the sender counted. On a receiver that never heard from it: zero.
+    pub sent: Half,
+    /// What the receiver counted. On a sender that never heard from it: zero.
+    pub received: Half,
+    /// The sender's TCP: full detail on the sender itself, `None` on the receiver.
+    pub tcp: Option<TcpSummary>,
+    /// Retransmits as the sending peer reports them; on receivers, when known.
+    pub remote_retransmits: Option<u64>,
+}
+
+/// Which engine moved the bytes of one direction at one end, and why that one.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct EngineReport {
+    /// `"send"` or `"receive"`.
+    pub flow: String,
+    /// The engine asked for, by its command-line name.
+    pub asked: String,
+    /// The engine that ran (at the end, if it stepped down on the way).
+    pub used: String,
+    /// Why it is not the one asked for, or why `auto` took it. One sentence without a full stop.
+    pub reason: String,
+    /// What the user can do about it; empty if there is nothing to do.
+    pub fix: String,
+    /// Completed operations.
+    pub operations: u64,
+    /// What became of zero-copy sends; `None` for engines that copy.
+    pub zero_copy: Option<ZeroCopy>,
+    /// Distributions of times.
+    pub latency: LatencyReport,
+    /// Sender's limits in seconds, all streams added: busy, receive-window limited, send-buffer limited.
+    pub busy_seconds: Option<f64>,
+    /// See `busy_seconds`.
+    pub rwnd_limited_seconds: Option<f64>,
+    /// See `busy_seconds`.
+    pub sndbuf_limited_seconds: Option<f64>,
+}
+
+/// Distributions of times at one end, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LatencyReport {
+    /// Smoothed round-trip time, read about every ten milliseconds on senders.
+    pub rtt: Option<Percentiles>,
+    /// From the submission of a send to its completion.
+    pub completion: Option<Percentiles>,
+    /// From the submission of a zero-copy send to the release of its buffer.
+    pub release: Option<Percentiles>,
+}
+
+/// What a ringperf at the other end says of itself.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct PeerEngine {
+    /// Its version.
+    pub version: String,
+    /// Processor seconds in user code.
+    pub cpu_user_seconds: f64,
+    /// Processor seconds in the kernel.
+    pub cpu_system_seconds: f64,
+    /// Its engines.
+    pub engines: Vec<EngineReport>,
+}
+
+/// A server's own report, on its way to the client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServerOutput {
+    /// What a text-mode server printed for this test.
+    Text(String),
+    /// The document of a JSON-mode server so far: start, intervals, end.
+    Json(serde_json::Value),
+}

@@ -1,0 +1,156 @@
+//! Hand-made events with fixed times, for the tests of the reports.
+//!
+//! Each stream moves 640 KiB in each of two seconds, and the sockets are numbered from 5.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::config::{Direction, Flow, Role, TestConfig};
+use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, ZeroCopy};
+
+use super::{
+    ConnectedStream, EngineReport, Interval, IntervalStream, LatencyReport, PeerEngine, SessionInfo,
+    StreamEnd, TestEnd, TestStart,
+};
+
+pub(super) const COOKIE: &str = "abcdefghijklmnopqrstuvwxyz2345672345";
+
+/// A test between two programs on one machine.
+pub(super) fn session(role: Role, test: TestConfig) -> SessionInfo {
+    SessionInfo {
+        role,
+        host: "127.0.0.1".into(),
+        port: if role == Role::Client { 5201 } else { 40_000 },
+        cookie: COOKIE.into(),
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_506_270_948),
+        control_mss: if role == Role::Client { 32_768 } else { 0 },
+        interval: Some(Duration::from_secs(1)),
+        test: Arc::new(test),
+    }
+}
+
+pub(super) fn start(role: Role, direction: Direction, parallel: u32) -> TestStart {
+    let client = |index: u16| SocketAddr::from(([127, 0, 0, 1], 40_001 + index));
+    let server = SocketAddr::from(([127, 0, 0, 1], 5201));
+    let streams = (0_u16..).zip(sockets(role, direction, parallel)).map(|(index, (socket, flow))| {
+        let (local, remote) = match role {
+            Role::Client => (client(index), server),
+            Role::Server => (server, client(index)),
+        };
+        ConnectedStream { socket, id: id(index), flow, local, remote }
+    });
+    TestStart { streams: streams.collect(), sndbuf_actual: 16_384, rcvbuf_actual: 131_072 }
+}
+
+/// The interval that begins at so many seconds.
+pub(super) fn interval(role: Role, direction: Direction, parallel: u32, start_secs: u64) -> Interval {
+    let tcp = TcpInterval {
+        retransmits: 1,
+        snd_cwnd_bytes: 1_178_694,
+        snd_wnd_bytes: 233_472,
+        rtt_us: 23,
+        rttvar_us: 5,
+        pmtu_bytes: 65_535,
+        reordering: 3,
+    };
+    let streams = sockets(role, direction, parallel).map(|(socket, flow)| IntervalStream {
+        socket,
+        flow,
+        start: Duration::from_secs(start_secs),
+        end: Duration::from_secs(start_secs + 1),
+        bytes: 655_360,
+        tcp: (flow == Flow::Send).then_some(tcp),
+    });
+    Interval { omitted: false, streams: streams.collect() }
+}
+
+/// The end after two intervals: at a client with the server's results, at a server without the client's.
+pub(super) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
+    let exchanged = role == Role::Client;
+    let counted = Half { bytes: 1_310_720, seconds: 2.0 };
+    let tcp = TcpSummary { retransmits: 2, max_snd_cwnd_bytes: 1_178_694, ..TcpSummary::default() };
+    let streams =
+        (0_u16..).zip(sockets(role, direction, parallel)).map(|(index, (socket, flow))| StreamEnd {
+            socket,
+            id: id(index),
+            flow,
+            sent: if exchanged || flow == Flow::Send { counted } else { Half::default() },
+            received: if exchanged || flow == Flow::Receive { counted } else { Half::default() },
+            tcp: (flow == Flow::Send).then_some(tcp),
+            remote_retransmits: (exchanged && flow == Flow::Receive).then_some(2),
+        });
+    let cpu_time = CpuTime { user: Duration::from_millis(200), system: Duration::from_millis(800) };
+    let cpu_time_remote = CpuTime { user: Duration::from_millis(100), system: Duration::from_millis(400) };
+    let cpu_remote = CpuUse { total: 25.0, user: 5.0, system: 20.0 };
+    TestEnd {
+        exchanged,
+        streams: streams.collect(),
+        cpu_local: CpuUse { total: 50.0, user: 10.0, system: 40.0 },
+        cpu_remote: if exchanged { cpu_remote } else { CpuUse::default() },
+        cpu_time,
+        cpu_time_remote: exchanged.then_some(cpu_time_remote),
+        congestion_local: Some("cubic".into()),
+        congestion_remote: exchanged.then(|| "bbr".into()),
+        engines: vec![plain_engine("send", "sync")],
+        peer: None,
+    }
+}
+
+/// A sender with everything that a sender can say.
+pub(super) fn sending_engine() -> EngineReport {
+    let rtt = Percentiles { count: 7, p50_us: 20.0, p90_us: 30.0, p99_us: 40.0, p999_us: 50.5, max_us: 60.0 };
+    EngineReport {
+        asked: "auto".into(),
+        reason: "zero-copy is copied on this path, stepped down from uring-zc".into(),
+        zero_copy: Some(ZeroCopy { requested_bytes: 1 << 20, copied_bytes: 3 << 18, outstanding: 2 }),
+        latency: LatencyReport { rtt: Some(rtt), ..LatencyReport::default() },
+        busy_seconds: Some(2.0),
+        rwnd_limited_seconds: Some(0.5),
+        sndbuf_limited_seconds: Some(0.25),
+        ..plain_engine("send", "uring")
+    }
+}
+
+/// A ringperf at the other end that could not have io_uring.
+pub(super) fn peer() -> PeerEngine {
+    let engine = EngineReport {
+        asked: "auto".into(),
+        reason: "io_uring is switched off".into(),
+        fix: "sysctl kernel.io_uring_disabled=0".into(),
+        ..plain_engine("receive", "sync")
+    };
+    PeerEngine {
+        version: "0.1.0".into(),
+        cpu_user_seconds: 0.1,
+        cpu_system_seconds: 0.4,
+        engines: vec![engine],
+    }
+}
+
+fn plain_engine(flow: &str, name: &str) -> EngineReport {
+    EngineReport {
+        flow: flow.into(),
+        asked: name.into(),
+        used: name.into(),
+        reason: String::new(),
+        fix: String::new(),
+        operations: 10,
+        zero_copy: None,
+        latency: LatencyReport::default(),
+        busy_seconds: None,
+        rwnd_limited_seconds: None,
+        sndbuf_limited_seconds: None,
+    }
+}
+
+/// The sockets of a test in the order in which they were opened.
+fn sockets(role: Role, direction: Direction, parallel: u32) -> impl Iterator<Item = (i32, Flow)> {
+    let flows = direction.flows(role).iter();
+    (5..).zip(flows.flat_map(move |&flow| (0..parallel).map(move |_| flow)))
+}
+
+/// iperf3 counts its streams 1, 3, 4, 5, ...
+fn id(index: u16) -> u32 {
+    u32::from(index) + if index == 0 { 1 } else { 2 }
+}

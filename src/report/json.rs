@@ -1,0 +1,417 @@
+//! The report for programs: one document per test, with iperf3's keys.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::config::Role;
+
+use super::escape::escape_json;
+use super::{Interval, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
+use super::{json_rows, json_start};
+
+/// Collects the events of a test and returns its document when the test is done.
+#[derive(Debug)]
+pub struct JsonReporter {
+    role: Role,
+    session: Option<SessionInfo>,
+    start: Option<TestStart>,
+    intervals: Vec<Interval>,
+    end: Option<TestEnd>,
+    server_output: Option<ServerOutput>,
+    warnings: Vec<String>,
+    error: Option<String>,
+}
+
+impl JsonReporter {
+    /// A reporter that has seen nothing yet.
+    #[must_use]
+    pub fn new(role: Role) -> Self {
+        Self {
+            role,
+            session: None,
+            start: None,
+            intervals: Vec::new(),
+            end: None,
+            server_output: None,
+            warnings: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn document(&self) -> Map<String, Value> {
+        let mut document = self.measurements();
+        if let Some(session) = &self.session {
+            insert_some(&mut document, "title", session.test.title.as_deref());
+            insert_some(&mut document, "extra_data", session.test.extra_data.as_deref());
+        }
+        match &self.server_output {
+            Some(ServerOutput::Json(output)) => insert(&mut document, "server_output_json", output.clone()),
+            Some(ServerOutput::Text(text)) => insert(&mut document, "server_output_text", text.as_str()),
+            None => {}
+        }
+        insert_some(&mut document, "error", self.error.as_deref().map(|text| self.error_text(text)));
+        if self.end.is_some() || !self.warnings.is_empty() {
+            insert(&mut document, "ringperf", json_rows::ringperf(self.end.as_ref(), &self.warnings));
+        }
+        document
+    }
+
+    /// The part that a server also sends to a client that asks for it.
+    fn measurements(&self) -> Map<String, Value> {
+        let session = self.session.as_ref();
+        let flows = session.map_or(&[][..], |session| session.test.direction.flows(self.role));
+        let interval = |interval| json_rows::interval(flows, interval);
+        let mut document = Map::new();
+        insert(&mut document, "start", json_start::start(self.role, session, self.start.as_ref()));
+        insert(&mut document, "intervals", self.intervals.iter().map(interval).collect::<Vec<_>>());
+        insert(&mut document, "end", self.end.as_ref().map_or(json!({}), |end| json_rows::end(flows, end)));
+        document
+    }
+
+    /// A server says that it is an error, as iperf3's does; an interrupt says so itself.
+    fn error_text(&self, message: &str) -> String {
+        let bare = self.role == Role::Client || message.starts_with("interrupt - ");
+        if bare { message.to_owned() } else { format!("error - {message}") }
+    }
+}
+
+impl Reporter for JsonReporter {
+    fn event(&mut self, event: &RunEvent) -> String {
+        match event {
+            RunEvent::Session(session) => self.session = Some(SessionInfo::clone(session)),
+            RunEvent::Start(start) => self.start = Some(TestStart::clone(start)),
+            RunEvent::Interval(interval) => self.intervals.push(interval.clone()),
+            RunEvent::End(end) => self.end = Some(TestEnd::clone(end)),
+            RunEvent::ServerOutput(output) => self.server_output = Some(output.clone()),
+            RunEvent::Warning(text) => self.warnings.push(text.clone()),
+            RunEvent::Error(text) => self.error = Some(text.clone()),
+            RunEvent::Done => {
+                let done = std::mem::replace(self, Self::new(self.role));
+                return print(&Value::Object(done.document()));
+            }
+            RunEvent::Listening { .. } | RunEvent::OmitOver => {}
+        }
+        String::new()
+    }
+
+    fn server_output(&self) -> ServerOutput {
+        ServerOutput::Json(Value::Object(self.measurements()))
+    }
+}
+
+/// Prints a document with tabs and a last newline, and without a character that a terminal would obey.
+pub(super) fn print(document: &Value) -> String {
+    let mut bytes = Vec::new();
+    let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    document
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, tabs))
+        .expect("every key is a string, and memory takes every write");
+    bytes.push(b'\n');
+    escape_json(&String::from_utf8(bytes).expect("serde_json writes UTF-8"))
+}
+
+/// Adds a key. Documents keep the order in which their keys come.
+pub(super) fn insert(object: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
+    object.insert(key.to_owned(), value.into());
+}
+
+/// The same for a value that may not be there.
+pub(super) fn insert_some(object: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        insert(object, key, value);
+    }
+}
+
+/// A number that is not of a whole kind; a whole one still has no fraction, as in iperf3's documents.
+pub(super) fn number(value: f64) -> Value {
+    value.to_string().parse().map_or(json!(0), Value::Number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::config::{Direction, EndCondition, TestConfig};
+    use crate::report::fixtures;
+
+    use super::*;
+
+    /// The document of a test of two seconds.
+    fn run(role: Role, test: TestConfig, last: Vec<RunEvent>) -> Value {
+        let (direction, parallel) = (test.direction, test.parallel);
+        let mut events = vec![
+            RunEvent::Listening { port: 5201, test_number: 1 },
+            RunEvent::Session(Box::new(fixtures::session(role, test))),
+            RunEvent::Start(Box::new(fixtures::start(role, direction, parallel))),
+            RunEvent::Interval(fixtures::interval(role, direction, parallel, 0)),
+            RunEvent::Interval(fixtures::interval(role, direction, parallel, 1)),
+            RunEvent::End(Box::new(fixtures::end(role, direction, parallel))),
+        ];
+        events.extend(last);
+        finish(&mut JsonReporter::new(role), &events)
+    }
+
+    /// Nothing is printed before the test is done, and then everything.
+    fn finish(reporter: &mut JsonReporter, events: &[RunEvent]) -> Value {
+        for event in events {
+            assert_eq!(reporter.event(event), "");
+        }
+        let text = reporter.event(&RunEvent::Done);
+        assert!(text.ends_with("}\n"), "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn test(direction: Direction, parallel: u32) -> TestConfig {
+        TestConfig { direction, parallel, ..TestConfig::default() }
+    }
+
+    /// Keys and kinds of values, in their order: `{a:n,b:[{c:s}]}`. Elements that look alike appear once.
+    fn shape(value: &Value) -> String {
+        match value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(_) => "b".to_owned(),
+            Value::Number(_) => "n".to_owned(),
+            Value::String(_) => "s".to_owned(),
+            Value::Array(elements) => {
+                let mut shapes: Vec<String> = elements.iter().map(shape).collect();
+                shapes.dedup();
+                format!("[{}]", shapes.join("|"))
+            }
+            Value::Object(object) => {
+                let keys = object.iter().map(|(key, value)| format!("{key}:{}", shape(value)));
+                format!("{{{}}}", keys.collect::<Vec<_>>().join(","))
+            }
+        }
+    }
+
+    /// Puts a pinned shape together: blanks are for the eye, and capitals stand for common parts.
+    fn pinned(text: &str) -> String {
+        let span = "start:n,end:n,seconds:n,bytes:n,bits_per_second:n";
+        let tcp = "retransmits:n,snd_cwnd:n,snd_wnd:n,rtt:n,rttvar:n,pmtu:n,reorder:n";
+        let totals = "retransmits:n,reorder:n,max_snd_cwnd:n,max_snd_wnd:n,max_rtt:n,min_rtt:n,mean_rtt:n";
+        text.replace(char::is_whitespace, "")
+            .replace("CONNECTED", "[{socket:n,local_host:s,local_port:n,remote_host:s,remote_port:n}]")
+            .replace("BUFFERS", "sock_bufsize:n,sndbuf_actual:n,rcvbuf_actual:n")
+            .replace("SPAN", span)
+            .replace("TCP", tcp)
+            .replace("TOTALS", totals)
+    }
+
+    const CLIENT_START: &str = "{connected:CONNECTED,version:s,system_info:s,
+        timestamp:{time:s,timesecs:n,timemillisecs:n},connecting_to:{host:s,port:n},cookie:s,
+        tcp_mss_default:n,target_bitrate:n,fq_rate:n,BUFFERS,
+        test_start:{protocol:s,num_streams:n,blksize:n,omit:n,duration:n,bytes:n,blocks:n,reverse:n,tos:n,
+            target_bitrate:n,bidir:n,fqrate:n,interval:n,gso:n,gro:n}}";
+    const SERVER_START: &str = "{connected:CONNECTED,version:s,system_info:s,BUFFERS,
+        timestamp:{time:s,timesecs:n,timemillisecs:n},accepted_connection:{host:s,port:n},cookie:s,
+        tcp_mss_default:n,target_bitrate:n,fq_rate:n,
+        test_start:{protocol:s,num_streams:n,blksize:n,omit:n,duration:n,bytes:n,blocks:n,reverse:n,tos:n,
+            target_bitrate:n,bidir:n,fqrate:n,interval:n,gso:n,gro:n}}";
+
+    const SENDING: &str = "[{streams:[{socket:n,SPAN,TCP,omitted:b,sender:b}],
+        sum:{SPAN,retransmits:n,omitted:b,sender:b}}]";
+    const RECEIVING: &str = "[{streams:[{socket:n,SPAN,omitted:b,sender:b}],sum:{SPAN,omitted:b,sender:b}}]";
+    const SENDING_FIRST: &str = "[{
+        streams:[{socket:n,SPAN,TCP,omitted:b,sender:b}|{socket:n,SPAN,omitted:b,sender:b}],
+        sum:{SPAN,retransmits:n,omitted:b,sender:b},sum_bidir_reverse:{SPAN,omitted:b,sender:b}}]";
+    const RECEIVING_FIRST: &str = "[{
+        streams:[{socket:n,SPAN,omitted:b,sender:b}|{socket:n,SPAN,TCP,omitted:b,sender:b}],
+        sum:{SPAN,omitted:b,sender:b},sum_bidir_reverse:{SPAN,retransmits:n,omitted:b,sender:b}}]";
+
+    const CPU: &str = "cpu_utilization_percent:{host_total:n,host_user:n,host_system:n,
+        remote_total:n,remote_user:n,remote_system:n}";
+    const KNOWN: &str = "{sender:{socket:n,SPAN,TOTALS,sender:b},receiver:{socket:n,SPAN,sender:b}}";
+    const UNKNOWN: &str = "{sender:{socket:n,SPAN,sender:b},receiver:{socket:n,SPAN,sender:b}}";
+    const KNOWN_SUMS: &str = "sum_sent:{SPAN,retransmits:n,sender:b},sum_received:{SPAN,sender:b}";
+    const UNKNOWN_SUMS: &str = "sum_sent:{SPAN,sender:b},sum_received:{SPAN,sender:b}";
+    const REVERSE_SUMS: &str = "sum_sent_bidir_reverse:{SPAN,retransmits:n,sender:b},
+        sum_received_bidir_reverse:{SPAN,sender:b}";
+    const BOTH_NAMES: &str = "sender_tcp_congestion:s,receiver_tcp_congestion:s";
+
+    /// The keys of real iperf3 3.22 documents of the same tests, in the same order.
+    #[test]
+    fn documents_have_the_keys_of_iperf3() {
+        let client_end = format!("{{streams:[{KNOWN}],{KNOWN_SUMS},{CPU},{BOTH_NAMES}}}");
+        let client_bidir_end =
+            format!("{{streams:[{KNOWN}],{KNOWN_SUMS},{REVERSE_SUMS},{CPU},{BOTH_NAMES}}}");
+        let server_end = format!("{{streams:[{UNKNOWN}],{UNKNOWN_SUMS},{CPU},receiver_tcp_congestion:s}}");
+        let server_reverse_end = format!("{{streams:[{KNOWN}],{KNOWN_SUMS},{CPU},sender_tcp_congestion:s}}");
+        let server_bidir_end = format!(
+            "{{streams:[{UNKNOWN}|{KNOWN}],{UNKNOWN_SUMS},{REVERSE_SUMS},{CPU},sender_tcp_congestion:s}}"
+        );
+        let cases = [
+            (Role::Client, Direction::Forward, SENDING, client_end.as_str()),
+            (Role::Client, Direction::Reverse, RECEIVING, &client_end),
+            (Role::Client, Direction::Bidir, SENDING_FIRST, &client_bidir_end),
+            (Role::Server, Direction::Forward, RECEIVING, &server_end),
+            (Role::Server, Direction::Reverse, SENDING, &server_reverse_end),
+            (Role::Server, Direction::Bidir, RECEIVING_FIRST, &server_bidir_end),
+        ];
+        for (role, direction, intervals, end) in cases {
+            for parallel in [1, 2] {
+                let document = run(role, test(direction, parallel), vec![]);
+                let start = if role == Role::Client { CLIENT_START } else { SERVER_START };
+                assert_eq!(shape(&document["start"]), pinned(start), "{role:?} {direction:?}");
+                assert_eq!(shape(&document["intervals"]), pinned(intervals), "{role:?} {direction:?}");
+                assert_eq!(shape(&document["end"]), pinned(end), "{role:?} {direction:?}");
+                let keys: Vec<_> = document.as_object().unwrap().keys().collect();
+                assert_eq!(keys, ["start", "intervals", "end", "ringperf"]);
+            }
+        }
+    }
+
+    #[test]
+    fn values_of_a_bidirectional_client() {
+        let document = run(Role::Client, test(Direction::Bidir, 2), vec![]);
+        let start = &document["start"];
+        assert_eq!(start["version"], format!("iperf 3.21 (ringperf {})", env!("CARGO_PKG_VERSION")));
+        assert_eq!(
+            start["timestamp"],
+            json!({"time": "Tue, 24 Nov 2026 07:44:30 GMT", "timesecs": 1_795_506_270_u64,
+                "timemillisecs": 1_795_506_270_948_u64})
+        );
+        assert_eq!(start["connecting_to"], json!({"host": "127.0.0.1", "port": 5201}));
+        assert_eq!(start["connected"][3]["socket"], 8);
+        assert_eq!(start["test_start"]["bidir"], 1);
+        assert_eq!(start["test_start"]["duration"], 10);
+        assert_eq!(
+            document["intervals"][1]["sum"],
+            json!({"start": 1, "end": 2, "seconds": 1, "bytes": 1_310_720, "bits_per_second": 10_485_760,
+                "retransmits": 2, "omitted": false, "sender": true})
+        );
+        assert_eq!(
+            document["intervals"][0]["streams"][0],
+            json!({"socket": 5, "start": 0, "end": 1, "seconds": 1, "bytes": 655_360,
+                "bits_per_second": 5_242_880, "retransmits": 1, "snd_cwnd": 1_178_694, "snd_wnd": 233_472,
+                "rtt": 23, "rttvar": 5, "pmtu": 65_535, "reorder": 3, "omitted": false, "sender": true})
+        );
+        let end = &document["end"];
+        assert_eq!(end["sum_sent_bidir_reverse"]["retransmits"], 4);
+        assert_eq!(end["sum_received_bidir_reverse"]["sender"], false);
+        assert_eq!(end["streams"][2]["sender"]["retransmits"], 2);
+        assert_eq!(end["streams"][2]["sender"]["max_snd_cwnd"], 0);
+        assert_eq!(end["cpu_utilization_percent"]["remote_system"], 20);
+        assert_eq!(end["sender_tcp_congestion"], "cubic");
+        assert_eq!(end["receiver_tcp_congestion"], "bbr");
+    }
+
+    #[test]
+    fn parameters_are_those_of_the_test() {
+        let mut config = test(Direction::Reverse, 1);
+        config.end = EndCondition::Blocks(30);
+        config.socket.mss_bytes = Some(1200);
+        config.socket.window_bytes = Some(65_536);
+        config.socket.fq_bits_per_second = 7;
+        config.pacing.bits_per_second = 50_000_000;
+        let start = &run(Role::Server, config, vec![])["start"];
+        assert_eq!((&start["tcp_mss"], &start["sock_bufsize"]), (&json!(1200), &json!(65_536)));
+        assert_eq!(start.get("tcp_mss_default"), None);
+        let test_start = &start["test_start"];
+        let expected =
+            [("duration", 0), ("bytes", 0), ("blocks", 30), ("reverse", 1), ("bidir", 0), ("fqrate", 7)];
+        for (key, value) in expected {
+            assert_eq!(test_start[key], value, "{key}");
+        }
+        assert_eq!(test_start["target_bitrate"], 50_000_000);
+        assert_eq!(test_start["interval"].to_string(), "1");
+    }
+
+    #[test]
+    fn what_comes_with_a_test_has_its_place() {
+        let config = TestConfig {
+            title: Some("a\u{9b}".into()),
+            extra_data: Some("b".into()),
+            ..test(Direction::Forward, 1)
+        };
+        let last = vec![
+            RunEvent::Warning("w".into()),
+            RunEvent::ServerOutput(ServerOutput::Text("rows\n".into())),
+            RunEvent::Error("interrupt - stop".into()),
+        ];
+        let document = run(Role::Client, config, last);
+        let keys: Vec<_> = document.as_object().unwrap().keys().collect();
+        assert_eq!(
+            keys,
+            ["start", "intervals", "end", "title", "extra_data", "server_output_text", "error", "ringperf"]
+        );
+        assert_eq!(document["title"], "a\u{9b}");
+        assert_eq!(document["server_output_text"], "rows\n");
+        assert_eq!(document["ringperf"]["warnings"], json!(["w"]));
+    }
+
+    #[test]
+    fn what_only_ringperf_knows() {
+        let mut end = fixtures::end(Role::Client, Direction::Forward, 1);
+        end.engines = vec![fixtures::sending_engine()];
+        end.peer = Some(fixtures::peer());
+        let known = finish(&mut JsonReporter::new(Role::Client), &[RunEvent::End(Box::new(end))]);
+        let percentiles = "{count:n,p50_us:n,p90_us:n,p99_us:n,p999_us:n,max_us:n}";
+        let engine = |zero_copy: &str, rtt: &str, limit: &str| {
+            format!(
+                "{{flow:s,asked:s,used:s,reason:s,fix:s,operations:n,zero_copy:{zero_copy},
+                latency:{{rtt:{rtt},completion:null,release:null}},
+                busy_seconds:{limit},rwnd_limited_seconds:{limit},sndbuf_limited_seconds:{limit}}}"
+            )
+        };
+        let sending = engine("{requested_bytes:n,copied_bytes:n,outstanding:n}", percentiles, "n");
+        let receiving = engine("null", "null", "null");
+        let expected = format!(
+            "{{version:s,engines:[{sending}],
+            peer:{{version:s,cpu_user_seconds:n,cpu_system_seconds:n,engines:[{receiving}]}},
+            cpu_seconds:{{local_user:n,local_system:n,remote_user:n,remote_system:n}},
+            cpu_seconds_per_gb:{{local:n,remote:n}},warnings:[]}}"
+        );
+        assert_eq!(shape(&known["ringperf"]), pinned(&expected));
+
+        let warned = finish(&mut JsonReporter::new(Role::Client), &[RunEvent::Warning("w".into())]);
+        let expected = "{version:s,engines:[],peer:null,
+            cpu_seconds:{local_user:null,local_system:null,remote_user:null,remote_system:null},
+            cpu_seconds_per_gb:{local:null,remote:null},warnings:[s]}";
+        assert_eq!(shape(&warned["ringperf"]), pinned(expected));
+    }
+
+    #[test]
+    fn a_test_that_never_began_still_has_a_document() {
+        let cases = [
+            (Role::Client, "the server has terminated", "the server has terminated"),
+            (Role::Server, "the client has terminated", "error - the client has terminated"),
+            (Role::Server, "interrupt - stopped", "interrupt - stopped"),
+        ];
+        for (role, message, text) in cases {
+            let document = finish(&mut JsonReporter::new(role), &[RunEvent::Error(message.into())]);
+            let expected = "{start:{connected:[],version:s,system_info:s},intervals:[],end:{},error:s}";
+            assert_eq!(shape(&document), expected);
+            assert_eq!(document["error"], text);
+        }
+    }
+
+    #[test]
+    fn a_reporter_forgets_a_test_that_is_done() {
+        let mut server = JsonReporter::new(Role::Server);
+        let session = fixtures::session(Role::Server, test(Direction::Forward, 1));
+        let events = [RunEvent::Session(Box::new(session)), RunEvent::Warning("w".into())];
+        assert_ne!(finish(&mut server, &events)["start"].get("cookie"), None);
+        assert_eq!(finish(&mut server, &[])["start"].get("cookie"), None);
+    }
+
+    #[test]
+    fn a_client_that_asks_gets_the_measurements() {
+        let mut server = JsonReporter::new(Role::Server);
+        let mut session = fixtures::session(Role::Server, test(Direction::Forward, 1));
+        session.test = Arc::new(TestConfig { title: Some("t".into()), ..test(Direction::Forward, 1) });
+        server.event(&RunEvent::Session(Box::new(session)));
+        server.event(&RunEvent::End(Box::new(fixtures::end(Role::Server, Direction::Forward, 1))));
+        let ServerOutput::Json(document) = server.server_output() else { panic!("not a document") };
+        assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["start", "intervals", "end"]);
+        assert_eq!(document["end"]["sum_received"]["bytes"], 1_310_720);
+    }
+
+    #[test]
+    fn documents_are_indented_with_tabs_and_whole_numbers_have_no_fraction() {
+        let values = [0.0, 1.0, 0.5, 2.5e10, f64::NAN].map(number);
+        assert_eq!(
+            print(&json!({ "a": values, "b": {} })),
+            "{\n\t\"a\": [\n\t\t0,\n\t\t1,\n\t\t0.5,\n\t\t25000000000,\n\t\t0\n\t],\n\t\"b\": {}\n}\n"
+        );
+    }
+}

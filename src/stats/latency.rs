@@ -1,0 +1,113 @@
+//! Distributions of times: round trips, send completions, releases of zero-copy buffers.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// Largest recordable time in nanoseconds: one minute; longer ones count as that.
+const HIGHEST_NS: u64 = 60_000_000_000;
+
+/// A distribution of times with two significant digits, from 1 ns to one minute.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    histogram: Histogram<u64>,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        let histogram =
+            Histogram::new_with_bounds(1, HIGHEST_NS, 2).expect("the bounds are constants in range");
+        Self { histogram }
+    }
+}
+
+impl Latency {
+    /// Adds one time.
+    pub fn record(&mut self, time: Duration) {
+        self.record_n(time, 1);
+    }
+
+    /// Adds the same time `count` times.
+    pub fn record_n(&mut self, time: Duration, count: u64) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(HIGHEST_NS);
+        self.histogram.saturating_record_n(nanoseconds.max(1), count);
+    }
+
+    /// Adds everything that `other` has seen.
+    pub fn merge(&mut self, other: &Self) {
+        self.histogram.add(&other.histogram).expect("both have the same bounds");
+    }
+
+    /// The usual percentiles; `None` when nothing was recorded.
+    #[must_use]
+    pub fn percentiles(&self) -> Option<Percentiles> {
+        if self.histogram.is_empty() {
+            return None;
+        }
+        let microseconds = |quantile| to_microseconds(self.histogram.value_at_quantile(quantile));
+        Some(Percentiles {
+            count: self.histogram.len(),
+            p50_us: microseconds(0.5),
+            p90_us: microseconds(0.9),
+            p99_us: microseconds(0.99),
+            p999_us: microseconds(0.999),
+            max_us: to_microseconds(self.histogram.max()),
+        })
+    }
+}
+
+/// What a report says of a [`Latency`]; times in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Percentiles {
+    /// Times recorded.
+    pub count: u64,
+    /// Median.
+    pub p50_us: f64,
+    /// 90th percentile.
+    pub p90_us: f64,
+    /// 99th percentile.
+    pub p99_us: f64,
+    /// 99.9th percentile.
+    pub p999_us: f64,
+    /// Longest.
+    pub max_us: f64,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most a minute of nanoseconds, exact in an f64")]
+fn to_microseconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_known_times() {
+        let mut latency = Latency::default();
+        assert_eq!(latency.percentiles(), None);
+        for microseconds in 1..=1000 {
+            latency.record(Duration::from_micros(microseconds));
+        }
+        let seen = latency.percentiles().unwrap();
+        assert_eq!(seen.count, 1000);
+        for (value, expected) in
+            [(seen.p50_us, 500.0), (seen.p90_us, 900.0), (seen.p99_us, 990.0), (seen.max_us, 1000.0)]
+        {
+            assert!((value - expected).abs() <= expected * 0.01, "{value} is not near {expected}");
+        }
+    }
+
+    #[test]
+    fn merging_counts_both_and_an_endless_wait_counts_as_a_minute() {
+        let mut left = Latency::default();
+        let mut right = Latency::default();
+        left.record(Duration::from_micros(1));
+        right.record_n(Duration::from_secs(3600), 3);
+        left.merge(&right);
+        let seen = left.percentiles().unwrap();
+        assert_eq!(seen.count, 4);
+        assert!((seen.max_us - 60e6).abs() <= 60e6 * 0.01);
+    }
+}

@@ -1,0 +1,13 @@
+//! Numbers: what was counted, and how it is summed up. Pure: time is an argument.
+
+mod counters;
+mod latency;
+mod sampler;
+mod summary;
+mod tcp;
+
+pub use counters::{Counters, SharedCounters};
+pub use latency::{Latency, Percentiles};
+pub use sampler::{Sample, StreamSampler};
+pub use summary::{CpuTime, CpuUse, Half, ZeroCopy};
+pub use tcp::{TcpInterval, TcpLimits, TcpSample, TcpSummary};

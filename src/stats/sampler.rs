@@ -1,0 +1,134 @@
+//! From running totals to intervals.
+
+use std::time::{Duration, Instant};
+
+use super::tcp::TcpTracker;
+use super::{Counters, TcpInterval, TcpSample, TcpSummary};
+
+/// One stream's share of one interval. Times are since the start of the counted (or of the omitted) part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// When the interval began.
+    pub start: Duration,
+    /// When it really ended.
+    pub end: Duration,
+    /// Bytes moved in it.
+    pub bytes: u64,
+    /// TCP's own view, on a sender.
+    pub tcp: Option<TcpInterval>,
+}
+
+/// Turns the running totals of one stream into intervals that add up to the total exactly.
+#[derive(Clone, Debug)]
+pub struct StreamSampler {
+    started: Instant,
+    last_tick: Instant,
+    base_bytes: u64,
+    last_bytes: u64,
+    tcp: TcpTracker,
+}
+
+impl StreamSampler {
+    /// Starts at `now` with nothing counted.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { started: now, last_tick: now, base_bytes: 0, last_bytes: 0, tcp: TcpTracker::default() }
+    }
+
+    /// Closes the interval that runs since the last call.
+    pub fn interval(&mut self, now: Instant, totals: Counters, tcp: Option<&TcpSample>) -> Sample {
+        let sample = Sample {
+            start: self.last_tick.duration_since(self.started),
+            end: now.duration_since(self.started),
+            bytes: totals.bytes.saturating_sub(self.last_bytes),
+            tcp: tcp.map(|sample| self.tcp.interval(sample)),
+        };
+        self.last_tick = now;
+        self.last_bytes = totals.bytes;
+        sample
+    }
+
+    /// The omit period is over: what was counted so far is the new zero.
+    pub fn restart(&mut self, now: Instant, totals: Counters, tcp: Option<&TcpSample>) {
+        self.started = now;
+        self.last_tick = now;
+        self.base_bytes = totals.bytes;
+        self.last_bytes = totals.bytes;
+        if let Some(sample) = tcp {
+            self.tcp.restart(sample);
+        }
+    }
+
+    /// Bytes of all intervals since the start or restart.
+    #[must_use]
+    pub fn counted_bytes(&self) -> u64 {
+        self.last_bytes - self.base_bytes
+    }
+
+    /// Bytes in `totals` that no interval has yet.
+    #[must_use]
+    pub fn pending_bytes(&self, totals: Counters) -> u64 {
+        totals.bytes.saturating_sub(self.last_bytes)
+    }
+
+    /// Time from the start or restart to the end of the last interval.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.last_tick.duration_since(self.started)
+    }
+
+    /// When the counted part began.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// TCP's view of the counted part.
+    #[must_use]
+    pub fn tcp_summary(&self) -> TcpSummary {
+        self.tcp.summary()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn totals(bytes: u64) -> Counters {
+        Counters { bytes, operations: 1 }
+    }
+
+    #[test]
+    fn the_omit_period_is_a_baseline() {
+        let zero = Instant::now();
+        let at = |milliseconds| zero + Duration::from_millis(milliseconds);
+        let mut sampler = StreamSampler::new(zero);
+        assert_eq!(sampler.interval(at(1000), totals(700), None).bytes, 700);
+        sampler.restart(at(1500), totals(1000), None);
+        let sample = sampler.interval(at(2510), totals(1600), None);
+        assert_eq!(sample.start, Duration::ZERO);
+        assert_eq!(sample.end, Duration::from_millis(1010));
+        assert_eq!(sample.bytes, 600);
+        assert_eq!(sampler.counted_bytes(), 600);
+        assert_eq!(sampler.elapsed(), Duration::from_millis(1010));
+    }
+
+    proptest! {
+        #[test]
+        fn intervals_add_up_exactly(steps in proptest::collection::vec(0_u64..1 << 40, 1..50)) {
+            let zero = Instant::now();
+            let mut sampler = StreamSampler::new(zero);
+            let mut running = 0;
+            let mut sum = 0;
+            for (tick, step) in (1_u32..).zip(&steps) {
+                running += step;
+                let now = zero + Duration::from_millis(100) * tick;
+                sum += sampler.interval(now, totals(running), None).bytes;
+            }
+            prop_assert_eq!(sum, running);
+            prop_assert_eq!(sampler.counted_bytes(), running);
+        }
+    }
+}

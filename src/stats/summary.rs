@@ -1,0 +1,118 @@
+//! Totals of one stream or of a whole test.
+
+use std::ops::AddAssign;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One half of a stream: what one of its two ends has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Half {
+    /// Payload bytes, the omit period not counted.
+    pub bytes: u64,
+    /// Seconds that this end measured for them.
+    pub seconds: f64,
+}
+
+/// Processor time that this end of a test has used: its control thread and its stream threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// Time in user code.
+    pub user: Duration,
+    /// Time in the kernel on behalf of these threads.
+    pub system: Duration,
+}
+
+impl CpuTime {
+    /// User and system time together.
+    #[must_use]
+    pub fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    /// The use since `earlier`.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+
+    /// The same as percentages of one core over `elapsed`.
+    #[must_use]
+    pub fn percent_of(self, elapsed: Duration) -> CpuUse {
+        let percent = |time: Duration| match elapsed.as_secs_f64() {
+            0.0 => 0.0,
+            seconds => 100.0 * time.as_secs_f64() / seconds,
+        };
+        CpuUse { total: percent(self.total()), user: percent(self.user), system: percent(self.system) }
+    }
+}
+
+impl AddAssign for CpuTime {
+    fn add_assign(&mut self, other: Self) {
+        self.user += other.user;
+        self.system += other.system;
+    }
+}
+
+/// Processor use in percent of one core, as iperf3 exchanges it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CpuUse {
+    /// User and system together.
+    pub total: f64,
+    /// In user code.
+    pub user: f64,
+    /// In the kernel.
+    pub system: f64,
+}
+
+/// What became of zero-copy sends, as the kernel's own notifications tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZeroCopy {
+    /// Bytes handed over by reference.
+    pub requested_bytes: u64,
+    /// Of those, bytes that the kernel copied after all.
+    pub copied_bytes: u64,
+    /// Notifications that had not come when the stream ended.
+    pub outstanding: u64,
+}
+
+impl ZeroCopy {
+    /// Share of the requested bytes that was really not copied, in percent; `None` when none was requested.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "a percentage for display")]
+    pub fn real_percent(self) -> Option<f64> {
+        let real = self.requested_bytes.saturating_sub(self.copied_bytes);
+        (self.requested_bytes > 0).then(|| 100.0 * real as f64 / self.requested_bytes as f64)
+    }
+}
+
+impl AddAssign for ZeroCopy {
+    fn add_assign(&mut self, other: Self) {
+        self.requested_bytes += other.requested_bytes;
+        self.copied_bytes += other.copied_bytes;
+        self.outstanding += other.outstanding;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_percentages_are_of_one_core() {
+        let time = CpuTime { user: Duration::from_millis(500), system: Duration::from_millis(2500) };
+        let used = time.percent_of(Duration::from_secs(2));
+        assert_eq!(used, CpuUse { total: 150.0, user: 25.0, system: 125.0 });
+        assert_eq!(time.percent_of(Duration::ZERO), CpuUse::default());
+    }
+
+    #[test]
+    fn zero_copy_share() {
+        assert_eq!(ZeroCopy::default().real_percent(), None);
+        let half = ZeroCopy { requested_bytes: 100, copied_bytes: 50, outstanding: 0 };
+        assert_eq!(half.real_percent(), Some(50.0));
+    }
+}

@@ -1,0 +1,19 @@
+//! The kernel, behind thin owning wrappers. All `unsafe` code of the project is in this folder; what it offers is safe.
+
+#![allow(unsafe_code)]
+
+mod features;
+mod memory;
+mod signal;
+mod socket;
+mod tcp_info;
+mod thread;
+pub mod uring;
+mod zerocopy;
+
+pub use features::{Features, Missing, memory_lock_limit};
+pub use memory::{MemoryFile, Pipe, Region};
+pub use signal::ignore_broken_pipes;
+pub use socket::{Socket, listen_on, unmap};
+pub use thread::{block_signals, random_bytes, this_thread_cpu, thread_cpu_time};
+pub use zerocopy::{ErrorQueue, Release};

@@ -1,0 +1,387 @@
+//! One TCP socket, owned, with the options that a throughput test sets and reads.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::sockopt;
+use nix::sys::socket::{
+    AddressFamily, Backlog, GetSockOpt, MsgFlags, SetSockOpt, SockFlag, SockProtocol, SockType,
+    SockaddrStorage,
+};
+use nix::sys::socket::{bind, getsockopt, listen, recv, send, setsockopt, socket};
+
+use super::tcp_info;
+use crate::stats::TcpSample;
+
+/// `SO_ZEROCOPY` of include/uapi/asm-generic/socket.h.
+const SO_ZEROCOPY: libc::c_int = 60;
+/// `SO_MAX_PACING_RATE` of include/uapi/asm-generic/socket.h.
+const SO_MAX_PACING_RATE: libc::c_int = 47;
+/// `MSG_ZEROCOPY` of include/linux/socket.h.
+const MSG_ZEROCOPY: libc::c_int = 0x400_0000;
+
+/// A TCP socket. Shared between its stream thread and the session, so TCP_INFO can be read after the thread has ended.
+#[derive(Debug)]
+pub struct Socket {
+    stream: TcpStream,
+}
+
+impl Socket {
+    /// A new socket for connecting to `remote`, in non-blocking mode.
+    ///
+    /// # Errors
+    /// The system's, most likely EMFILE.
+    pub fn new_for(remote: &SocketAddr) -> io::Result<Self> {
+        Ok(Self { stream: TcpStream::from(new_tcp(remote)?) })
+    }
+
+    /// Takes over a connected stream.
+    #[must_use]
+    pub fn from_stream(stream: TcpStream) -> Self {
+        Self { stream }
+    }
+
+    /// Gives the stream away.
+    #[must_use]
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Binds to a local address; port 0 leaves the port to the kernel.
+    ///
+    /// # Errors
+    /// The system's, for example EADDRINUSE or EADDRNOTAVAIL.
+    pub fn bind(&self, local: SocketAddr) -> io::Result<()> {
+        setsockopt(&self.stream, sockopt::ReuseAddr, &true)?;
+        Ok(bind(self.as_raw_fd(), &SockaddrStorage::from(local))?)
+    }
+
+    /// The own address.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr().map(unmap)
+    }
+
+    /// The peer's address; an IPv4 peer of a dual-stack socket is shown as plain IPv4.
+    ///
+    /// # Errors
+    /// ENOTCONN when there is no peer any more.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr().map(unmap)
+    }
+
+    /// Blocking mode with every send and receive limited to `wait`, so no thread is ever out of reach.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_blocking(&self, wait: Duration) -> io::Result<()> {
+        self.stream.set_nonblocking(false)?;
+        self.stream.set_read_timeout(Some(wait))?;
+        self.stream.set_write_timeout(Some(wait))
+    }
+
+    /// Non-blocking mode.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        self.stream.set_nonblocking(true)
+    }
+
+    /// Switches Nagle's algorithm off.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_no_delay(&self) -> io::Result<()> {
+        self.stream.set_nodelay(true)
+    }
+
+    /// Largest segment in bytes; only effective before the handshake.
+    ///
+    /// # Errors
+    /// EINVAL for a size that the kernel refuses.
+    pub fn set_mss(&self, bytes: u32) -> io::Result<()> {
+        self.set(sockopt::TcpMaxSeg, &bytes)
+    }
+
+    /// Largest segment in bytes.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mss(&self) -> io::Result<u32> {
+        self.get(sockopt::TcpMaxSeg)
+    }
+
+    /// Sets both socket buffers to `bytes` (the kernel doubles it for its own needs).
+    ///
+    /// # Errors
+    /// The system's; a size above the system's limit is silently cut, so read the sizes back.
+    pub fn set_buffers(&self, bytes: u32) -> io::Result<()> {
+        let bytes = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
+        self.set(sockopt::RcvBuf, &bytes)?;
+        self.set(sockopt::SndBuf, &bytes)
+    }
+
+    /// Size of the send buffer in bytes, as the kernel has it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn send_buffer(&self) -> io::Result<u32> {
+        self.get(sockopt::SndBuf).map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+
+    /// Size of the receive buffer in bytes, as the kernel has it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn receive_buffer(&self) -> io::Result<u32> {
+        self.get(sockopt::RcvBuf).map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX))
+    }
+
+    /// Chooses the congestion control algorithm.
+    ///
+    /// # Errors
+    /// ENOENT when the kernel does not have it, EPERM when it is not allowed to this user.
+    pub fn set_congestion(&self, name: &str) -> io::Result<()> {
+        self.set(sockopt::TcpCongestion, &name.into())
+    }
+
+    /// The congestion control algorithm in use.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn congestion(&self) -> io::Result<String> {
+        let name = self.get(sockopt::TcpCongestion)?;
+        Ok(name.to_string_lossy().trim_end_matches('\0').to_owned())
+    }
+
+    /// Lets the kernel pace what is sent, in bits per second.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_max_pacing(&self, bits_per_second: u64) -> io::Result<()> {
+        set_raw(&self.stream, libc::SOL_SOCKET, SO_MAX_PACING_RATE, &(bits_per_second / 8))
+    }
+
+    /// Allows MSG_ZEROCOPY sends.
+    ///
+    /// # Errors
+    /// ENOPROTOOPT or EOPNOTSUPP where the kernel has none.
+    pub fn enable_zerocopy(&self) -> io::Result<()> {
+        set_raw::<libc::c_int>(&self.stream, libc::SOL_SOCKET, SO_ZEROCOPY, &1)
+    }
+
+    /// A sleeping receiver is woken when this many bytes have come (or the peer is done). The kernel cuts it to what the
+    /// receive buffer can hold.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_receive_low_water(&self, bytes: u32) -> io::Result<()> {
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        set_raw(&self.stream, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes)
+    }
+
+    /// Lets the kernel find out by itself that the peer is gone: probes after `idle` of silence, and gives up on
+    /// unacknowledged data after `timeout`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_keepalive(&self, idle: Duration, timeout: Duration) -> io::Result<()> {
+        let seconds = |time: Duration| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX);
+        self.set(sockopt::KeepAlive, &true)?;
+        self.set(sockopt::TcpKeepIdle, &seconds(idle))?;
+        self.set(sockopt::TcpKeepInterval, &2)?;
+        self.set(sockopt::TcpKeepCount, &3)?;
+        self.set(sockopt::TcpUserTimeout, &u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX))
+    }
+
+    /// What TCP says of the connection.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn tcp_info(&self) -> io::Result<TcpSample> {
+        tcp_info::read(&self.stream)
+    }
+
+    /// Bytes sent that the peer has not acknowledged yet (`SIOCOUTQ`).
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn unacknowledged_bytes(&self) -> io::Result<u64> {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: SIOCOUTQ (which has TIOCOUTQ's number) writes one int, and `bytes` is one.
+        let result = unsafe { libc::ioctl(self.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        if result != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(u64::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Ends one or both directions. Wakes a thread that waits in the kernel for this socket.
+    pub fn shutdown(&self, how: Shutdown) {
+        // ENOTCONN means the peer was faster; then there is nothing left to end.
+        let _ = self.stream.shutdown(how);
+    }
+
+    /// Sends from `payload` and returns how many bytes the kernel took.
+    ///
+    /// # Errors
+    /// The socket's; EAGAIN when the send timeout is over.
+    pub fn send(&self, payload: &[u8]) -> io::Result<usize> {
+        Ok(send(self.as_raw_fd(), payload, MsgFlags::MSG_NOSIGNAL)?)
+    }
+
+    /// Sends `payload` by reference: the memory must stay unchanged until the error queue releases it.
+    ///
+    /// # Errors
+    /// The socket's; ENOBUFS when too many sends wait for their release.
+    pub fn send_zerocopy(&self, payload: &[u8]) -> io::Result<usize> {
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::from_bits_retain(MSG_ZEROCOPY);
+        Ok(send(self.as_raw_fd(), payload, flags)?)
+    }
+
+    /// Receives into `buffer`; 0 means that the peer is done.
+    ///
+    /// # Errors
+    /// The socket's; EAGAIN when the receive timeout is over.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.as_raw_fd(), buffer, MsgFlags::empty())?)
+    }
+
+    /// Receives what is there without waiting; 0 means that the peer is done.
+    ///
+    /// # Errors
+    /// The socket's; EAGAIN when nothing is there.
+    pub fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
+    }
+
+    /// Receives up to `buffer.len()` bytes and lets the kernel throw them away instead of copying them.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub fn receive_discarding(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(recv(self.as_raw_fd(), buffer, MsgFlags::MSG_TRUNC)?)
+    }
+
+    /// Waits until the error queue has something or `timeout` is over.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn wait_for_error_queue(&self, timeout: Duration) -> io::Result<()> {
+        let milliseconds = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+        // No event is asked for: errors are always reported.
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::empty())];
+        match poll(&mut fds, milliseconds) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn set<O: SetSockOpt>(&self, option: O, value: &O::Val) -> io::Result<()> {
+        Ok(setsockopt(&self.stream, option, value)?)
+    }
+
+    fn get<O: GetSockOpt>(&self, option: O) -> io::Result<O::Val> {
+        Ok(getsockopt(&self.stream, option)?)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+/// A listening socket in non-blocking mode. `only_v6` decides whether an IPv6 wildcard takes IPv4 clients too.
+///
+/// # Errors
+/// The system's, most likely EADDRINUSE.
+pub fn listen_on(local: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+    let fd = new_tcp(&local)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if local.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &only_v6)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?;
+    listen(&fd, Backlog::MAXALLOWABLE)?;
+    Ok(TcpListener::from(fd))
+}
+
+/// Shows an IPv4 address that came in through an IPv6 socket as what it is.
+#[must_use]
+pub fn unmap(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn new_tcp(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socket(family, SockType::Stream, flags, SockProtocol::Tcp)?)
+}
+
+/// Sets an option that nix does not know; `T` must be the integer type that the kernel reads.
+fn set_raw<T: Copy>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).expect("an integer's size");
+    // SAFETY: the kernel reads `length` bytes, which is the size of the value behind the reference.
+    let result = unsafe {
+        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Socket, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        (Socket::from_stream(near), Socket::from_stream(far))
+    }
+
+    #[test]
+    fn options_take_effect() {
+        let (near, _far) = pair();
+        near.set_congestion("reno").unwrap();
+        assert_eq!(near.congestion().unwrap(), "reno");
+        assert!(near.set_congestion("nosuch").is_err());
+        near.set_buffers(100_000).unwrap();
+        assert!(near.send_buffer().unwrap() >= 100_000 && near.receive_buffer().unwrap() >= 100_000);
+        near.set_max_pacing(8_000_000_000_000).unwrap();
+        near.set_keepalive(Duration::from_secs(5), Duration::from_secs(10)).unwrap();
+    }
+
+    #[test]
+    fn unacknowledged_bytes_go_to_zero_and_discarding_counts() {
+        let (near, far) = pair();
+        assert_eq!(near.send(&[1; 5000]).unwrap(), 5000);
+        assert_eq!(far.receive_discarding(&mut [0; 2000]).unwrap(), 2000);
+        let mut buffer = [0; 5000];
+        assert_eq!(far.receive_now(&mut buffer).unwrap(), 3000);
+        assert_eq!(buffer[..3000], [1; 3000]);
+        assert_eq!(near.unacknowledged_bytes().unwrap(), 0);
+        near.shutdown(Shutdown::Write);
+        assert_eq!(far.receive(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_dual_stack_listener_shows_plain_ipv4() {
+        let Ok(listener) = listen_on("[::]:0".parse().unwrap(), false) else { return };
+        let port = listener.local_addr().unwrap().port();
+        let near = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert_eq!(Socket::from_stream(near).peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
+    }
+}

@@ -1,0 +1,432 @@
+//! The ring itself.
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use io_uring::types::{Fixed, SubmitArgs, Timespec};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+
+use super::super::{Region, Socket};
+use super::buffers::{GROUP, ReceiveBuffers};
+
+/// `IORING_SEND_ZC_REPORT_USAGE` of include/uapi/linux/io_uring.h.
+const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
+/// `IORING_NOTIF_USAGE_ZC_COPIED` of include/uapi/linux/io_uring.h, as a notification's result.
+const NOTIF_USAGE_ZC_COPIED: i32 = i32::MIN;
+/// `IORING_RECVSEND_POLL_FIRST` of include/uapi/linux/io_uring.h.
+const RECVSEND_POLL_FIRST: u16 = 1 << 0;
+/// The socket's place in the table of registered files.
+const SOCKET: Fixed = Fixed(0);
+/// Token of the ring's own cancellations, which no caller ever sees.
+const CANCEL_TOKEN: u64 = u64::MAX;
+/// How long a ring that is dropped waits for the kernel to let go of its memory.
+const DROP_WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// Why a ring could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {source}")]
+pub struct SetupError {
+    /// The system call or the missing feature.
+    pub step: &'static str,
+    /// The system's answer.
+    pub source: io::Error,
+}
+
+/// One result from the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The token given with the operation.
+    pub token: u64,
+    /// Bytes moved, or a negated errno. Meaningless on a notification.
+    pub result: i32,
+    /// More completions of the same operation will follow.
+    pub more: bool,
+    /// The kernel has let go of the payload of a zero-copy send.
+    pub notification: bool,
+    /// On a notification: the kernel copied the payload after all.
+    pub copied: bool,
+    /// The receive buffer that was filled; it must be given back.
+    pub buffer: Option<u16>,
+}
+
+/// An io_uring for one socket.
+///
+/// Invariant that makes its operations safe: every address given to the kernel lies in `payload`, `scratch` or `buffers`,
+/// which this struct owns and frees only when nothing is in flight; otherwise it leaks them on purpose.
+pub struct Ring {
+    // Before the memory, so that it is dropped first.
+    uring: IoUring,
+    payload: ManuallyDrop<Region>,
+    payload_registered: bool,
+    buffers: ManuallyDrop<Option<ReceiveBuffers>>,
+    scratch: ManuallyDrop<Option<Region>>,
+    socket: Arc<Socket>,
+    in_flight: u32,
+}
+
+impl Ring {
+    /// A ring with room for `entries` submissions and four times as many completions, on the calling thread.
+    ///
+    /// # Errors
+    /// [`SetupError`] with the step that the kernel refused.
+    pub fn new(socket: Arc<Socket>, entries: u32) -> Result<Self, SetupError> {
+        let uring = build(entries)?;
+        uring
+            .submitter()
+            .register_files(&[socket.as_raw_fd()])
+            .map_err(|source| SetupError { step: "registering the socket with io_uring", source })?;
+        let payload = Region::new(0).map_err(|source| SetupError { step: "mapping memory", source })?;
+        Ok(Self {
+            uring,
+            payload: ManuallyDrop::new(payload),
+            payload_registered: false,
+            buffers: ManuallyDrop::new(None),
+            scratch: ManuallyDrop::new(None),
+            socket,
+            in_flight: 0,
+        })
+    }
+
+    /// Takes the payload that sends refer to and registers it, so its pages are pinned once and not per operation.
+    ///
+    /// # Errors
+    /// ENOMEM where the memory lock limit is too low for it.
+    pub fn register_payload(&mut self, payload: Region) -> Result<(), SetupError> {
+        assert_eq!(self.in_flight, 0, "the payload is set before the first operation");
+        let vector = libc::iovec { iov_base: payload.as_ptr().cast(), iov_len: payload.len() };
+        // SAFETY: the vector is exactly the region, which self keeps until nothing is in flight.
+        let registered = unsafe { self.uring.submitter().register_buffers(&[vector]) };
+        *self.payload = payload;
+        self.payload_registered = registered.is_ok();
+        registered.map_err(|source| SetupError { step: "registering send buffers with io_uring", source })
+    }
+
+    /// Registers receive buffers for [`Self::push_receive_multishot`].
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn register_buffers(&mut self, mut buffers: ReceiveBuffers) -> Result<(), SetupError> {
+        assert!(self.buffers.is_none(), "receive buffers are registered once");
+        buffers
+            .register(&self.uring)
+            .map_err(|source| SetupError { step: "registering a buffer ring with io_uring", source })?;
+        *self.buffers = Some(buffers);
+        Ok(())
+    }
+
+    /// Takes the memory that [`Self::push_receive`] receives into.
+    pub fn set_receive_memory(&mut self, memory: Region) {
+        assert!(self.scratch.is_none(), "receive memory is set once");
+        *self.scratch = Some(memory);
+    }
+
+    /// Submissions that can be pushed before the next [`Self::wait`].
+    pub fn free_entries(&mut self) -> usize {
+        let queue = self.uring.submission();
+        queue.capacity() - queue.len()
+    }
+
+    /// Operations whose last completion has not been seen.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Sends the first `bytes` bytes of the payload by copying them, from registered memory where that is possible.
+    ///
+    /// # Panics
+    /// If the payload is shorter or the submission queue is full.
+    pub fn push_send(&mut self, bytes: u32, token: u64) {
+        let address = self.payload_start(bytes);
+        let entry = if self.payload_registered {
+            // A write to a socket is a send without flags; offset -1 means that a socket has no position.
+            opcode::WriteFixed::new(SOCKET, address, bytes, 0).offset(u64::MAX).build()
+        } else {
+            opcode::Send::new(SOCKET, address, bytes).flags(libc::MSG_NOSIGNAL).build()
+        };
+        self.push(&entry.user_data(token));
+    }
+
+    /// Sends the first `bytes` bytes of the payload by reference. Two completions follow: the result, and, if that one
+    /// says `more`, the notification that the kernel has let go.
+    ///
+    /// # Panics
+    /// As [`Self::push_send`].
+    pub fn push_send_zc(&mut self, bytes: u32, token: u64) {
+        let address = self.payload_start(bytes);
+        let buffer = self.payload_registered.then_some(0);
+        let entry = opcode::SendZc::new(SOCKET, address, bytes)
+            .buf_index(buffer)
+            .flags(libc::MSG_NOSIGNAL)
+            .zc_flags(SEND_ZC_REPORT_USAGE)
+            .build();
+        self.push(&entry.user_data(token));
+    }
+
+    /// Receives once into the receive memory, after the socket has become readable. With `discard` the kernel throws
+    /// the bytes away instead of copying them.
+    ///
+    /// # Panics
+    /// If there is no receive memory or the submission queue is full.
+    pub fn push_receive(&mut self, discard: bool, token: u64) {
+        let memory = self.scratch.as_ref().expect("receive memory is set before the first receive");
+        let bytes = u32::try_from(memory.len()).expect("receive memory is a few MiB");
+        let entry = opcode::Recv::new(SOCKET, memory.as_ptr(), bytes)
+            .ioprio(RECVSEND_POLL_FIRST)
+            .flags(if discard { libc::MSG_TRUNC } else { 0 })
+            .build();
+        self.push(&entry.user_data(token));
+    }
+
+    /// Receives again and again into the receive buffers, one completion each time, until one comes without `more`.
+    ///
+    /// # Panics
+    /// If there are no receive buffers or the submission queue is full.
+    pub fn push_receive_multishot(&mut self, token: u64) {
+        assert!(self.buffers.is_some(), "buffers are registered before the first receive");
+        self.push(&opcode::RecvMulti::new(SOCKET, GROUP).build().user_data(token));
+    }
+
+    /// Returns a receive buffer to the kernel.
+    ///
+    /// # Panics
+    /// If there is no such buffer.
+    pub fn give_back(&mut self, buffer: u16) {
+        self.buffers.as_mut().expect("a buffer came from somewhere").give_back(buffer);
+    }
+
+    /// Submits what was pushed and waits for at least one completion, at most `timeout`.
+    ///
+    /// # Errors
+    /// Those of io_uring_enter(2) that mean that the ring is unusable. A timeout, a signal or a full completion queue is
+    /// none: look at the completions and come again.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let time = Timespec::from(timeout);
+        let arguments = SubmitArgs::new().timespec(&time);
+        match self.uring.submitter().submit_with_args(1, &arguments) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The next completion that the kernel has posted.
+    pub fn next_completion(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.uring.completion().next()?;
+            let more = cqueue::more(entry.flags());
+            if !more {
+                self.in_flight -= 1;
+            }
+            if entry.user_data() == CANCEL_TOKEN {
+                continue;
+            }
+            let notification = cqueue::notif(entry.flags());
+            return Some(Completion {
+                token: entry.user_data(),
+                result: entry.result(),
+                more,
+                notification,
+                copied: notification && entry.result() & NOTIF_USAGE_ZC_COPIED != 0,
+                buffer: cqueue::buffer_select(entry.flags()),
+            });
+        }
+    }
+
+    /// Asks the kernel to give up every operation; their completions still come.
+    pub fn cancel_all(&mut self) {
+        let everything = io_uring::types::CancelBuilder::any();
+        if self.free_entries() > 0 {
+            self.push(&opcode::AsyncCancel2::new(everything).build().user_data(CANCEL_TOKEN));
+        }
+    }
+
+    fn payload_start(&self, bytes: u32) -> *const u8 {
+        assert!(usize::try_from(bytes).is_ok_and(|bytes| bytes <= self.payload.len()), "payload too short");
+        self.payload.as_ptr()
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: the entry was built by one of the methods above from memory that self owns until nothing is in
+        // flight, as the invariant of Ring says.
+        let pushed = unsafe { self.uring.submission().push(entry) };
+        assert!(pushed.is_ok(), "callers push no more than free_entries");
+        self.in_flight += 1;
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if self.in_flight > 0 {
+            self.cancel_all();
+            let deadline = Instant::now() + DROP_WAIT_MAX;
+            while self.in_flight > 0 && Instant::now() < deadline {
+                if self.wait(Duration::from_millis(50)).is_err() {
+                    break;
+                }
+                while self.next_completion().is_some() {}
+            }
+        }
+        if self.in_flight > 0 {
+            // The kernel may still read or write this memory. Losing it is better than giving it to somebody else.
+            return;
+        }
+        // SAFETY: dropped exactly once, here, and with nothing in flight.
+        unsafe {
+            ManuallyDrop::drop(&mut self.payload);
+            ManuallyDrop::drop(&mut self.buffers);
+            ManuallyDrop::drop(&mut self.scratch);
+        }
+    }
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring")
+            .field("socket", &self.socket)
+            .field("in_flight", &self.in_flight)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a small ring to see what the kernel offers; returns whether it has SEND_ZC.
+///
+/// # Errors
+/// [`SetupError`] with what is missing.
+pub fn probe() -> Result<bool, SetupError> {
+    let uring = build(4)?;
+    let mut probe = Probe::new();
+    uring
+        .submitter()
+        .register_probe(&mut probe)
+        .map_err(|source| SetupError { step: "asking io_uring for its operations", source })?;
+    for code in [opcode::Recv::CODE, opcode::WriteFixed::CODE, opcode::Send::CODE] {
+        if !probe.is_supported(code) {
+            let source = io::Error::from(io::ErrorKind::Unsupported);
+            return Err(SetupError { step: "looking for io_uring's send and receive", source });
+        }
+    }
+    Ok(probe.is_supported(opcode::SendZc::CODE))
+}
+
+/// One bar for all: what Linux 6.1 has.
+fn build(entries: u32) -> Result<IoUring, SetupError> {
+    let uring = IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_cqsize(entries * 4)
+        .build(entries)
+        .map_err(|source| SetupError { step: "io_uring_setup", source })?;
+    let parameters = uring.params();
+    if !parameters.is_feature_ext_arg() || !parameters.is_feature_nodrop() {
+        let source = io::Error::from(io::ErrorKind::Unsupported);
+        return Err(SetupError { step: "looking for io_uring's timed waits", source });
+    }
+    Ok(uring)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn pair() -> (TcpStream, Arc<Socket>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        (near, Arc::new(Socket::from_stream(far)))
+    }
+
+    fn payload() -> Region {
+        let mut region = Region::new(4096).unwrap();
+        region.as_mut_slice().fill(b'x');
+        region
+    }
+
+    /// Completions until nothing is in flight.
+    fn settle(ring: &mut Ring) -> Vec<Completion> {
+        let mut seen = Vec::new();
+        while ring.in_flight() > 0 {
+            ring.wait(Duration::from_millis(100)).unwrap();
+            seen.extend(std::iter::from_fn(|| ring.next_completion()));
+        }
+        seen
+    }
+
+    #[test]
+    fn copying_and_zero_copy_sends_arrive_whole() {
+        let (mut near, socket) = pair();
+        let mut ring = Ring::new(socket, 8).unwrap();
+        ring.register_payload(payload()).unwrap();
+        ring.push_send(4096, 1);
+        ring.push_send_zc(1000, 2);
+        let seen = settle(&mut ring);
+        assert_eq!(seen.len(), 3, "{seen:?}");
+        assert_eq!(seen.iter().find(|c| c.token == 1).unwrap().result, 4096);
+        assert!(seen.iter().any(|c| c.token == 2 && c.more && c.result == 1000));
+        assert!(seen.iter().any(|c| c.token == 2 && c.notification && c.copied), "loopback copies");
+        let mut received = vec![0; 5096];
+        near.read_exact(&mut received).unwrap();
+        assert!(received.iter().all(|&byte| byte == b'x'));
+    }
+
+    #[test]
+    fn multishot_receives_use_the_buffers_and_end_at_the_end() {
+        let (mut near, socket) = pair();
+        let mut ring = Ring::new(socket, 8).unwrap();
+        ring.register_buffers(ReceiveBuffers::new(2, 4096).unwrap()).unwrap();
+        near.write_all(&[1; 10_000]).unwrap();
+        drop(near);
+        let mut received = 0;
+        let mut rounds = 0;
+        ring.push_receive_multishot(7);
+        'all: loop {
+            ring.wait(Duration::from_millis(100)).unwrap();
+            while let Some(completion) = ring.next_completion() {
+                if let Some(buffer) = completion.buffer {
+                    ring.give_back(buffer);
+                }
+                match completion.result {
+                    0 => break 'all,
+                    bytes if bytes > 0 => received += bytes,
+                    error => assert_eq!(-error, libc::ENOBUFS),
+                }
+                if !completion.more {
+                    ring.push_receive_multishot(7);
+                }
+            }
+            rounds += 1;
+            assert!(rounds < 100);
+        }
+        assert_eq!(received, 10_000);
+    }
+
+    #[test]
+    fn discarding_receives_count() {
+        let (mut near, socket) = pair();
+        let mut ring = Ring::new(socket, 8).unwrap();
+        ring.set_receive_memory(Region::new(8192).unwrap());
+        near.write_all(&[1; 5000]).unwrap();
+        ring.push_receive(true, 3);
+        assert_eq!(settle(&mut ring)[0].result, 5000);
+    }
+
+    #[test]
+    fn a_dropped_ring_leaves_nothing_in_flight() {
+        let (_near, socket) = pair();
+        let mut ring = Ring::new(socket.clone(), 8).unwrap();
+        ring.set_receive_memory(Region::new(4096).unwrap());
+        ring.push_receive(false, 1);
+        ring.wait(Duration::from_millis(1)).unwrap();
+        assert_eq!(ring.in_flight(), 1);
+        drop(ring);
+        assert_eq!(Arc::strong_count(&socket), 1);
+    }
+}

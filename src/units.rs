@@ -1,0 +1,297 @@
+//! Amounts and rates: read from the command line, printed in rows.
+
+use thiserror::Error;
+
+/// Unit of the bitrate column (`-f`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RateFormat {
+    /// Bits, scaled to the value.
+    #[default]
+    Adaptive,
+    /// Bits in powers of 1000, always at this scale (`k`, `m`, `g`, `t`).
+    Bits(Scale),
+    /// Bytes in powers of 1024, always at this scale (`K`, `M`, `G`, `T`).
+    Bytes(Scale),
+}
+
+/// A fixed scale of [`RateFormat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// 1000 or 1024.
+    Kilo,
+    /// The same squared.
+    Mega,
+    /// Cubed.
+    Giga,
+    /// To the fourth power.
+    Tera,
+}
+
+impl RateFormat {
+    /// The format that a letter after `-f` selects: lower case for bits, upper case for bytes.
+    #[must_use]
+    pub fn from_letter(letter: char) -> Option<Self> {
+        let scale = Scale::from_letter(letter)?;
+        Some(if letter.is_ascii_uppercase() { Self::Bytes(scale) } else { Self::Bits(scale) })
+    }
+}
+
+impl Scale {
+    fn from_letter(letter: char) -> Option<Self> {
+        match letter.to_ascii_lowercase() {
+            'k' => Some(Self::Kilo),
+            'm' => Some(Self::Mega),
+            'g' => Some(Self::Giga),
+            't' => Some(Self::Tera),
+            _ => None,
+        }
+    }
+
+    /// How often the step (1000 or 1024) is multiplied with itself.
+    fn power(self) -> usize {
+        match self {
+            Self::Kilo => 1,
+            Self::Mega => 2,
+            Self::Giga => 3,
+            Self::Tera => 4,
+        }
+    }
+}
+
+/// Why a text is no amount.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum UnitError {
+    /// It does not begin with a decimal number, or something else than K, M, G or T follows the number.
+    #[error("invalid unit value or suffix: '{0}'")]
+    Invalid(String),
+    /// It does not fit into 64 bits.
+    #[error("value is too large: '{0}'")]
+    TooLarge(String),
+}
+
+/// Reads an amount in powers of 1024: `128K`, `1.5m`. A fraction of a unit is dropped.
+///
+/// Only the first character after the number counts, as in iperf3: `1Mbyte` is `1M`.
+///
+/// # Errors
+/// When the text is no such amount or does not fit.
+pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
+    parse(text, 1024.0)
+}
+
+/// Reads a rate in powers of 1000, in the same grammar as [`parse_bytes`]: `100M`, `2.5g`.
+///
+/// # Errors
+/// When the text is no such rate or does not fit.
+pub fn parse_rate(text: &str) -> Result<u64, UnitError> {
+    parse(text, 1000.0)
+}
+
+/// An amount of bytes in powers of 1024, four characters wide: `1.25 MByte`. Rows append the plural's `s`.
+#[must_use]
+pub fn transfer(bytes: u64) -> String {
+    print(to_f64(bytes), 1024.0, None, "Byte")
+}
+
+/// A rate as in the bitrate column: `10.5 Mbit`. Rows append `s/sec`.
+#[must_use]
+pub fn rate(bits_per_second: f64, format: RateFormat) -> String {
+    match format {
+        RateFormat::Adaptive => print(bits_per_second, 1000.0, None, "bit"),
+        RateFormat::Bits(scale) => print(bits_per_second, 1000.0, Some(scale), "bit"),
+        RateFormat::Bytes(scale) => print(bits_per_second / 8.0, 1024.0, Some(scale), "Byte"),
+    }
+}
+
+/// Bits per second of so many bytes in so many seconds; zero where no time has passed.
+#[must_use]
+pub fn bits_per_second(bytes: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { 8.0 * to_f64(bytes) / seconds } else { 0.0 }
+}
+
+/// Prints like iperf3's `unit_snprintf` (units.c), with its factors in its order of rounding.
+fn print(value: f64, step: f64, fixed: Option<Scale>, unit: &str) -> String {
+    const PREFIXES: [&str; 5] = ["", "K", "M", "G", "T"];
+    let mut power = 0;
+    let mut left = value;
+    let mut factor = 1.0;
+    while fixed.map_or(left >= step && power + 1 < PREFIXES.len(), |scale| power < scale.power()) {
+        power += 1;
+        left /= step;
+        factor /= step;
+    }
+    let number = value * factor;
+    let decimals = match number {
+        _ if number < 9.995 => 2,
+        _ if number < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{number:4.decimals$} {}{unit}", PREFIXES[power])
+}
+
+fn parse(text: &str, step: f64) -> Result<u64, UnitError> {
+    let invalid = || UnitError::Invalid(text.to_owned());
+    let (number, suffix) = text.split_at(number_length(text));
+    let number: f64 = number.parse().map_err(|_| invalid())?;
+    let factor = match suffix.chars().next() {
+        None => 1.0,
+        Some(letter) => {
+            let scale = Scale::from_letter(letter).ok_or_else(invalid)?;
+            (0..scale.power()).fold(1.0, |factor, _| factor * step)
+        }
+    };
+    to_u64(number * factor).ok_or_else(|| UnitError::TooLarge(text.to_owned()))
+}
+
+/// Bytes of the decimal number that `text` begins with: digits, a fraction, an exponent. There is no sign.
+fn number_length(text: &str) -> usize {
+    let digits = |from: usize| text.bytes().skip(from).take_while(u8::is_ascii_digit).count();
+    let byte_is = |at: usize, set: &[u8]| text.as_bytes().get(at).is_some_and(|byte| set.contains(byte));
+    let mut length = digits(0);
+    if byte_is(length, b".") {
+        length += 1 + digits(length + 1);
+    }
+    if byte_is(length, b"eE") {
+        let sign = usize::from(byte_is(length + 1, b"+-"));
+        let exponent = digits(length + 1 + sign);
+        if exponent > 0 {
+            length += 1 + sign + exponent;
+        }
+    }
+    length
+}
+
+/// A count as a number to divide, exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "for display, where a few digits count")]
+pub(crate) fn to_f64(value: u64) -> f64 {
+    value as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
+fn to_u64(value: f64) -> Option<u64> {
+    const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
+    (0.0..TWO_TO_THE_64).contains(&value).then_some(value as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_in_powers_of_1024_and_rates_in_powers_of_1000() {
+        let cases = [
+            ("0", 0, 0),
+            ("131072", 131_072, 131_072),
+            ("1K", 1024, 1000),
+            ("1k", 1024, 1000),
+            ("1.5M", 1_572_864, 1_500_000),
+            (".5m", 524_288, 500_000),
+            ("2.g", 2_147_483_648, 2_000_000_000),
+            ("1T", 1_099_511_627_776, 1_000_000_000_000),
+            ("1Mbit", 1_048_576, 1_000_000),
+            ("1Kx", 1024, 1000),
+            ("1e6", 1_000_000, 1_000_000),
+            ("1e+2K", 102_400, 100_000),
+            ("0.9", 0, 0),
+        ];
+        for (text, bytes, rate) in cases {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+            assert_eq!(parse_rate(text), Ok(rate), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_amount_is_refused() {
+        for text in
+            ["", ".", "K", "abc", "1Q", "0x", "0x10", "-1", "-0", "+1", " 1", "nan", "inf", "1e", "1 K"]
+        {
+            assert_eq!(parse_bytes(text), Err(UnitError::Invalid(text.to_owned())), "{text}");
+        }
+        for text in ["18446744073709551616", "16777216T", "1e400", "1e300T"] {
+            assert_eq!(parse_bytes(text), Err(UnitError::TooLarge(text.to_owned())), "{text}");
+        }
+        assert_eq!(UnitError::Invalid("1Q".into()).to_string(), "invalid unit value or suffix: '1Q'");
+    }
+
+    /// Bytes, and how iperf3 prints that many.
+    #[test]
+    fn transfers_look_as_in_iperf3() {
+        let cases = [
+            (0, "0.00 Byte"),
+            (9, "9.00 Byte"),
+            (10, "10.0 Byte"),
+            (1023, "1023 Byte"),
+            (1024, "1.00 KByte"),
+            (655_360, " 640 KByte"),
+            (1_047_728, "1023 KByte"),
+            (1_310_720, "1.25 MByte"),
+            (1_178_694, "1.12 MByte"),
+            (2_946_236_416, "2.74 GByte"),
+            (10_725_883_085, "9.99 GByte"),
+            (10_733_000_000, "10.0 GByte"),
+            (1 << 52, "4096 TByte"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(transfer(bytes), expected, "{bytes}");
+        }
+    }
+
+    /// Bits per second, the letter after `-f`, and how iperf3 prints that.
+    #[test]
+    fn rates_look_as_in_iperf3() {
+        let cases = [
+            (0.0, 'a', "0.00 bit"),
+            (999.4, 'a', " 999 bit"),
+            (491_000.0, 'a', " 491 Kbit"),
+            (5_240_000.0, 'a', "5.24 Mbit"),
+            (9_995_001.0, 'a', "10.0 Mbit"),
+            (99_949_999.0, 'a', "99.9 Mbit"),
+            (23_541_852_510.5, 'a', "23.5 Gbit"),
+            (2.5e16, 'a', "25000 Tbit"),
+            (10_469_376.0, 'k', "10469 Kbit"),
+            (10_469_376.0, 'm', "10.5 Mbit"),
+            (10_469_376.0, 'g', "0.01 Gbit"),
+            (10_469_376.0, 't', "0.00 Tbit"),
+            (10_469_376.0, 'K', "1278 KByte"),
+            (10_469_376.0, 'M', "1.25 MByte"),
+            (10_469_376.0, 'G', "0.00 GByte"),
+            (1e14, 'T', "11.4 TByte"),
+        ];
+        for (value, letter, expected) in cases {
+            let format = RateFormat::from_letter(letter).unwrap_or_default();
+            assert_eq!(rate(value, format), expected, "{value} {letter}");
+        }
+    }
+
+    #[test]
+    fn format_letters() {
+        assert_eq!(RateFormat::from_letter('k'), Some(RateFormat::Bits(Scale::Kilo)));
+        assert_eq!(RateFormat::from_letter('T'), Some(RateFormat::Bytes(Scale::Tera)));
+        for letter in ['a', 'b', 'A', 'x', '1'] {
+            assert_eq!(RateFormat::from_letter(letter), None, "{letter}");
+        }
+    }
+
+    #[test]
+    fn no_time_is_no_rate() {
+        assert_eq!(bits_per_second(1000, 0.0).to_string(), "0");
+        assert_eq!(bits_per_second(1000, 2.0).to_string(), "4000");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,12}") {
+            if let Ok(bytes) = parse_bytes(&text) {
+                prop_assert!(text.starts_with(|first: char| first.is_ascii_digit() || first == '.'));
+                prop_assert!(parse_rate(&text).is_ok_and(|rate| rate <= bytes));
+            }
+        }
+
+        #[test]
+        fn whole_numbers_keep_their_value(value in 0_u64..1 << 53) {
+            prop_assert_eq!(parse_bytes(&value.to_string()), Ok(value));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What a user meets on the command line: mistakes, refusals and interruptions.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn};
+
+use crate::harness::{
+    Checked, Document, Failure, Finished, Process, Server, alone, ensure, ours, pick, run, run_client,
+    start_client,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn help_and_version_are_no_errors() -> Checked {
+    for option in ["-h", "--help", "-v", "--version"] {
+        let run = run(ours().command(option))?;
+        run.succeeded()?;
+        ensure!(
+            run.stdout.contains("ringperf") && run.stderr.is_empty(),
+            "{option} goes to standard output\n{run}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn mistakes_are_named_in_one_line() -> Checked {
+    for (arguments, named) in [
+        ("--no-such-option", "no-such-option"),
+        ("-c", "client"),
+        ("-c 127.0.0.1 -t", "time"),
+        ("", ""),
+        ("-s -c 127.0.0.1", ""),
+        ("-s -t 1", "client only"),
+        ("-c 127.0.0.1 -1", "server only"),
+        ("-c 127.0.0.1 -t 1 -n 1M", "only one test end condition"),
+        ("-c 127.0.0.1 -R --bidir", ""),
+        ("-c 127.0.0.1 -P 129", "128"),
+        ("-c 127.0.0.1 -P 0", ""),
+        ("-c 127.0.0.1 -t abc", "abc"),
+        ("-c 127.0.0.1 -n 1Q", "1Q"),
+        ("-c 127.0.0.1 -l 2M", ""),
+        ("-c 127.0.0.1 -i 0.05", ""),
+        ("-c 127.0.0.1 -O 601", ""),
+        ("-c 127.0.0.1 -p 65536", "65536"),
+        ("-c 127.0.0.1 --engine nosuch", "nosuch"),
+        ("-c 127.0.0.1 -J --no-such-option", "no-such-option"),
+    ] {
+        let run = run(ours().command(arguments))?;
+        let line = run.failed_with_one_line()?;
+        ensure!(line.contains(named), "{named:?} is not named\n{run}");
+        ensure!(run.stdout.is_empty(), "something on standard output\n{run}");
+    }
+    Ok(())
+}
+
+/// Runs a client that must fail, in text mode and in JSON mode; both must say `text`.
+fn fails_both_ways(port: u16, options: &str, text: &str) -> Checked {
+    let run = run_client(&ours(), port, options)?;
+    let line = run.failed_with_one_line()?;
+    ensure!(line.contains(text), "{text:?} is not said\n{run}");
+    ensure!(!run.stdout.contains("iperf Done."), "a failed test is not done\n{run}");
+
+    let run = run_client(&ours(), port, &format!("{options} -J"))?;
+    let (_, error) = run.failed_in_document()?;
+    ensure!(error.contains(text), "{text:?} is not said\n{run}");
+    ensure!(!error.starts_with("ringperf"), "the text is bare in a document\n{run}");
+    Ok(())
+}
+
+#[test]
+fn a_closed_port_refuses() -> Checked {
+    fails_both_ways(pick(), "-t 1", "Connection refused")
+}
+
+#[test]
+fn a_silent_host_is_given_up_in_time() -> Checked {
+    let (listener, _queued) = full_listener()?;
+    let port = listener.local_addr()?.port();
+    let started = Instant::now();
+    fails_both_ways(port, "--connect-timeout 300 -t 1", "unable to connect")?;
+    ensure!(started.elapsed() < Duration::from_secs(2), "two attempts took {:?}", started.elapsed());
+    Ok(())
+}
+
+/// A listener that accepts nothing and whose queue is full, so that the kernel leaves new connections
+/// unanswered.
+fn full_listener() -> Checked<(TcpListener, Vec<TcpStream>)> {
+    let nix_error = |error: nix::errno::Errno| Failure(format!("cannot set up a listener: {error}"));
+    let socket = socket::socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        .map_err(nix_error)?;
+    socket::bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).map_err(nix_error)?;
+    socket::listen(&socket, Backlog::new(0).map_err(nix_error)?).map_err(nix_error)?;
+    let listener = TcpListener::from(socket);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, listener.local_addr()?.port()));
+    let mut queued = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        queued.push(stream);
+        ensure!(queued.len() < 10, "the queue of a listener with backlog 0 does not fill up");
+    }
+    Ok((listener, queued))
+}
+
+#[test]
+fn a_busy_server_refuses_at_once() -> Checked {
+    let server = Server::start(&ours(), "-i 0.1")?;
+    let running = start_client(&ours(), server.port, "-t 20 -b 10M")?;
+    server.process.wait_for_stdout("sec", 5 * SECOND)?;
+    let started = Instant::now();
+    fails_both_ways(server.port, "-t 1", "the server is busy running a test. try again later")?;
+    ensure!(started.elapsed() < SECOND, "two refusals took {:?}", started.elapsed());
+    drop(running);
+    Ok(())
+}
+
+#[test]
+fn an_unknown_congestion_control_is_an_error() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    fails_both_ways(server.port, "-t 1 -C nosuch", "congestion")?;
+    run_client(&ours(), server.port, "-n 1K")?.succeeded()
+}
+
+#[test]
+fn too_little_memory_is_an_error() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    // 128 streams of 1 MiB blocks can never fit into an address space of 128 MiB.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -v 131072; exec \"$0\" \"$@\""]).arg(ours().path);
+    command.args(["-c", "127.0.0.1", "-p", &server.port.to_string(), "-t", "1", "-P", "128", "-l", "1M"]);
+    run(command)?.failed_with_one_line()?;
+    run_client(&ours(), server.port, "-n 1K")?.succeeded()
+}
+
+#[test]
+fn a_port_in_use_is_an_error() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let run = run(ours().command(&format!("-s -p {}", server.port)))?;
+    let line = run.failed_with_one_line()?;
+    ensure!(line.contains("Address already in use"), "the reason is not said\n{run}");
+    Ok(())
+}
+
+/// A server and a client in the middle of a test that would last long.
+struct Running {
+    server: Server,
+    client: Process,
+}
+
+impl Running {
+    fn start(server_options: &str, client_options: &str) -> Checked<Self> {
+        let server = Server::start(&ours(), &format!("-i 0.1 {server_options}"))?;
+        let client = start_client(&ours(), server.port, &format!("-t 20 -i 0.1 {client_options}"))?;
+        Ok(Self { server, client })
+    }
+
+    /// Interrupts the client and returns how it ended.
+    fn interrupt_client(self) -> Checked<(Server, Finished)> {
+        let interrupted = Instant::now();
+        self.client.interrupt()?;
+        let client = self.client.finish(5 * SECOND)?;
+        client.succeeded()?;
+        client.ended_within(interrupted, SECOND)?;
+        Ok((self.server, client))
+    }
+
+    /// Interrupts the server and returns how both ended.
+    fn interrupt_server(self) -> Checked<(Finished, Finished)> {
+        let interrupted = Instant::now();
+        self.server.process.interrupt()?;
+        let server = self.server.finish()?;
+        server.succeeded()?;
+        server.ended_within(interrupted, SECOND)?;
+        let client = self.client.finish(5 * SECOND)?;
+        client.ended_within(interrupted, 2 * SECOND)?;
+        Ok((server, client))
+    }
+}
+
+/// A summary without an exchange: what this end counted is there.
+fn has_partial_summary(document: &Document) -> Checked {
+    ensure!(!document.list("/intervals")?.is_empty(), "no intervals");
+    let sent = document.totals()?.sent;
+    ensure!(sent > 0, "nothing was sent");
+    Ok(())
+}
+
+#[test]
+fn an_interrupted_client_reports_and_leaves() -> Checked {
+    let _permit = alone();
+    let running = Running::start("", "")?;
+    running.client.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    let (server, client) = running.interrupt_client()?;
+    ensure!(client.stdout.contains("sender"), "no summary\n{client}");
+    ensure!(client.stderr.contains("interrupt - the client has terminated"), "no reason\n{client}");
+    server.process.wait_for_stdout("(test #2)", 5 * SECOND)?;
+    run_client(&ours(), server.port, "-n 1K")?.succeeded()
+}
+
+#[test]
+fn an_interrupted_client_writes_one_document() -> Checked {
+    let _permit = alone();
+    let running = Running::start("", "-J")?;
+    running.server.process.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    let (server, client) = running.interrupt_client()?;
+    let document = client.document()?;
+    has_partial_summary(&document)?;
+    let error = document.text("/error")?;
+    ensure!(error.contains("interrupt - the client has terminated"), "{error:?}");
+    run_client(&ours(), server.port, "-n 1K")?.succeeded()
+}
+
+#[test]
+fn an_interrupted_server_reports_and_ends_its_client() -> Checked {
+    let _permit = alone();
+    let running = Running::start("", "")?;
+    running.server.process.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    let (server, client) = running.interrupt_server()?;
+    ensure!(server.stdout.contains("receiver"), "no summary\n{server}");
+    let line = client.failed_with_one_line()?;
+    ensure!(line.contains("the server has terminated"), "no reason\n{client}");
+    ensure!(client.stdout.contains("sender"), "no summary\n{client}");
+    Ok(())
+}
+
+#[test]
+fn an_interrupted_server_and_its_client_write_one_document_each() -> Checked {
+    let _permit = alone();
+    let running = Running::start("-J", "")?;
+    running.client.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    let (server, _) = running.interrupt_server()?;
+    let document = server.document()?;
+    ensure!(!document.list("/intervals")?.is_empty(), "no intervals\n{server}");
+
+    let running = Running::start("", "-J")?;
+    running.server.process.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    let (_, client) = running.interrupt_server()?;
+    let (document, error) = client.failed_in_document()?;
+    has_partial_summary(&document)?;
+    ensure!(error.contains("the server has terminated"), "{error:?}");
+    Ok(())
+}
+
+#[test]
+fn an_idle_server_leaves_when_interrupted() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let interrupted = Instant::now();
+    server.process.interrupt()?;
+    let server = server.finish()?;
+    server.succeeded()?;
+    server.ended_within(interrupted, SECOND)
+}

@@ -1,0 +1,51 @@
+//! Tables of small tests, run a few at a time.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::thread;
+
+use super::{Checked, Failure, shared};
+
+/// Threads per table. How many cells really run at once is the gate's decision.
+const WORKERS: usize = 4;
+
+/// Named cells that can all run at the same time.
+#[derive(Default)]
+pub struct Cells(VecDeque<(String, Box<dyn FnOnce() -> Checked + Send>)>);
+
+impl Cells {
+    /// Adds a cell.
+    pub fn add(&mut self, name: impl Into<String>, cell: impl FnOnce() -> Checked + Send + 'static) {
+        self.0.push_back((name.into(), Box::new(cell)));
+    }
+
+    /// Runs all cells, at least one, and fails with the list of those that failed.
+    pub fn run(self) -> Checked {
+        let count = self.0.len();
+        assert!(count > 0, "a table without cells proves nothing");
+        let queue = Mutex::new(self.0);
+        let failures = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..WORKERS.min(count) {
+                scope.spawn(|| {
+                    loop {
+                        let permit = shared();
+                        let next = queue.lock().expect("no cell runs under this lock").pop_front();
+                        let Some((name, cell)) = next else { break };
+                        let result = cell();
+                        drop(permit);
+                        if let Err(Failure(why)) = result {
+                            let text = format!("== {name}\n{why}");
+                            failures.lock().expect("no cell runs under this lock").push(text);
+                        }
+                    }
+                });
+            }
+        });
+        let failures = failures.into_inner().expect("no cell runs under this lock");
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(Failure(format!("{} of {count} cells failed\n{}", failures.len(), failures.join("\n"))))
+    }
+}

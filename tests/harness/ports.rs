@@ -1,0 +1,51 @@
+//! Ports for servers.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Ports are taken from below the range in which the kernel looks for the local ports of outgoing connections
+/// (32768 and up by default). A port that the kernel gave for 0 could become some client's before its server
+/// binds it.
+const FIRST: u32 = 10_000;
+const SPAN: u32 = 22_000;
+
+/// Where the next search begins; only ever grows, so no port is given twice in one process.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A port on which nothing listens now.
+pub fn pick() -> u16 {
+    pick_run(1)
+}
+
+/// The first of `count` consecutive ports on which nothing listens now.
+pub fn pick_run(count: u32) -> u16 {
+    // Test binaries that run at the same time begin at different places.
+    let seed = process::id().wrapping_mul(97);
+    for _ in 0..SPAN {
+        let offset = seed.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % (SPAN - count);
+        let first = u16::try_from(FIRST + offset).expect("the range ends below 65536");
+        let last = first + u16::try_from(count - 1).expect("a run is short");
+        if (first..=last).all(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()) {
+            return first;
+        }
+    }
+    panic!("no free port between {FIRST} and {}", FIRST + SPAN);
+}
+
+/// Whether some process listens on `port`. Looks at the kernel's table: a probing connection would count as a
+/// client, and a one-off server would leave after it.
+pub fn is_listening(port: u16) -> bool {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .any(|table| fs::read_to_string(table).unwrap_or_default().lines().any(|row| listens_on(row, port)))
+}
+
+/// One row of /proc/net/tcp: number, local address:port in hexadecimal, remote one, state (0A is LISTEN), ...
+fn listens_on(row: &str, port: u16) -> bool {
+    let mut fields = row.split_whitespace().skip(1);
+    let local = fields.next().unwrap_or_default();
+    let state = fields.nth(1).unwrap_or_default();
+    state == "0A" && local.ends_with(&format!(":{port:04X}"))
+}

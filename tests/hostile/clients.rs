@@ -1,0 +1,394 @@
+//! Hostile clients against `ringperf -s`: whatever they do, the next honest client is served.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::wire::{COOKIE, Wire, frame, results, state};
+use crate::harness::{Cells, Checked, Failure, Server, alone, ensure, ours, run_client, shared};
+
+const PARAMETERS: &str = r#"{"tcp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":2,"len":131072,"pacing_timer":1000,"client_version":"3.21"}"#;
+
+/// How far a client gets before it misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    BeforeCookie,
+    HalfCookie,
+    AfterCookie,
+    HalfLength,
+    HalfParameters,
+    AfterParameters,
+    HalfStreamCookie,
+    OneStreamOfTwo,
+    Running,
+    AfterEnd,
+    HalfResults,
+    AfterResults,
+    BeforeDone,
+}
+
+impl Step {
+    const ALL: [Self; 13] = [
+        Self::BeforeCookie,
+        Self::HalfCookie,
+        Self::AfterCookie,
+        Self::HalfLength,
+        Self::HalfParameters,
+        Self::AfterParameters,
+        Self::HalfStreamCookie,
+        Self::OneStreamOfTwo,
+        Self::Running,
+        Self::AfterEnd,
+        Self::HalfResults,
+        Self::AfterResults,
+        Self::BeforeDone,
+    ];
+
+    /// Plays an honest client up to this step; the first of the returned connections is the control
+    /// connection.
+    fn reach(self, port: u16) -> Checked<Vec<Wire>> {
+        let mut control = Wire::connect(port)?;
+        match self {
+            Self::BeforeCookie => return Ok(vec![control]),
+            Self::HalfCookie => {
+                control.send(&COOKIE[..20])?;
+                return Ok(vec![control]);
+            }
+            _ => control.send(COOKIE)?,
+        }
+        control.expect_state(state::PARAM_EXCHANGE)?;
+        match self {
+            Self::AfterCookie => return Ok(vec![control]),
+            Self::HalfLength | Self::HalfParameters => {
+                let length = if self == Self::HalfLength { 2 } else { 50 };
+                control.send(&frame(PARAMETERS)[..length])?;
+                return Ok(vec![control]);
+            }
+            _ => control.send_frame(PARAMETERS)?,
+        }
+        control.expect_state(state::CREATE_STREAMS)?;
+        self.reach_streams(control, port)
+    }
+
+    fn reach_streams(self, mut control: Wire, port: u16) -> Checked<Vec<Wire>> {
+        if self == Self::AfterParameters {
+            return Ok(vec![control]);
+        }
+        let mut first = Wire::connect(port)?;
+        if self == Self::HalfStreamCookie {
+            first.send(&COOKIE[..20])?;
+            return Ok(vec![control, first]);
+        }
+        first.send(COOKIE)?;
+        if self == Self::OneStreamOfTwo {
+            return Ok(vec![control, first]);
+        }
+        let mut second = Wire::connect(port)?;
+        second.send(COOKIE)?;
+        control.expect_state(state::TEST_START)?;
+        control.expect_state(state::TEST_RUNNING)?;
+        if self != Self::Running {
+            self.reach_results(&mut control)?;
+        }
+        Ok(vec![control, first, second])
+    }
+
+    fn reach_results(self, control: &mut Wire) -> Checked {
+        control.send(&[state::TEST_END])?;
+        control.expect_state(state::EXCHANGE_RESULTS)?;
+        let results = frame(&results(&[1, 3], 0));
+        match self {
+            Self::AfterEnd => Ok(()),
+            Self::HalfResults => control.send(&results[..results.len() / 2]),
+            Self::AfterResults => control.send(&results),
+            _ => {
+                control.send(&results)?;
+                control.read_frame()?;
+                control.expect_state(state::DISPLAY_RESULTS)
+            }
+        }
+    }
+}
+
+/// An honest client gets through within a second. Until then it may be told that the server is busy.
+fn serves_within_a_second(server: &Server) -> Checked {
+    let started = Instant::now();
+    loop {
+        let client = run_client(&ours(), server.port, "-n 1K")?;
+        let took = client.ended.saturating_duration_since(started);
+        let in_time = took <= Duration::from_secs(1);
+        if client.code == Some(0) && in_time {
+            return Ok(());
+        }
+        ensure!(in_time, "not served after {took:?}\n{client}\n{}", server.process.so_far());
+    }
+}
+
+/// What the server said about its guests on standard error is one line each, from ringperf itself.
+fn complains_in_lines(server: Server) -> Checked {
+    server.process.interrupt()?;
+    let server = server.finish()?;
+    server.succeeded()?;
+    ensure!(server.stderr.lines().all(|line| line.starts_with("ringperf: ")), "foreign lines\n{server}");
+    Ok(())
+}
+
+#[test]
+fn a_client_may_hang_up_anywhere() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "")?;
+    for step in Step::ALL {
+        drop(step.reach(server.port)?);
+        named(step, "closed", serves_within_a_second(&server))?;
+    }
+    complains_in_lines(server)
+}
+
+#[test]
+fn a_client_may_reset_anywhere() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "")?;
+    for step in Step::ALL {
+        step.reach(server.port)?.iter().try_for_each(Wire::reset_when_dropped)?;
+        named(step, "reset", serves_within_a_second(&server))?;
+    }
+    complains_in_lines(server)
+}
+
+/// The steps at which the server waits for the client, which has about ten seconds. While a test runs it may
+/// be silent for longer.
+#[test]
+fn a_silent_client_is_dropped_after_ten_seconds() -> Checked {
+    let steps = Step::ALL.into_iter().filter(|step| *step != Step::Running);
+    thread::scope(|scope| {
+        let silent = |step: Step| move || named(step, "silent", is_dropped(step));
+        let threads: Vec<_> = steps.map(|step| scope.spawn(silent(step))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a silent client does not panic"))
+    })
+}
+
+fn is_dropped(step: Step) -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let mut wires = step.reach(server.port)?;
+    let took = wires[0].wait_for_close()?;
+    ensure!((8..=12).contains(&took.as_secs()), "dropped after {took:?}");
+    serves_within_a_second(&server)
+}
+
+#[test]
+fn silent_connections_delay_nobody() -> Checked {
+    let _permit = alone();
+    let server = Server::start(&ours(), "")?;
+    let _silent: Vec<Wire> = (0..8).map(|_| Wire::connect(server.port)).collect::<Checked<_>>()?;
+    let client = run_client(&ours(), server.port, "-n 1K")?;
+    client.succeeded()?;
+    ensure!(client.elapsed < Duration::from_millis(500), "took {:?}", client.elapsed);
+    Ok(())
+}
+
+#[test]
+fn nonsense_is_refused() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "")?;
+    let iperf2 = [&[0x40, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0x13, 0x89][..], &b"0123456789".repeat(2000)].concat();
+    for (name, bytes) in [
+        ("HTTP", b"GET / HTTP/1.1\r\nHost: 127.0.0.1:5201\r\nUser-Agent: a browser\r\n\r\n".to_vec()),
+        ("iperf2", iperf2),
+        ("zeros", vec![0; 1024 * 1024]),
+        ("0xFF", vec![0xFF; 1024]),
+    ] {
+        let mut wire = Wire::connect(server.port)?;
+        wire.send_anyhow(&bytes);
+        let took = wire.wait_for_close()?;
+        ensure!(took < Duration::from_secs(2), "{name}: refused after {took:?}");
+        serves_within_a_second(&server)?;
+    }
+    complains_in_lines(server)
+}
+
+#[test]
+fn lengths_out_of_range_are_refused() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    for length in [0, 8193, 0x7FFF_FFFF, u32::MAX] {
+        let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
+        control.send(&length.to_be_bytes())?;
+        let code = control.read_server_error()?;
+        ensure!(code == 114, "error {code} instead of 114 for {length} bytes of parameters");
+        serves_within_a_second(&server)?;
+    }
+    complains_in_lines(server)
+}
+
+#[test]
+fn results_out_of_range_are_refused() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let unknown_stream = results(&[1, 77], 0);
+    for (bytes, expected) in [
+        (vec![0; 4], 117),
+        (vec![0xFF; 4], 117),
+        (frame("no results"), 117),
+        (frame("{}"), 117),
+        (frame(&"[".repeat(5000)), 117),
+        (frame(&unknown_stream), 208),
+    ] {
+        let mut wires = Step::AfterEnd.reach(server.port)?;
+        wires[0].send(&bytes)?;
+        let code = wires[0].read_server_error()?;
+        ensure!(code == expected, "error {code} instead of {expected}");
+        drop(wires);
+        serves_within_a_second(&server)?;
+    }
+    complains_in_lines(server)
+}
+
+#[test]
+fn unknown_states_are_refused() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    for step in [Step::AfterParameters, Step::Running, Step::BeforeDone] {
+        let mut wires = step.reach(server.port)?;
+        wires[0].send(&[state::UNKNOWN])?;
+        let code = wires[0].read_server_error()?;
+        ensure!(code == 110, "{step:?}: error {code} instead of 110");
+        drop(wires);
+        named(step, "unknown state", serves_within_a_second(&server))?;
+    }
+    complains_in_lines(server)
+}
+
+/// A client that gives up says so with IPERF_DONE, in whatever state it is; that is no error.
+#[test]
+fn done_is_taken_in_every_state() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    for step in [Step::AfterParameters, Step::OneStreamOfTwo, Step::Running, Step::BeforeDone] {
+        let mut wires = step.reach(server.port)?;
+        wires[0].send(&[state::IPERF_DONE])?;
+        let took = wires[0].wait_for_close()?;
+        ensure!(took < Duration::from_secs(2), "{step:?}: closed after {took:?}");
+        named(step, "done", serves_within_a_second(&server))?;
+    }
+    complains_in_lines(server)
+}
+
+#[test]
+fn parameters_out_of_range_are_refused_with_their_number() -> Checked {
+    let mut cells = Cells::default();
+    // A member of the parameters, and iperf3's number for what is wrong with it.
+    for (member, expected) in [
+        (r#""omit":601"#, 12),
+        (r#""omit":-1"#, 12),
+        (r#""time":86401"#, 5),
+        (r#""time":-1"#, 5),
+        (r#""num":-1"#, 114),
+        (r#""blockcount":-1"#, 114),
+        (r#""MSS":32768"#, 10),
+        (r#""MSS":-1"#, 10),
+        (r#""parallel":0"#, 6),
+        (r#""parallel":129"#, 6),
+        (r#""parallel":-1"#, 6),
+        (r#""parallel":4294967297"#, 6),
+        (r#""window":536870913"#, 8),
+        (r#""window":-1"#, 8),
+        (r#""len":1048577"#, 7),
+        (r#""len":-1"#, 7),
+        (r#""bandwidth":-1"#, 114),
+        (r#""fqrate":-1"#, 114),
+        (r#""burst":0"#, 15),
+        (r#""burst":1001"#, 15),
+        (r#""time":1e999"#, 114),
+        (r#""time":"5""#, 114),
+    ] {
+        cells.add(member, move || {
+            let server = Server::start(&ours(), "")?;
+            let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
+            control.send_frame(&format!(r#"{{"tcp":true,{member}}}"#))?;
+            let code = control.read_server_error()?;
+            ensure!(code == expected, "error {code} instead of {expected}");
+            serves_within_a_second(&server)?;
+            complains_in_lines(server)
+        });
+    }
+    cells.run()
+}
+
+/// What this server cannot do, and texts that are no parameters at all, are refused and not misread.
+#[test]
+fn parameters_that_cannot_be_met_are_refused() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    for text in
+        [r#"{"udp":true,"len":1460}"#, r#"{"sctp":true}"#, "5", "null", "{", "\u{0}\u{0}", r#"{"tcp":tru"#]
+    {
+        let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
+        control.send_frame(text)?;
+        control
+            .read_server_error()
+            .map_err(|Failure(why)| Failure(format!("{text:?}: {why}\n{}", server.process.so_far())))?;
+        serves_within_a_second(&server)?;
+    }
+    complains_in_lines(server)
+}
+
+/// Oddities that iperf3 takes: an empty object, keys in another case, keys nobody knows, values beyond need.
+#[test]
+fn odd_parameters_are_taken() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    for text in ["{}", "[]", r#"{"TCP":true,"Parallel":1,"xyz":[{}],"time":1.5}"#, r#"{"ringperf":7}"#] {
+        let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
+        control.send_frame(text)?;
+        control.expect_state(state::CREATE_STREAMS)?;
+        let mut stream = Wire::connect(server.port)?;
+        stream.send(COOKIE)?;
+        control.expect_state(state::TEST_START)?;
+        control.expect_state(state::TEST_RUNNING)?;
+        drop((control, stream));
+        serves_within_a_second(&server)?;
+    }
+    complains_in_lines(server)
+}
+
+#[test]
+fn a_wrong_cookie_is_refused_and_the_test_goes_on() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let mut wires = Step::OneStreamOfTwo.reach(server.port)?;
+    let mut wrong = Wire::connect(server.port)?;
+    wrong.send(b"this is not the cookie of that test.\0")?;
+    wrong.expect_state(state::ACCESS_DENIED)?;
+    wrong.wait_for_close()?;
+    let mut right = Wire::connect(server.port)?;
+    right.send(COOKIE)?;
+    wires[0].expect_state(state::TEST_START)?;
+    wires[0].expect_state(state::TEST_RUNNING)?;
+    drop((wires, right));
+    serves_within_a_second(&server)
+}
+
+/// A silent data connection does not keep the right one out.
+#[test]
+fn a_silent_stranger_does_not_delay_the_streams() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let mut wires = Step::OneStreamOfTwo.reach(server.port)?;
+    let _silent = Wire::connect(server.port)?;
+    let started = Instant::now();
+    let mut right = Wire::connect(server.port)?;
+    right.send(COOKIE)?;
+    wires[0].expect_state(state::TEST_START)?;
+    wires[0].expect_state(state::TEST_RUNNING)?;
+    ensure!(started.elapsed() < Duration::from_secs(2), "started after {:?}", started.elapsed());
+    Ok(())
+}
+
+/// While a test runs, a second connection is told so before it has said a word.
+#[test]
+fn a_busy_server_says_so_unasked() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let _wires = Step::Running.reach(server.port)?;
+    let started = Instant::now();
+    let mut second = Wire::connect(server.port)?;
+    second.expect_state(state::ACCESS_DENIED)?;
+    second.wait_for_close()?;
+    ensure!(started.elapsed() < Duration::from_secs(1), "refused after {:?}", started.elapsed());
+    Ok(())
+}
+
+/// Says at which step, and doing what, something failed.
+fn named(step: Step, what: &str, result: Checked) -> Checked {
+    result.map_err(|Failure(why)| Failure(format!("{step:?}, {what}: {why}")))
+}

@@ -1,0 +1,354 @@
+//! Hostile servers against `ringperf -c`: it ends in time, says why in one line, and reports what it has.
+
+use std::io;
+use std::net::{Ipv4Addr, Shutdown, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+
+use super::wire::{Wire, frame, results, state};
+use crate::harness::{Checked, Failure, Finished, ensure, ours, run_client};
+
+/// A peer that hangs up is noticed this fast.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// A peer that falls silent is given up this fast.
+const SILENCE_LIMIT: Duration = Duration::from_secs(12);
+
+/// How far a server gets before it misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Step {
+    Connected,
+    CookieRead,
+    ParametersAsked,
+    ParametersRead,
+    StreamsAsked,
+    StreamsOpen,
+    Started,
+    Running,
+    Ended,
+    ResultsAsked,
+    ResultsRead,
+    ResultsSent,
+}
+
+impl Step {
+    const ALL: [Self; 12] = [
+        Self::Connected,
+        Self::CookieRead,
+        Self::ParametersAsked,
+        Self::ParametersRead,
+        Self::StreamsAsked,
+        Self::StreamsOpen,
+        Self::Started,
+        Self::Running,
+        Self::Ended,
+        Self::ResultsAsked,
+        Self::ResultsRead,
+        Self::ResultsSent,
+    ];
+
+    /// Plays an honest server up to this step.
+    fn reach(self, listener: &TcpListener) -> Checked<Session> {
+        let mut session = Session { control: accept(listener)?, streams: Vec::new() };
+        let control = &mut session.control;
+        if self >= Self::CookieRead {
+            control.read::<37>()?;
+        }
+        if self >= Self::ParametersAsked {
+            control.send(&[state::PARAM_EXCHANGE])?;
+        }
+        if self >= Self::ParametersRead {
+            control.read_frame()?;
+        }
+        if self >= Self::StreamsAsked {
+            control.send(&[state::CREATE_STREAMS])?;
+        }
+        if self >= Self::StreamsOpen {
+            let mut stream = accept(listener)?;
+            stream.read::<37>()?;
+            session.streams.push(stream);
+        }
+        if self >= Self::Started {
+            session.control.send(&[state::TEST_START])?;
+        }
+        if self >= Self::Running {
+            session.run()?;
+        }
+        if self >= Self::Ended {
+            session.finish(self)?;
+        }
+        Ok(session)
+    }
+
+    /// From here on the client has something to report.
+    fn has_report(self) -> bool {
+        self >= Self::Running
+    }
+}
+
+/// An honest server's connections.
+struct Session {
+    control: Wire,
+    streams: Vec<Wire>,
+}
+
+impl Session {
+    /// Starts the data, waits for the first of it, and has the rest read in the background.
+    fn run(&mut self) -> Checked {
+        self.control.send(&[state::TEST_RUNNING])?;
+        for stream in &mut self.streams {
+            stream.read::<100_000>()?;
+            let mut rest = stream.0.try_clone()?;
+            thread::spawn(move || io::copy(&mut rest, &mut io::sink()));
+        }
+        Ok(())
+    }
+
+    /// Sees the client end the test and goes through the exchange up to `step`.
+    fn finish(&mut self, step: Step) -> Checked {
+        self.control.expect_state(state::TEST_END)?;
+        if step >= Step::ResultsAsked {
+            self.control.send(&[state::EXCHANGE_RESULTS])?;
+        }
+        if step >= Step::ResultsRead {
+            self.control.read_frame()?;
+        }
+        if step >= Step::ResultsSent {
+            self.control.send_frame(&results(&[1], 0))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    /// Ends the background readers too, which hold descriptors of their own.
+    fn drop(&mut self) {
+        for stream in &self.streams {
+            let _ = stream.0.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+/// What a script leaves open until the client is gone, and when it began to misbehave.
+struct Misbehaved {
+    _open: Option<Session>,
+    since: Instant,
+}
+
+impl Misbehaved {
+    fn silent(session: Session) -> Self {
+        Self { _open: Some(session), since: Instant::now() }
+    }
+
+    fn closed(session: Session) -> Self {
+        drop(session);
+        Self { _open: None, since: Instant::now() }
+    }
+}
+
+/// Runs a client with `options` against a script; returns how it ended, and when the script was through.
+fn against(
+    options: &str,
+    script: impl FnOnce(&TcpListener) -> Checked<Misbehaved> + Send,
+) -> Checked<(Finished, Instant)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    // A client that leaves early must not leave the script in accept for ever.
+    setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::new(10, 0))
+        .map_err(|error| Failure(format!("cannot limit accept: {error}")))?;
+    let port = listener.local_addr()?.port();
+    thread::scope(|scope| {
+        let script = scope.spawn(|| script(&listener));
+        let client = run_client(&ours(), port, options)?;
+        let script = script.join().expect("a script does not panic");
+        let misbehaved = script.map_err(|Failure(why)| Failure(format!("script: {why}\n{client}")))?;
+        Ok((client, misbehaved.since))
+    })
+}
+
+fn accept(listener: &TcpListener) -> Checked<Wire> {
+    let (stream, _) = listener.accept().map_err(|error| Failure(format!("nobody connects: {error}")))?;
+    Wire::new(stream)
+}
+
+/// A client's failure in text mode: status 1, one line, and the summary if there is anything to sum up.
+fn fails_in_text(client: &Finished, has_report: bool) -> Checked<String> {
+    let line = client.failed_with_one_line()?.to_owned();
+    ensure!(client.stdout.contains("sender") == has_report, "summary rows: expected {has_report}\n{client}");
+    ensure!(!client.stdout.contains("iperf Done."), "a failed test is not done\n{client}");
+    Ok(line)
+}
+
+/// A client's failure in JSON mode: status 1, one document with the reason, and the intervals if there are
+/// any.
+fn fails_in_json(client: &Finished, has_report: bool) -> Checked<String> {
+    let (document, error) = client.failed_in_document()?;
+    let intervals = document.list("/intervals")?.len();
+    ensure!((intervals > 0) == has_report, "{intervals} intervals\n{client}");
+    ensure!(!has_report || document.totals()?.sent > 0, "nothing was sent\n{client}");
+    Ok(error)
+}
+
+/// Runs a script that must make the client fail within `limit`, in text mode and in JSON mode, for the reason
+/// `text`.
+fn fails(
+    step: Step,
+    limit: Duration,
+    text: &str,
+    script: impl Fn(&TcpListener) -> Checked<Misbehaved> + Sync,
+) -> Checked {
+    thread::scope(|scope| {
+        let in_json = scope.spawn(|| {
+            let (client, since) = against("-t 0.5 -J", &script)?;
+            client.ended_within(since, limit)?;
+            fails_in_json(&client, step.has_report())
+        });
+        let (client, since) = against("-t 0.5", &script)?;
+        client.ended_within(since, limit)?;
+        let line = fails_in_text(&client, step.has_report())?;
+        let error = in_json.join().expect("the other mode does not panic")?;
+        ensure!(line.contains(text), "{text:?} is not said in {line:?}");
+        ensure!(error.contains(text), "{text:?} is not said in {error:?}");
+        Ok(())
+    })
+    .map_err(|Failure(why)| Failure(format!("{step:?}: {why}")))
+}
+
+#[test]
+fn a_server_may_hang_up_anywhere() -> Checked {
+    for step in Step::ALL {
+        fails(step, CLOSE_LIMIT, "", |listener| Ok(Misbehaved::closed(step.reach(listener)?)))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_may_reset_anywhere() -> Checked {
+    for step in Step::ALL {
+        fails(step, CLOSE_LIMIT, "", |listener| {
+            let session = step.reach(listener)?;
+            session.control.reset_when_dropped()?;
+            session.streams.iter().try_for_each(Wire::reset_when_dropped)?;
+            Ok(Misbehaved::closed(session))
+        })?;
+    }
+    Ok(())
+}
+
+/// The client decides how long a test runs, so a server may be silent then; everywhere else it has about ten
+/// seconds.
+#[test]
+fn a_silent_server_is_given_up() -> Checked {
+    let steps = Step::ALL.into_iter().filter(|step| *step != Step::Running);
+    thread::scope(|scope| {
+        let silent = |step: Step| {
+            move || fails(step, SILENCE_LIMIT, "", |listener| Ok(Misbehaved::silent(step.reach(listener)?)))
+        };
+        let threads: Vec<_> = steps.map(|step| scope.spawn(silent(step))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("a silent server does not panic"))
+    })
+}
+
+/// Sends `bytes` at `step` and leaves everything open; the client must end at once for the reason `text`.
+fn answers(step: Step, bytes: &[u8], text: &str) -> Checked {
+    fails(step, CLOSE_LIMIT, text, |listener| {
+        let mut session = step.reach(listener)?;
+        session.control.send(bytes)?;
+        Ok(Misbehaved::silent(session))
+    })
+}
+
+/// Sends `bytes` at `step` and hangs up; the client must end at once for the reason `text`.
+fn answers_and_closes(step: Step, bytes: &[u8], text: &str) -> Checked {
+    fails(step, CLOSE_LIMIT, text, |listener| {
+        let mut session = step.reach(listener)?;
+        session.control.send(bytes)?;
+        Ok(Misbehaved::closed(session))
+    })
+}
+
+#[test]
+fn a_busy_server_is_named() -> Checked {
+    answers_and_closes(
+        Step::CookieRead,
+        &[state::ACCESS_DENIED],
+        "the server is busy running a test. try again later",
+    )
+}
+
+#[test]
+fn a_servers_error_is_named() -> Checked {
+    let over_limit = [&[state::SERVER_ERROR][..], &27_i32.to_be_bytes()].concat();
+    let with_errno = [&over_limit[..], &0_i32.to_be_bytes()].concat();
+    for step in [Step::ParametersRead, Step::StreamsOpen, Step::Running, Step::ResultsAsked] {
+        answers(step, &with_errno, "total required bandwidth is larger than server limit")?;
+    }
+    // Servers up to 3.18 leave out the second number, and something between may cut off the first.
+    let step = Step::ParametersRead;
+    answers_and_closes(step, &over_limit, "total required bandwidth is larger than server limit")?;
+    answers_and_closes(step, &[state::SERVER_ERROR], "")
+}
+
+#[test]
+fn a_terminated_server_is_named() -> Checked {
+    for step in [Step::ParametersRead, Step::Running, Step::Ended] {
+        answers(step, &[state::SERVER_TERMINATE], "the server has terminated")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn unknown_states_are_errors() -> Checked {
+    for step in [Step::CookieRead, Step::ParametersRead, Step::Running, Step::Ended] {
+        answers(step, &[state::UNKNOWN], "")?;
+    }
+    Ok(())
+}
+
+#[test]
+fn bad_results_are_errors() -> Checked {
+    let complete = results(&[1], 0);
+    for bytes in [
+        frame("no results"),
+        frame("{}"),
+        frame(&complete.replace("\"bytes\":0", "\"bytes\":-5")),
+        frame(&complete.replace("\"end_time\":1", "\"end_time\":1e999")),
+        frame(&results(&[77], 0)),
+        vec![0; 4],
+        vec![0xFF; 4],
+    ] {
+        answers(Step::ResultsRead, &bytes, "")?;
+    }
+    Ok(())
+}
+
+/// iperf3 3.12 and 3.13 print -1 as an unsigned number.
+#[test]
+fn unsigned_minus_one_is_understood() -> Checked {
+    let (client, _) = against("-t 0.5 -J", |listener| {
+        let mut session = Step::ResultsRead.reach(listener)?;
+        session.control.send_frame(&results(&[1], u64::MAX))?;
+        session.control.send(&[state::DISPLAY_RESULTS])?;
+        session.control.expect_state(state::IPERF_DONE)?;
+        Ok(Misbehaved::closed(session))
+    })?;
+    client.succeeded()?;
+    ensure!(client.document()?.integer("/end/sum_sent/retransmits")? < 1_000_000, "misread\n{client}");
+    Ok(())
+}
+
+/// Old servers send a stale error after the client has said that it is done; the test was good.
+#[test]
+fn nothing_counts_after_done() -> Checked {
+    let (client, _) = against("-t 0.5", |listener| {
+        let mut session = Step::ResultsSent.reach(listener)?;
+        session.control.send(&[state::DISPLAY_RESULTS])?;
+        session.control.expect_state(state::IPERF_DONE)?;
+        session.control.send_anyhow(&[state::SERVER_ERROR, 0, 0, 0, 119, 0, 0, 0, 0]);
+        Ok(Misbehaved::closed(session))
+    })?;
+    client.succeeded()?;
+    ensure!(client.stderr.is_empty() && client.stdout.contains("iperf Done."), "not a good test\n{client}");
+    Ok(())
+}

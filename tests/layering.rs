@@ -1,0 +1,381 @@
+//! Habits of the source that no compiler lint watches: who may import whom, and what stands only in certain
+//! places.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::harness::{Checked, Failure, ensure};
+
+/// Longest line, in characters.
+const MAX_COLUMNS: usize = 110;
+
+/// Each part of the crate and the parts it may import: those of the layers below it.
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
+    ("units", &[]),
+    ("config", &["units"]),
+    ("stats", &["units", "config"]),
+    ("protocol", &["units", "config", "stats"]),
+    ("sys", &["units", "config", "protocol", "stats"]),
+    ("engine", &["units", "config", "protocol", "stats", "sys"]),
+    ("report", &["units", "config", "protocol", "stats", "sys"]),
+    ("control", &["units", "config", "protocol", "stats", "sys", "engine", "report", "error"]),
+    ("error", &["units", "config", "protocol", "stats", "sys", "engine", "report", "control"]),
+];
+
+/// A habit: what is wrong with a file, a line each.
+type Habit = fn(&Source) -> Vec<String>;
+
+const HABITS_OF_SRC: [Habit; 7] = [
+    imports_point_down,
+    unsafe_stays_in_sys,
+    tokio_uring_stays_in_its_two_files,
+    output_stays_in_report,
+    threads_start_in_control_and_report,
+    lines_are_short,
+    comments_name_no_issues,
+];
+
+const HABITS_OF_TESTS: [Habit; 2] = [tests_do_not_sleep, lines_are_short];
+
+#[test]
+fn src_keeps_the_habits() -> Checked {
+    let sources = read_folder("src")?;
+    ensure!(sources.iter().any(|source| source.path == "src/lib.rs"), "src was not found");
+    keeps(&sources, &HABITS_OF_SRC)
+}
+
+#[test]
+fn tests_keep_the_habits() -> Checked {
+    let sources = read_folder("tests")?;
+    ensure!(sources.iter().any(|source| source.path == "tests/layering.rs"), "tests were not found");
+    keeps(&sources, &HABITS_OF_TESTS)
+}
+
+fn keeps(sources: &[Source], habits: &[Habit]) -> Checked {
+    let mut wrong = Vec::new();
+    for source in sources {
+        for habit in habits {
+            wrong.extend(habit(source).into_iter().map(|what| format!("{}: {what}", source.path)));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure(wrong.join("\n"))) }
+}
+
+fn imports_point_down(source: &Source) -> Vec<String> {
+    let Some((_, allowed)) = MAY_IMPORT.iter().find(|(part, _)| *part == source.part()) else {
+        return Vec::new();
+    };
+    let foreign = |name: &String| *name != source.part() && !allowed.contains(&name.as_str());
+    imported_parts(&source.code)
+        .into_iter()
+        .filter(foreign)
+        .map(|name| format!("imports {name}, which is not below {}", source.part()))
+        .collect()
+}
+
+fn unsafe_stays_in_sys(source: &Source) -> Vec<String> {
+    if source.part() == "sys" {
+        return Vec::new();
+    }
+    source.lines_with(&source.code, |line| words(line).any(|word| word == "unsafe"))
+}
+
+fn tokio_uring_stays_in_its_two_files(source: &Source) -> Vec<String> {
+    if ["src/control/runtime.rs", "src/control/link.rs"].contains(&source.path.as_str()) {
+        return Vec::new();
+    }
+    source.lines_with(&source.code, |line| words(line).any(|word| word == "tokio_uring"))
+}
+
+fn output_stays_in_report(source: &Source) -> Vec<String> {
+    if source.part() == "report" || source.part() == "main" {
+        return Vec::new();
+    }
+    let prints = |line: &str| {
+        ["println!", "eprintln!", "print!", "eprint!", "stdout()", "stderr()"]
+            .iter()
+            .any(|name| line.contains(name))
+    };
+    source.lines_with(&source.code, prints)
+}
+
+/// Unit tests may start threads: they play the other end.
+fn threads_start_in_control_and_report(source: &Source) -> Vec<String> {
+    if source.part() == "control" || source.part() == "report" {
+        return Vec::new();
+    }
+    source.lines_with(source.production_code(), |line| {
+        line.contains("thread::spawn") || line.contains("thread::Builder") || line.contains("thread::scope")
+    })
+}
+
+/// The text of string literals is not counted: what travels on the wire, or is printed, is best seen in one
+/// piece.
+fn lines_are_short(source: &Source) -> Vec<String> {
+    let mut views = source.code.lines().zip(source.comments.lines());
+    let wrong = source.lines_with(&source.text, |line| {
+        let (code, comments) = views.next().expect("all views have the same lines");
+        let seen = code.chars().zip(comments.chars()).zip(line.chars());
+        seen.filter(|((code, comment), text)| code == text || comment == text).count() > MAX_COLUMNS
+    });
+    wrong.into_iter().map(|what| format!("longer than {MAX_COLUMNS} columns, {what}")).collect()
+}
+
+/// An issue number is a `#` with two digits or more.
+fn comments_name_no_issues(source: &Source) -> Vec<String> {
+    source.lines_with(&source.comments, |line| {
+        line.split('#').skip(1).any(|after| after.chars().take_while(char::is_ascii_digit).count() >= 2)
+    })
+}
+
+fn tests_do_not_sleep(source: &Source) -> Vec<String> {
+    source.lines_with(&source.code, |line| words(line).any(|word| word == "sleep"))
+}
+
+/// A Rust file, taken apart.
+struct Source {
+    /// From the project's folder, with forward slashes.
+    path: String,
+    text: String,
+    /// The text with comments, strings and characters blanked out; same lines.
+    code: String,
+    /// The text with everything but comments blanked out; same lines.
+    comments: String,
+}
+
+impl Source {
+    fn new(path: &str, text: &str) -> Self {
+        let (code, comments) = separate(text);
+        Self { path: path.to_owned(), text: text.to_owned(), code, comments }
+    }
+
+    /// `config` for `src/config/cli.rs`, `units` for `src/units.rs`.
+    fn part(&self) -> &str {
+        let below_src = self.path.trim_start_matches("src/");
+        below_src.split('/').next().unwrap_or_default().trim_end_matches(".rs")
+    }
+
+    /// The code above the unit tests, which are last in each file.
+    fn production_code(&self) -> &str {
+        self.code.split("#[cfg(test)]\nmod ").next().unwrap_or_default()
+    }
+
+    /// The lines of `view`, which is one of this source's texts, that `is_wrong` finds.
+    fn lines_with(&self, view: &str, mut is_wrong: impl FnMut(&str) -> bool) -> Vec<String> {
+        let wrong = view.lines().enumerate().filter(|(_, line)| is_wrong(line));
+        wrong
+            .map(|(index, _)| {
+                format!("line {}: {}", index + 1, self.text.lines().nth(index).unwrap_or_default().trim())
+            })
+            .collect()
+    }
+}
+
+/// Reads all Rust files below a folder of the project.
+fn read_folder(name: &str) -> Checked<Vec<Source>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    let mut folders = vec![root.join(name)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path: PathBuf = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let relative = path.strip_prefix(root).expect("it was found below the root");
+                sources.push(Source::new(&relative.to_string_lossy(), &fs::read_to_string(&path)?));
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// The names that directly follow `crate::`, also in a group like `crate::{config::Role, units}`.
+fn imported_parts(code: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    for after in code.split("crate::").skip(1) {
+        match after.strip_prefix('{') {
+            None => parts.extend(words(after).next().map(str::to_owned)),
+            Some(group) => parts.extend(group_heads(group)),
+        }
+    }
+    parts
+}
+
+/// The first word of each member of a group whose opening brace is already read.
+fn group_heads(group: &str) -> Vec<String> {
+    let mut depth = 1;
+    let mut members = vec![String::new()];
+    for character in group.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => members.push(String::new()),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+        members.last_mut().expect("there is always one").push(character);
+    }
+    members.iter().filter_map(|member| words(member).next().map(str::to_owned)).collect()
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|character: char| !character.is_alphanumeric() && character != '_')
+        .filter(|word| !word.is_empty())
+}
+
+/// What kind of text a position is in.
+#[derive(Clone, Copy, PartialEq)]
+enum Region {
+    Code,
+    LineComment,
+    /// With the depth of nesting.
+    BlockComment(usize),
+    /// A string or a character literal.
+    Quoted,
+}
+
+/// Splits a Rust text into its code and its comments; both keep the line structure.
+fn separate(text: &str) -> (String, String) {
+    let (mut code, mut comments) = (String::new(), String::new());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (region, length) = next_region(rest);
+        let (taken, after) = rest.split_at(length);
+        rest = after;
+        let blank: String = taken.chars().map(|one| if one == '\n' { '\n' } else { ' ' }).collect();
+        let is_comment = matches!(region, Region::LineComment | Region::BlockComment(_));
+        code += if region == Region::Code { taken } else { &blank };
+        comments += if is_comment { taken } else { &blank };
+    }
+    (code, comments)
+}
+
+/// The region at the start of `rest` and its length in bytes.
+fn next_region(rest: &str) -> (Region, usize) {
+    if rest.starts_with("//") {
+        return (Region::LineComment, rest.find('\n').unwrap_or(rest.len()));
+    }
+    if rest.starts_with("/*") {
+        return (Region::BlockComment(1), block_comment_length(rest));
+    }
+    if let Some(length) = raw_string_length(rest) {
+        return (Region::Quoted, length);
+    }
+    if rest.starts_with('"') {
+        return (Region::Quoted, quoted_length(rest, '"'));
+    }
+    if is_character_literal(rest) {
+        return (Region::Quoted, quoted_length(rest, '\''));
+    }
+    // A word is taken whole, so that the `r` at the end of `for` does not start a raw string.
+    let word = rest.find(|one: char| !one.is_alphanumeric() && one != '_').unwrap_or(rest.len());
+    let first = rest.chars().next().map_or(0, char::len_utf8);
+    (Region::Code, word.max(first))
+}
+
+fn block_comment_length(rest: &str) -> usize {
+    let mut depth = 0;
+    let mut position = 0;
+    while position < rest.len() {
+        let here = &rest[position..];
+        let step = if here.starts_with("/*") {
+            depth += 1;
+            2
+        } else if here.starts_with("*/") {
+            depth -= 1;
+            2
+        } else {
+            here.chars().next().map_or(1, char::len_utf8)
+        };
+        position += step;
+        if depth == 0 {
+            break;
+        }
+    }
+    position
+}
+
+/// The length of a raw string like `r"..."` or `br#"..."#`, if one starts here.
+fn raw_string_length(rest: &str) -> Option<usize> {
+    let prefix = ["r", "br", "cr"].into_iter().find(|prefix| {
+        rest.strip_prefix(*prefix).is_some_and(|after| after.trim_start_matches('#').starts_with('"'))
+    })?;
+    let after = &rest[prefix.len()..];
+    let hashes = after.len() - after.trim_start_matches('#').len();
+    let opening = prefix.len() + hashes + 1;
+    let closing = format!("\"{}", "#".repeat(hashes));
+    let body = rest[opening..].find(&closing).unwrap_or(rest.len() - opening - closing.len());
+    Some(opening + body + closing.len())
+}
+
+fn quoted_length(rest: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (position, character) in rest.char_indices().skip(1) {
+        if character == quote && !escaped {
+            return position + 1;
+        }
+        escaped = character == '\\' && !escaped;
+    }
+    rest.len()
+}
+
+/// `'x'` and `'\n'` are characters, `'a` is a lifetime.
+fn is_character_literal(rest: &str) -> bool {
+    let mut characters = rest.chars();
+    characters.next() == Some('\'') && (characters.next() == Some('\\') || characters.next() == Some('\''))
+}
+
+#[test]
+fn each_habit_notices_its_breach() {
+    let noticed = |habit: Habit, path: &str, text: &str| !habit(&Source::new(path, text)).is_empty();
+    for (habit, path, bad, good) in [
+        (imports_point_down as Habit, "src/units.rs", "use crate::config::Role;", "use crate::units::Scale;"),
+        (imports_point_down, "src/config/cli.rs", "use crate::protocol::State;", "use crate::units;"),
+        (
+            imports_point_down,
+            "src/sys/a.rs",
+            "use crate::{units, engine::{Job, a}};",
+            "use crate::{units, config::a};",
+        ),
+        (imports_point_down, "src/report/a.rs", "fn f() -> crate::error::E;", "fn f() -> crate::stats::E;"),
+        (imports_point_down, "src/engine/a.rs", "use crate::report::X;", "// like crate::report does"),
+        (unsafe_stays_in_sys, "src/engine/a.rs", "unsafe { f() }", "let s = \"unsafe\"; // unsafe"),
+        (tokio_uring_stays_in_its_two_files, "src/control/a.rs", "tokio_uring::start()", "tokio::start()"),
+        (output_stays_in_report, "src/control/a.rs", "println!()", "format!()"),
+        (output_stays_in_report, "src/engine/a.rs", "io::stdout().lock()", "r#\"io::stdout()\"#"),
+        (
+            threads_start_in_control_and_report,
+            "src/sys/a.rs",
+            "thread::spawn(f)",
+            "#[cfg(test)]\nmod t { thread::spawn(f) }",
+        ),
+        (lines_are_short, "src/a.rs", &"x".repeat(MAX_COLUMNS + 1), &"x".repeat(MAX_COLUMNS)),
+        (
+            lines_are_short,
+            "src/a.rs",
+            &format!("//{}", "x".repeat(MAX_COLUMNS)),
+            &format!("\"{}\"", "x".repeat(200)),
+        ),
+        (comments_name_no_issues, "src/a.rs", "// as in #123", "// see #1\nlet a = \"#123\";"),
+        (tests_do_not_sleep, "tests/a.rs", "std::thread::sleep(d)", "let sleeper = 'x'; // sleep"),
+    ] {
+        assert!(noticed(habit, path, bad), "{path}: {bad:?} was not noticed");
+        assert!(!noticed(habit, path, good), "{path}: {good:?} is no breach");
+    }
+}
+
+#[test]
+fn code_and_comments_are_told_apart() {
+    let text = "let a = \"// no\"; // yes\nlet b = 'x'; /* in /* in */ */ let c = r#\"\" // no\"#;\nfn f<'a>(x: &'a str) {}";
+    let (code, comments) = separate(text);
+    assert_eq!(code.lines().count(), 3);
+    assert_eq!(
+        comments.split_whitespace().collect::<Vec<_>>(),
+        ["//", "yes", "/*", "in", "/*", "in", "*/", "*/"]
+    );
+    assert!(code.contains("let b =") && code.contains("let c =") && code.contains("fn f<'a>(x: &'a str) {}"));
+    assert!(!code.contains("no"));
+}

@@ -1,0 +1,227 @@
+//! ringperf against itself: every engine in every direction, and the numbers exact to the byte.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{
+    BLOCK_BYTES, Cells, Checked, Document, End, Failure, Pair, Plan, Process, Server, Totals, Way, alone,
+    ensure, ours, pick_run, plans, run_client, run_pair, shared,
+};
+
+const ENDS: [End; 3] = [End::Time("0.5"), End::Mebibytes(5), End::Blocks(40)];
+
+#[test]
+fn engine_uring_zc() -> Checked {
+    engine("uring-zc")
+}
+
+#[test]
+fn engine_uring() -> Checked {
+    engine("uring")
+}
+
+#[test]
+fn engine_sendfile() -> Checked {
+    engine("sendfile")
+}
+
+#[test]
+fn engine_splice() -> Checked {
+    engine("splice")
+}
+
+#[test]
+fn engine_msg_zc() -> Checked {
+    engine("msg-zc")
+}
+
+#[test]
+fn engine_sync() -> Checked {
+    engine("sync")
+}
+
+#[test]
+fn engine_null() -> Checked {
+    engine("null")
+}
+
+/// One engine at both ends, in every direction, with one stream and with several, until every kind of end.
+///
+/// Where the kernel has no io_uring, an engine that needs it has to say so; what runs then is in `degraded`.
+fn engine(name: &'static str) -> Checked {
+    if name.starts_with("uring") && io_uring::IoUring::new(2).is_err() {
+        let server = Server::start(&ours(), "-1")?;
+        run_client(&ours(), server.port, &format!("--engine {name} -t 0.5"))?.failed_with_one_line()?;
+        return Ok(());
+    }
+    let mut cells = Cells::default();
+    for plan in plans(&[1, 3], &ENDS) {
+        cells.add(format!("{name}: {plan}"), move || {
+            let options = format!("{plan} -i 0.2 --engine {name} --peer-engine {name} -J");
+            let pair = run_pair((&ours(), "-J -i 0.2"), (&ours(), &options))?;
+            check_engine(name, &plan, &pair)
+                .map_err(|Failure(why)| Failure(format!("{why}\n{}\n{}", pair.client, pair.server)))
+        });
+    }
+    cells.run()
+}
+
+fn check_engine(name: &str, plan: &Plan, pair: &Pair) -> Checked {
+    let (client, server) = (pair.client.document()?, pair.server.document()?);
+    client.adds_up()?;
+    server.adds_up()?;
+    let directions = if plan.way == Way::Bidir { 2 } else { 1 };
+    let streams = client.streams()?;
+    ensure!(u64::try_from(streams.len()) == Ok(plan.parallel * directions), "{} streams", streams.len());
+    for (index, stream) in streams.iter().enumerate() {
+        let Totals { sent, received } = stream.totals;
+        // Without a kernel between them, the two ends of a timed test count each for itself.
+        let compare = name != "null" || plan.end.goal().is_some();
+        ensure!(!compare || sent == received, "stream {index}: sent {sent}, received {received}");
+        ensure!(sent > 0 || plan.end.goal().is_some(), "stream {index} moved nothing");
+    }
+    if let Some(goal) = plan.end.goal() {
+        let mut sent = vec![client.totals()?.sent];
+        if plan.way == Way::Bidir {
+            sent.push(client.totals_back()?.sent);
+        }
+        let most = goal + plan.parallel * BLOCK_BYTES;
+        ensure!(sent.iter().all(|bytes| *bytes <= most), "sent {sent:?}, at most {most} expected");
+        ensure!(sent.iter().any(|bytes| *bytes >= goal), "sent {sent:?}, at least {goal} expected");
+    }
+    names_engines(&client, "/ringperf/engines", name)?;
+    names_engines(&client, "/ringperf/peer/engines", name)?;
+    names_engines(&server, "/ringperf/engines", name)
+}
+
+/// The reports of one end name the engine that was asked for, and its sender never fell back.
+fn names_engines(document: &Document, pointer: &str, name: &str) -> Checked {
+    let engines = document.list(pointer)?;
+    ensure!(!engines.is_empty(), "{pointer} is empty");
+    for engine in engines {
+        ensure!(engine["asked"] == name, "{pointer}: asked for something else than {name}: {engine}");
+        ensure!(engine["flow"] != "send" || engine["used"] == name, "{pointer}: fell back: {engine}");
+        ensure!(engine["reason"].is_string(), "{pointer}: no reason in {engine}");
+    }
+    Ok(())
+}
+
+#[test]
+fn auto_says_which_engine_it_took_and_why() -> Checked {
+    let _permit = shared();
+    let pair = run_pair((&ours(), ""), (&ours(), "-t 0.5 -J"))?;
+    let document = pair.client.document()?;
+    for engine in document.list("/ringperf/engines")? {
+        ensure!(engine["asked"] == "auto", "asked for: {engine}");
+        ensure!(engine["used"] != "auto" && engine["used"].is_string(), "used: {engine}");
+        ensure!(engine["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "no reason: {engine}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_kilobyte_takes_no_interval() -> Checked {
+    let _permit = alone();
+    let pair = run_pair((&ours(), ""), (&ours(), "-n 1K -J"))?;
+    let Totals { sent, received } = pair.client.document()?.totals()?;
+    ensure!(sent == BLOCK_BYTES && received == sent, "one block was due: sent {sent}, received {received}");
+    ensure!(pair.client.elapsed < Duration::from_millis(500), "took {:?}", pair.client.elapsed);
+    Ok(())
+}
+
+#[test]
+fn intervals_and_durations() -> Checked {
+    let mut cells = Cells::default();
+    // Options, seconds of the counted part, and how many intervals of it may be reported.
+    for (options, seconds, intervals) in [
+        ("-t 0.5 -i 0.1", 0.5, 4..=6),
+        ("-t 0.3 -i 0", 0.3, 1..=1),
+        ("-t 0.3", 0.3, 1..=1),
+        ("-t 1.25 -i 0.5", 1.25, 3..=3),
+        ("-t 0.5 -O 1 -i 0.5", 0.5, 1..=2),
+        ("-t 0.5 -O 1 -i 0.25 --bidir -P 2", 0.5, 2..=3),
+        ("-t 0.3 -l 64", 0.3, 1..=1),
+        ("-t 0.3 -R -l 64", 0.3, 1..=1),
+    ] {
+        cells.add(options, move || {
+            let pair = run_pair((&ours(), "-J"), (&ours(), &format!("{options} -J")))?;
+            let document = pair.client.document()?;
+            document.adds_up()?;
+            pair.server.document()?.adds_up()?;
+            let took = document.number("/end/sum_sent/seconds")?;
+            ensure!((seconds - 0.01..seconds + 0.3).contains(&took), "{took} s instead of {seconds} s");
+            let counted = document.list("/intervals")?.iter().filter(|one| one["sum"]["omitted"] == false);
+            let counted = counted.count();
+            ensure!(intervals.contains(&counted), "{counted} intervals instead of {intervals:?}");
+            Ok(())
+        });
+    }
+    cells.run()
+}
+
+#[test]
+fn a_client_keeps_to_its_ports() -> Checked {
+    let _permit = shared();
+    let first = pick_run(2);
+    let pair = run_pair((&ours(), ""), (&ours(), &format!("-t 0.3 -P 2 --cport {first} -J")))?;
+    let document = pair.client.document()?;
+    for (index, port) in [first, first + 1].into_iter().enumerate() {
+        let found = document.integer(&format!("/start/connected/{index}/local_port"))?;
+        ensure!(found == u64::from(port), "stream {index} came from port {found} instead of {port}");
+    }
+    Ok(())
+}
+
+#[test]
+fn both_ends_keep_to_their_address() -> Checked {
+    let _permit = shared();
+    let pair = run_pair((&ours(), "-B 127.0.0.1"), (&ours(), "-t 0.3 -B 127.0.0.2 -J"))?;
+    let document = pair.client.document()?;
+    let local = document.text("/start/connected/0/local_host")?;
+    ensure!(local == "127.0.0.2", "the client used {local}");
+    Ok(())
+}
+
+#[test]
+fn a_server_says_where_it_listens() -> Checked {
+    let server = Process::spawn(ours().command("-s -1 -p 0"))?;
+    server.wait_for_stdout("(test #1)", Duration::from_secs(5))?;
+    let banner = server.so_far();
+    let port = banner.split("Server listening on ").nth(1).and_then(|rest| rest.split(' ').next());
+    let Some(port) = port.and_then(|port| port.parse().ok()) else {
+        return Err(Failure(format!("no port in the banner\n{banner}")));
+    };
+    run_client(&ours(), port, "-n 1K")?.succeeded()?;
+    server.finish(Duration::from_secs(5))?.succeeded()
+}
+
+#[test]
+fn a_listener_stays_open_between_tests() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    for _ in 0..3 {
+        run_client(&ours(), server.port, "-n 1K")?.succeeded()?;
+    }
+    let interrupted = Instant::now();
+    server.process.interrupt()?;
+    let server = server.finish()?;
+    server.succeeded()?;
+    server.ended_within(interrupted, Duration::from_secs(1))?;
+    let banners = server.stdout.matches("Server listening on").count();
+    ensure!(banners >= 4, "{banners} banners for three tests\n{server}");
+    Ok(())
+}
+
+#[test]
+fn as_many_streams_as_there_may_be() -> Checked {
+    let _permit = alone();
+    for way in Way::ALL {
+        let plan = Plan { way, parallel: 128, end: End::Mebibytes(16) };
+        let pair = run_pair((&ours(), "-J"), (&ours(), &format!("{plan} -J")))?;
+        let document = pair.client.document()?;
+        document.adds_up()?;
+        for (index, stream) in document.streams()?.iter().enumerate() {
+            let Totals { sent, received } = stream.totals;
+            ensure!(sent == received, "{way:?}, stream {index}: sent {sent}, received {received}");
+        }
+    }
+    Ok(())
+}
