@@ -64,7 +64,10 @@ pub enum RunError {
         waiting_for: &'static str,
     },
     /// The peer is there but does not say what it should.
-    #[error("the peer did not send {waiting_for} within {} seconds; it may be hung or unreachable", .after.as_secs())]
+    #[error(
+        "the peer did not send {waiting_for} within {} seconds; it may be hung or unreachable",
+        .after.as_secs()
+    )]
     Silent {
         /// What should have come.
         waiting_for: &'static str,

@@ -71,12 +71,7 @@ fn given_under(heading: &str, matches: &clap::ArgMatches) -> Option<String> {
 
 impl From<ParameterError> for UsageError {
     fn from(error: ParameterError) -> Self {
-        let text = format!(
-            "ringperf: parameter error - {error}\n\n\
-             Usage: ringperf [-s|-c HOST] [OPTIONS]\n\
-             Try 'ringperf --help' for more information.\n"
-        );
-        Self { text, to_stdout: false, exit_code: 1 }
+        Self::mistake(&error.to_string())
     }
 }
 
@@ -87,7 +82,18 @@ impl From<clap::Error> for UsageError {
             return Self { text, to_stdout: true, exit_code: 0 };
         }
         let text = text.strip_prefix("error: ").unwrap_or(&text);
-        Self { text: format!("ringperf: parameter error - {text}"), to_stdout: false, exit_code: 1 }
+        let says_what =
+            |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
+        let words: Vec<&str> = text.lines().take_while(says_what).flat_map(str::split_whitespace).collect();
+        Self::mistake(&words.join(" "))
+    }
+}
+
+impl UsageError {
+    /// One line, so that a script's log has the whole story in it.
+    fn mistake(what: &str) -> Self {
+        let text = format!("ringperf: parameter error - {what} (see ringperf --help)\n");
+        Self { text, to_stdout: false, exit_code: 1 }
     }
 }
 
@@ -335,7 +341,8 @@ mod tests {
             let error = run(line).unwrap_err();
             let start = format!("ringperf: parameter error - {text}");
             assert!(error.text.starts_with(&start), "{line}: {error}");
-            assert!(error.text.ends_with("Try 'ringperf --help' for more information.\n"), "{error}");
+            assert!(error.text.ends_with(" (see ringperf --help)\n"), "{error}");
+            assert_eq!(error.text.lines().count(), 1, "{error}");
             assert_eq!((error.to_stdout, error.exit_code), (false, 1), "{line}");
         }
     }

@@ -47,7 +47,8 @@ pub enum Direction {
 impl Direction {
     /// What the streams of one end do, in the order in which the streams are opened.
     ///
-    /// Forward and reverse have one group of streams; bidir has the client's senders first, then its receivers.
+    /// Forward and reverse have one group of streams; bidir has the client's senders first, then its
+    /// receivers.
     #[must_use]
     pub fn flows(self, role: Role) -> &'static [Flow] {
         match (self, role) {
@@ -86,8 +87,8 @@ pub enum EndCondition {
 pub struct BlockSize {
     /// Bytes, 1 to [`MAX_BLOCK_BYTES`].
     pub bytes: u32,
-    /// Somebody asked for this size, so each block stays an operation of its own. Otherwise one operation may cover
-    /// several blocks.
+    /// Somebody asked for this size, so each block stays an operation of its own. Otherwise one operation may
+    /// cover several blocks.
     pub explicit: bool,
 }
 
@@ -237,7 +238,8 @@ impl Default for TestConfig {
 }
 
 impl TestConfig {
-    /// Bytes per direction at which the test ends, in whole blocks; `None` for a test that time or a person ends.
+    /// Bytes per direction at which the test ends, in whole blocks; `None` for a test that time or a person
+    /// ends.
     #[must_use]
     pub fn goal_bytes(&self) -> Option<u64> {
         let block = u64::from(self.block.bytes);

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::connect::{connect_control, connect_stream};
 use super::limits;
 use super::link::Link;
-use super::results::{CpuMeter, Measured};
+use super::results::{CpuMeter, Measured, read_results};
 use super::running::{Ended, Schedule, keep_last, run_until_end};
 use super::runtime::{RuntimeKind, block_on};
 use super::signals::Signals;
@@ -21,8 +21,8 @@ use crate::protocol::{Cookie, Hello, Request, Results, ServerError, ServerText, 
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
 use crate::sys::random_bytes;
 
-/// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read the last
-/// bytes of a byte- or block-counted test, after its kernel has acknowledged them.
+/// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read
+/// the last bytes of a byte- or block-counted test, after its kernel has acknowledged them.
 const SETTLE: Duration = Duration::from_millis(5);
 /// Time between two looks at what is unacknowledged.
 const SETTLE_LOOK: Duration = Duration::from_millis(1);
@@ -124,7 +124,7 @@ impl Client<'_> {
         let (end, error) = match outcome {
             Ok(Exchanged { results, lost }) => {
                 let output = results.server_output.clone();
-                let end = measured.with_peer(results)?;
+                let end = measured.with_peer(results);
                 self.report_end(end, output);
                 return self.finish(lost).await;
             }
@@ -195,7 +195,7 @@ impl Client<'_> {
         // Its own engines are for its own report; a server has no use for them.
         self.link.write_frame(&results::encode(&own.to_results(None, false))).await?;
         let frame = self.link.frame_within("results", limits::SERVER_RESULTS_BYTES, limits::ANSWER).await;
-        let theirs = results::decode(&self.unless_refused(frame).await?)?;
+        let theirs = read_results(&self.unless_refused(frame).await?, streams)?;
         self.expect(State::DisplayResults, "the end of the exchange").await?;
         Ok(theirs)
     }

@@ -76,7 +76,8 @@ pub(super) fn before_connect(socket: &Socket, options: &SocketConfig) -> Result<
     set_pacing(socket, options)
 }
 
-/// Options of a data connection that a server has accepted; whatever concerns the handshake came from the client.
+/// Options of a data connection that a server has accepted; whatever concerns the handshake came from the
+/// client.
 pub(super) fn after_accept(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
     if options.no_delay {
         set(socket.set_no_delay(), "setting TCP_NODELAY", ErrorCode::SET_NODELAY)?;

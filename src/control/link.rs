@@ -1,7 +1,8 @@
 //! The control connection: bytes in both directions, each read with a limit and a deadline.
 //!
-//! One pump task owns all reads and hands chunks on through a channel, so a session can wait for a byte, a timer and a
-//! signal at once and drop what it does not need: dropping a read of io_uring would lose control bytes.
+//! One pump task owns all reads and hands chunks on through a channel, so a session can wait for a byte, a
+//! timer and a signal at once and drop what it does not need: dropping a read of io_uring would lose control
+//! bytes.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -106,13 +107,15 @@ impl Link {
         self.bytes_until(length, deadline, what).await.map_err(late)
     }
 
-    /// Whatever the peer still sends until it closes, at most `most` bytes, within `wait`; for the last words of a peer
-    /// that may leave some of them out.
+    /// Whatever the peer still sends until it closes, at most `most` bytes, within `wait`; for the last words
+    /// of a peer that may leave some of them out.
     pub(super) async fn rest_within(&mut self, most: usize, wait: Duration) -> Vec<u8> {
         let deadline = Instant::now() + wait;
-        // A closed or silent peer is what ends this.
-        let _ = self.bytes_until(most, deadline, "its last words").await;
-        std::mem::take(&mut self.unread)
+        match self.bytes_until(most, deadline, "its last words").await {
+            Ok(bytes) => bytes,
+            // A closed or silent peer is what ends this otherwise.
+            Err(_) => std::mem::take(&mut self.unread),
+        }
     }
 
     /// Writes a state byte.
@@ -142,7 +145,8 @@ impl Link {
         }
     }
 
-    /// Ends the connection so that the peer gets everything we wrote: half-close, wait a moment for its end, close.
+    /// Ends the connection so that the peer gets everything we wrote: half-close, wait a moment for its end,
+    /// close.
     pub(super) async fn close(mut self) {
         self.socket.shutdown(Shutdown::Write);
         let _ = self.rest_within(limits::LINGER_BYTES, limits::LINGER).await;

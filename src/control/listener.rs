@@ -1,7 +1,8 @@
 //! The listening socket of a server: open from its start to its end, whatever its clients do.
 //!
-//! Connections are admitted side by side: each has a deadline for its cookie and none holds up another. Who a connection
-//! belongs to is decided by the cookie and by what the server is doing: a new test, a stream of the running one, or nobody.
+//! Connections are admitted side by side: each has a deadline for its cookie and none holds up another. Who a
+//! connection belongs to is decided by the cookie and by what the server is doing: a new test, a stream of
+//! the running one, or nobody.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -205,7 +206,8 @@ async fn refuse(stream: TcpStream) {
     let _ = timeout(limits::LINGER, drained).await;
 }
 
-/// Binds as iperf3 does: without a choice one IPv6 socket that takes IPv4 too, or IPv4 where there is no IPv6.
+/// Binds as iperf3 does: without a choice one IPv6 socket that takes IPv4 too, or IPv4 where there is no
+/// IPv6.
 fn bind(config: &ServerConfig) -> Result<(SocketAddr, std::net::TcpListener), RunError> {
     let v4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);

@@ -1,4 +1,5 @@
-//! `ringperf loopback`: every engine on this machine, client and server in one process, over the real protocol.
+//! `ringperf loopback`: every engine on this machine, client and server in one process, over the real
+//! protocol.
 
 use std::io;
 use std::sync::mpsc;
@@ -25,8 +26,8 @@ const STEP: Duration = Duration::from_millis(100);
 /// Runs each engine once against a server of its own and prints a comparison.
 ///
 /// # Errors
-/// What keeps any test from running, or the signal that ended them. A single engine that cannot run is a row of the
-/// comparison and no error.
+/// What keeps any test from running, or the signal that ended them. A single engine that cannot run is a row
+/// of the comparison and no error.
 pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
     let engines = if config.engines.is_empty() { EngineChoice::ALL.to_vec() } else { config.engines.clone() };
     let server = LoopbackServer::start(config.family)?;
@@ -103,7 +104,8 @@ fn serve(
     let served = block_on(|runtime| {
         let (config, report) = (&config, &report);
         async move {
-            let mut server = Server { config, report, runtime, signals: Signals::until(stopped) };
+            let mut server =
+                Server { config, report, runtime, signals: Signals::until(stopped), closing: Vec::new() };
             server.serve(|port| drop(listening.send(Ok(port)))).await
         }
     })?;

@@ -1,8 +1,8 @@
 //! The session: control connection, phases, deadlines, threads.
 //!
-//! [`run_client`], [`run_server`] and [`run_loopback`] are what the program does. `client.rs` and `server.rs` read as the
-//! protocol goes, phase by phase; `running.rs` is the part where both wait for the end of the test; `streams.rs` owns the
-//! data connections and their threads.
+//! [`run_client`], [`run_server`] and [`run_loopback`] are what the program does. `client.rs` and `server.rs`
+//! read as the protocol goes, phase by phase; `running.rs` is the part where both wait for the end of the
+//! test; `streams.rs` owns the data connections and their threads.
 
 mod client;
 mod connect;

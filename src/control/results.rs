@@ -7,7 +7,7 @@ use super::streams::{Stream, Streams};
 use crate::config::{Direction, Flow, Role};
 use crate::engine::{EngineUse, StreamExit};
 use crate::error::RunError;
-use crate::protocol::results::{Results, ServerText, StreamResult};
+use crate::protocol::results::{self, Results, ServerText, StreamResult};
 use crate::report::{EngineReport, LatencyReport, PeerEngine, StreamEnd, TestEnd};
 use crate::stats::{CpuTime, CpuUse, Half, Latency, TcpLimits, ZeroCopy};
 use crate::sys::thread_cpu_time;
@@ -33,6 +33,19 @@ impl CpuMeter {
     }
 }
 
+/// The results of a peer, if they make sense for these streams.
+///
+/// # Errors
+/// [`RunError::Results`], or [`RunError::StreamId`] when they speak of a stream that is not there.
+pub(super) fn read_results(frame: &[u8], streams: &Streams) -> Result<Results, RunError> {
+    let results = results::decode(frame)?;
+    let known = |id| streams.all().iter().any(|stream| stream.connected.id == id);
+    match results.streams.iter().find(|stream| !known(stream.id)) {
+        Some(stranger) => Err(RunError::StreamId(stranger.id)),
+        None => Ok(results),
+    }
+}
+
 /// What this end has measured, all streams having ended.
 pub(super) struct Measured {
     streams: Vec<StreamEnd>,
@@ -55,11 +68,6 @@ impl Measured {
             congestion: streams.all().first().and_then(|stream| stream.socket.congestion().ok()),
             engines: flows.iter().filter_map(|&flow| engine_report(streams, flow)).collect(),
         }
-    }
-
-    /// The stream numbers.
-    pub(super) fn ids(&self) -> Vec<u32> {
-        self.streams.iter().map(|stream| stream.id).collect()
     }
 
     /// The same in the protocol's words; `with_engines` only for a peer that has said that it is a ringperf.
@@ -98,15 +106,9 @@ impl Measured {
     }
 
     /// The report with the peer's half filled in.
-    ///
-    /// # Errors
-    /// [`RunError::StreamId`] when the peer speaks of a stream that is not there.
-    pub(super) fn with_peer(mut self, results: Results) -> Result<TestEnd, RunError> {
+    pub(super) fn with_peer(mut self, results: Results) -> TestEnd {
         let theirs: HashMap<u32, StreamResult> =
             results.streams.into_iter().rev().map(|stream| (stream.id, stream)).collect();
-        if let Some(id) = theirs.keys().find(|id| !self.streams.iter().any(|stream| stream.id == **id)) {
-            return Err(RunError::StreamId(*id));
-        }
         for stream in &mut self.streams {
             if let Some(result) = theirs.get(&stream.id) {
                 fill_in_peer(stream, result);
@@ -120,14 +122,14 @@ impl Measured {
             let share = |percent: f64| Duration::try_from_secs_f64(percent / 100.0 * seconds).ok();
             Some(CpuTime { user: share(results.cpu.user)?, system: share(results.cpu.system)? })
         });
-        Ok(TestEnd {
+        TestEnd {
             exchanged: true,
             cpu_remote: results.cpu,
             cpu_time_remote,
             congestion_remote: results.congestion_used,
             peer,
             ..self.alone()
-        })
+        }
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) async fn run_until_end(
             }
             () = sleep_until(moment.into()) => match due {
                 Due::Interval => {
-                    report.emit(RunEvent::Interval(streams.interval(Instant::now(), schedule.omit_end.is_some())));
+                    let omitted = schedule.omit_end.is_some();
+                    report.emit(RunEvent::Interval(streams.interval(Instant::now(), omitted)));
                     schedule.interval_done();
                 }
                 Due::OmitEnd => {
@@ -139,7 +140,8 @@ impl Schedule {
     fn interval_done(&mut self) {
         let now = Instant::now();
         if let (Some(next), Some(interval)) = (&mut self.next_interval, self.interval) {
-            // A late tick is followed by the next regular one; ticks that were missed altogether are left out.
+            // A late tick is followed by the next regular one; ticks that were missed altogether are left
+            // out.
             while *next <= now {
                 *next += interval;
             }
@@ -174,7 +176,8 @@ impl Schedule {
     }
 }
 
-/// Whether the last interval of a test is reported, by iperf3's rule: it moved something, or it is no mere remainder.
+/// Whether the last interval of a test is reported, by iperf3's rule: it moved something, or it is no mere
+/// remainder.
 pub(super) fn keep_last(last: &Interval, interval: Option<Duration>) -> bool {
     let shortest = interval.map_or(Duration::ZERO, |interval| interval / 10);
     last.streams.iter().any(|stream| stream.bytes > 0 || stream.end - stream.start >= shortest)

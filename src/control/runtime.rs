@@ -14,7 +14,8 @@ pub(super) enum RuntimeKind {
     Plain,
 }
 
-/// Runs a future to its end on the calling thread. Tasks of its own are started with `tokio::task::spawn_local`.
+/// Runs a future to its end on the calling thread. Tasks of its own are started with
+/// `tokio::task::spawn_local`.
 ///
 /// # Errors
 /// The system's when neither runtime can be had.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::client::test_start;
@@ -10,7 +11,7 @@ use super::connect::after_accept;
 use super::limits;
 use super::link::Link;
 use super::listener::{Control, Listener};
-use super::results::{CpuMeter, Measured};
+use super::results::{CpuMeter, Measured, read_results};
 use super::running::{Ended, Schedule, keep_last, run_until_end};
 use super::runtime::{RuntimeKind, block_on};
 use super::signals::Signals;
@@ -24,12 +25,13 @@ use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
 /// Serves until a signal comes, or one test with `-1`.
 ///
 /// # Errors
-/// Why the server cannot serve, or which signal ended it. It has been reported already. A failed test ends only itself.
+/// Why the server cannot serve, or which signal ended it. It has been reported already. A failed test ends
+/// only itself.
 pub fn run_server(config: &ServerConfig, report: &ReportHandle) -> Result<(), RunError> {
     let served = block_on(|runtime| async move {
         let signals =
             Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
-        Server { config, report, runtime, signals }.serve(|_| ()).await
+        Server { config, report, runtime, signals, closing: Vec::new() }.serve(|_| ()).await
     });
     let result =
         served.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }));
@@ -48,6 +50,8 @@ pub(super) struct Server<'a> {
     pub(super) report: &'a ReportHandle,
     pub(super) runtime: RuntimeKind,
     pub(super) signals: Signals,
+    /// Control connections of finished tests that are being closed.
+    pub(super) closing: Vec<JoinHandle<()>>,
 }
 
 impl Server<'_> {
@@ -56,6 +60,12 @@ impl Server<'_> {
     /// # Errors
     /// As [`run_server`].
     pub(super) async fn serve(&mut self, listening: impl FnOnce(u16)) -> Result<(), RunError> {
+        let served = self.serve_all(listening).await;
+        self.close_all().await;
+        served
+    }
+
+    async fn serve_all(&mut self, listening: impl FnOnce(u16)) -> Result<(), RunError> {
         let config = self.config;
         engine::check(config.engine)
             .map_err(|missing| RunError::Engine { choice: config.engine, missing })?;
@@ -120,8 +130,18 @@ impl Server<'_> {
             // The client may be gone; then nobody needs to be told.
             let _ = link.write(bytes).await;
         }
-        link.close().await;
+        // The next client need not wait for this one to hang up.
+        self.closing.retain(|closing| !closing.is_finished());
+        self.closing.push(tokio::task::spawn_local(link.close()));
         outcome
+    }
+
+    /// Lets the last control connections end as they should, which is a matter of a second at most.
+    async fn close_all(&mut self) {
+        for closing in self.closing.drain(..) {
+            // A panic in there would have nothing to do with the result.
+            let _ = closing.await;
+        }
     }
 }
 
@@ -139,7 +159,8 @@ impl Session<'_, '_> {
     async fn converse(&mut self) -> Result<(), RunError> {
         let Some((request, mut streams)) = self.set_up_unless_signal().await? else { return Ok(()) };
         let ended = self.run(&mut streams).await;
-        // However it ended, what was measured is reported, and before the results are exchanged: the client may want it.
+        // However it ended, what was measured is reported, and before the results are exchanged: the client
+        // may want it.
         if matches!(ended, Ended::Peer(State::TestEnd)) {
             streams.stop_senders();
             if request.hello.is_some() {
@@ -151,10 +172,9 @@ impl Session<'_, '_> {
         let measured = Measured::new(&streams, Role::Server, self.info.test.direction, &self.meter);
         let with_engines = request.hello.is_some();
         let own = measured.to_results(None, with_engines);
-        let known = measured.ids();
         self.server.report.emit(RunEvent::End(Box::new(measured.alone())));
         match ended {
-            Ended::Peer(State::TestEnd) => self.exchange(own, &known).await,
+            Ended::Peer(State::TestEnd) => self.exchange(own, &streams).await,
             Ended::Peer(State::IperfDone) => Ok(()),
             Ended::Peer(State::ClientTerminate) => Err(RunError::ClientTerminated),
             Ended::Peer(state) => Err(RunError::Unexpected { state, waiting_for: "the end of the test" }),
@@ -165,7 +185,8 @@ impl Session<'_, '_> {
     }
 
     async fn set_up_unless_signal(&mut self) -> Result<Option<(Request, Streams)>, RunError> {
-        // The session must stay whole for its last words, so the signals are taken out while it is being set up.
+        // The session must stay whole for its last words, so the signals are taken out while it is being set
+        // up.
         let mut signals = std::mem::replace(&mut self.server.signals, Signals::ignore());
         let set_up = tokio::select! {
             name = signals.recv() => Err(interrupted(name)),
@@ -223,15 +244,13 @@ impl Session<'_, '_> {
     }
 
     /// From TEST_END to IPERF_DONE.
-    async fn exchange(&mut self, mut own: results::Results, known: &[u32]) -> Result<(), RunError> {
+    async fn exchange(&mut self, mut own: results::Results, streams: &Streams) -> Result<(), RunError> {
         self.link.write_state(State::ExchangeResults).await?;
-        let streams = u32::try_from(known.len()).expect("at most 256 streams");
-        let most = limits::client_results_bytes(streams);
+        let count = u32::try_from(streams.all().len()).expect("at most 256 streams");
+        let most = limits::client_results_bytes(count);
         let frame = self.link.frame_within("results", most, limits::ANSWER).await?;
-        let theirs = results::decode(&frame)?;
-        if let Some(stranger) = theirs.streams.iter().find(|stream| !known.contains(&stream.id)) {
-            return Err(RunError::StreamId(stranger.id));
-        }
+        // The server's own report is printed by now; what the client has measured must make sense all the same.
+        read_results(&frame, streams)?;
         if self.info.test.server_output {
             own.server_output = self.server.report.server_output().await.map(|output| match output {
                 ServerOutput::Text(text) => ServerText::Text(text),

@@ -99,13 +99,15 @@ impl Streams {
         flows.iter().flat_map(|&flow| std::iter::repeat_n(flow, parallel)).collect()
     }
 
-    /// Takes over the next connection and starts its thread, which prepares its engine and waits for the start.
+    /// Takes over the next connection and starts its thread, which prepares its engine and waits for the
+    /// start.
     pub(super) fn add(&mut self, socket: Socket, flow: Flow) -> Result<(), RunError> {
         let failed = |what| move |source| RunError::System { what, source };
         if let Some(name) = &self.test.socket.congestion {
             match connect::set_congestion(&socket, name) {
                 Ok(()) => {}
-                // A server that lacks the algorithm goes on with its own, as iperf3 does; the report tells which.
+                // A server that lacks the algorithm goes on with its own, as iperf3 does; the report tells
+                // which.
                 Err(RunError::SocketOption { source, .. })
                     if self.role == Role::Server && source.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -188,7 +190,8 @@ impl Streams {
                 (stream.ready, stream.stopped) = (true, true);
                 stream.exit = Some(*exit);
                 if let Some(thread) = stream.thread.take() {
-                    // The exit was the thread's last word, so this does not wait; a panic after it changes nothing.
+                    // The exit was the thread's last word, so this does not wait; a panic after it changes
+                    // nothing.
                     let _ = thread.join();
                 }
             }
@@ -238,7 +241,8 @@ impl Streams {
         }
     }
 
-    /// Waits until all threads of one flow have moved their last byte, at most `wait`; says whether they have.
+    /// Waits until all threads of one flow have moved their last byte, at most `wait`; says whether they
+    /// have.
     pub(super) async fn wait_stopped(&mut self, flow: Flow, wait: Duration) -> bool {
         let deadline = Instant::now() + wait;
         while !self.all_stopped(flow) {
@@ -250,8 +254,8 @@ impl Streams {
         true
     }
 
-    /// Ends every thread, by force if need be, and closes the last interval of every stream; `None` when that is done
-    /// already.
+    /// Ends every thread, by force if need be, and closes the last interval of every stream; `None` when that
+    /// is done already.
     pub(super) async fn finish(&mut self) -> Option<Interval> {
         if std::mem::replace(&mut self.finished, true) {
             return None;

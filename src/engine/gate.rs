@@ -28,7 +28,8 @@ pub enum GateState {
     Stopped,
 }
 
-/// Answers a sender's question once per kernel wait. Between two answers [`Self::take`] costs no clock and no atomic.
+/// Answers a sender's question once per kernel wait. Between two answers [`Self::take`] costs no clock and no
+/// atomic.
 #[derive(Debug)]
 pub struct SendGate {
     stop: StopToken,
@@ -107,8 +108,8 @@ impl SendGate {
     }
 }
 
-/// Keeps a stream at its average rate since the start, as iperf3 does: a burst may go when the average is not above the
-/// rate. After a stall at most [`CATCH_UP_MAX`] of the rate is made up for.
+/// Keeps a stream at its average rate since the start, as iperf3 does: a burst may go when the average is not
+/// above the rate. After a stall at most [`CATCH_UP_MAX`] of the rate is made up for.
 #[derive(Debug)]
 struct Pacer {
     bits_per_second: u64,
@@ -153,7 +154,8 @@ impl Pacer {
 
 /// The bytes at which one direction of a test ends, shared by all of its streams.
 ///
-/// Senders claim bytes before they send them; receivers report what has come. During the omit period nothing counts.
+/// Senders claim bytes before they send them; receivers report what has come. During the omit period nothing
+/// counts.
 pub struct ByteGoal {
     remaining: AtomicU64,
     armed: AtomicBool,
@@ -161,7 +163,8 @@ pub struct ByteGoal {
 }
 
 impl ByteGoal {
-    /// A goal of `bytes` that counts from [`Self::arm`] on. Receivers call `reached` when the last byte has come.
+    /// A goal of `bytes` that counts from [`Self::arm`] on. Receivers call `reached` when the last byte has
+    /// come.
     pub fn new(bytes: u64, reached: impl Fn() + Send + Sync + 'static) -> Self {
         Self { remaining: AtomicU64::new(bytes), armed: AtomicBool::new(false), reached: Box::new(reached) }
     }

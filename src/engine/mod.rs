@@ -1,7 +1,7 @@
 //! The data path: one blocking loop per stream thread, over a ring or over plain system calls.
 //!
-//! An engine is a variant of [`Engine`], an arm in [`run`] and a file. [`run`] prepares the engine, says that it is ready,
-//! waits for the start, runs the loop, and gives back everything it has counted.
+//! An engine is a variant of [`Engine`], an arm in [`run`] and a file. [`run`] prepares the engine, says that
+//! it is ready, waits for the start, runs the loop, and gives back everything it has counted.
 
 mod blocking;
 mod gate;
@@ -43,8 +43,8 @@ enum Prepared {
 
 /// Runs one stream from preparation to its end, on the calling thread.
 ///
-/// Tells `notify` first whether it is ready, then (once) that it has moved its last byte. Returns when nothing of the
-/// stream is in the hands of the kernel any more.
+/// Tells `notify` first whether it is ready, then (once) that it has moved its last byte. Returns when
+/// nothing of the stream is in the hands of the kernel any more.
 pub fn run(job: &StreamJob, notify: &dyn Fn(Notice)) -> StreamExit {
     let cpu_before = thread_cpu_time();
     let (mut prepared, engine) = match prepare_first_possible(job) {

@@ -25,7 +25,8 @@ pub(super) fn run(job: &StreamJob, gate: &mut SendGate, recorder: &mut Recorder)
     }
 }
 
-/// Pretends that a block comes with every turn, up to the goal if there is one, until the peer ends the connection.
+/// Pretends that a block comes with every turn, up to the goal if there is one, until the peer ends the
+/// connection.
 fn receive(job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
     let block = u64::from(job.block.bytes);
     let mut next_look = Instant::now();

@@ -1,9 +1,9 @@
 //! Fewer wake-ups for a busy receiver: SO_RCVLOWAT follows the rate.
 //!
-//! Waking a sleeping receiver is a large part of what receiving costs. A receiver that is woken only when about a
-//! millisecond's worth of data has come wakes a thousand times a second instead of once per segment. At low rates the mark
-//! is one byte, as always, so no byte waits past an interval's end; when the data stops, the bounded wait of the loop
-//! picks up what lies below the mark.
+//! Waking a sleeping receiver is a large part of what receiving costs. A receiver that is woken only when
+//! about a millisecond's worth of data has come wakes a thousand times a second instead of once per segment.
+//! At low rates the mark is one byte, as always, so no byte waits past an interval's end; when the data
+//! stops, the bounded wait of the loop picks up what lies below the mark.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

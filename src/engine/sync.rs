@@ -1,4 +1,5 @@
-//! Plain send(2) and recv(2): the control to compare everything with, and the engine for kernels without io_uring.
+//! Plain send(2) and recv(2): the control to compare everything with, and the engine for kernels without
+//! io_uring.
 
 use std::io;
 use std::time::Instant;
@@ -12,7 +13,8 @@ use super::recorder::Recorder;
 use crate::config::MAX_BLOCK_BYTES;
 use crate::sys::{Missing, Region};
 
-/// Bytes of the receive buffer: large enough for what one wake-up brings, small enough for the second-level cache.
+/// Bytes of the receive buffer: large enough for what one wake-up brings, small enough for the second-level
+/// cache.
 const RECEIVE_BYTES: u32 = 256 * 1024;
 
 /// Sends one block per call.

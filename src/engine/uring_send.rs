@@ -1,7 +1,7 @@
 //! Sends through io_uring: copying from registered memory, or by reference (zero-copy).
 //!
-//! The payload never changes, so it is sent again and again without waiting for the release of earlier sends: releases
-//! are counted and bounded, not waited for, until the stream ends.
+//! The payload never changes, so it is sent again and again without waiting for the release of earlier sends:
+//! releases are counted and bounded, not waited for, until the stream ends.
 
 use std::io;
 use std::sync::Arc;
@@ -57,8 +57,8 @@ struct Slot {
 }
 
 impl UringSend {
-    /// Makes a ring with registered payload. With `auto`, a memory lock limit that is too low costs the registration
-    /// and not the engine; the note says so.
+    /// Makes a ring with registered payload. With `auto`, a memory lock limit that is too low costs the
+    /// registration and not the engine; the note says so.
     pub(super) fn prepare(job: &StreamJob, zero_copy: bool) -> Result<(Self, Option<Missing>), Missing> {
         let automatic = job.asked == EngineChoice::Auto;
         let operation_bytes = operation_bytes(job.block, job.streams);
@@ -252,7 +252,7 @@ impl UringSend {
         let mostly_copied = self.judged_copied * 2 > JUDGED_RELEASES;
         if self.automatic && self.zero_copy && self.judged == JUDGED_RELEASES && mostly_copied {
             let reason = format!(
-                "the kernel copied {} of the first {JUDGED_RELEASES} zero-copy sends, as it does on loopback and veth",
+                "the kernel copied {} of the first {JUDGED_RELEASES} zero-copy sends, as on loopback and veth",
                 self.judged_copied
             );
             self.step_down(recorder, &reason);

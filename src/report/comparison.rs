@@ -58,8 +58,8 @@ struct Row {
 }
 
 impl Comparison {
-    /// Shows the progress of a comparison in which each engine runs for `each`. The bar goes to standard error, and only
-    /// if that is a terminal.
+    /// Shows the progress of a comparison in which each engine runs for `each`. The bar goes to standard
+    /// error, and only if that is a terminal.
     #[must_use]
     pub fn start(engines: &[EngineChoice], each: Duration) -> Self {
         let count = u32::try_from(engines.len()).unwrap_or(u32::MAX);
@@ -112,10 +112,10 @@ fn table(rows: &[Row], config: &LoopbackConfig) -> String {
             Err(reason) => format!("{:<10}       -  {}\n", row.engine, escape(reason)),
         };
     }
-    text += "\nNot copied: share of the zero-copy bytes that the kernel really sent without copying them. On loopback it\n\
-             copies all of them, so engines that copy at once win here; on a network card it is the other way round.\n\
-             null moves nothing: it shows what counting and reporting cost. A congestion control that paces, such as\n\
-             bbr, limits every engine alike: compare engines with `ringperf loopback -C cubic`.\n";
+    text += "\nNot copied: share of the zero-copy bytes that the kernel really sent without copying them. On\n\
+             loopback it copies all of them, so engines that copy at once win here; on a network card it is\n\
+             the other way round. null moves nothing: it shows what counting and reporting cost. A congestion\n\
+             control that paces, such as bbr, limits every engine alike: `ringperf loopback -C cubic`.\n";
     text
 }
 

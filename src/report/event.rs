@@ -123,7 +123,8 @@ pub struct TestEnd {
     pub cpu_remote: CpuUse,
     /// The same of this end as time.
     pub cpu_time: CpuTime,
-    /// Processor time of the other end, computed from its percentages where it does not say; `None` if not known.
+    /// Processor time of the other end, computed from its percentages where it does not say; `None` if not
+    /// known.
     pub cpu_time_remote: Option<CpuTime>,
     /// Congestion control that this end's sockets really used.
     pub congestion_local: Option<String>,

@@ -1,7 +1,7 @@
 //! What one stream has moved so far.
 //!
-//! Each stream thread is the only writer of its [`SharedCounters`]; everybody else only loads. Nobody resets them: an
-//! interval is the difference of two readings, and the omit period a baseline at the reader.
+//! Each stream thread is the only writer of its [`SharedCounters`]; everybody else only loads. Nobody resets
+//! them: an interval is the difference of two readings, and the omit period a baseline at the reader.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -70,8 +70,10 @@ impl From<&SetupError> for Missing {
         match error.source.raw_os_error() {
             Some(libc::EPERM) => denied(step),
             Some(libc::ENOSYS) => Self {
-                reason: format!("{step} failed with ENOSYS: no io_uring in this kernel, or hidden by a seccomp filter"),
-                fix: "use a kernel with CONFIG_IO_URING (6.1 or later), or a seccomp profile that allows io_uring"
+                reason: format!(
+                    "{step} failed with ENOSYS: no io_uring in this kernel, or hidden by a seccomp filter"
+                ),
+                fix: "use Linux 6.1 or later with CONFIG_IO_URING, or a seccomp profile that allows io_uring"
                     .to_owned(),
             },
             Some(libc::ENOMEM) => Self {

@@ -16,8 +16,8 @@ const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Page-aligned anonymous memory with an address that never changes.
 ///
-/// The kernel may read or write it behind Rust's back while an operation is in flight: whoever starts operations on it
-/// owns it (see [`super::uring::Ring`]) and lends slices only while nothing is in flight.
+/// The kernel may read or write it behind Rust's back while an operation is in flight: whoever starts
+/// operations on it owns it (see [`super::uring::Ring`]) and lends slices only while nothing is in flight.
 #[derive(Debug)]
 pub struct Region {
     address: NonNull<u8>,
@@ -25,7 +25,8 @@ pub struct Region {
     bytes: usize,
 }
 
-// SAFETY: a Region is the only owner of its mapping, and nothing about a mapping is tied to the thread that made it.
+// SAFETY: a Region is the only owner of its mapping, and nothing about a mapping is tied to the thread that
+// made it.
 unsafe impl Send for Region {}
 
 impl Region {
@@ -37,7 +38,8 @@ impl Region {
         let huge = bytes >= HUGE_PAGE_BYTES;
         let unit = if huge { HUGE_PAGE_BYTES } else { 4096 };
         let mapped_bytes = NonZeroUsize::new(bytes.max(1).next_multiple_of(unit)).expect("at least one unit");
-        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no other memory.
+        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no other
+        // memory.
         let address = unsafe {
             mmap_anonymous(
                 None,
@@ -48,7 +50,8 @@ impl Region {
         }?;
         let region = Self { address: address.cast(), mapped_bytes, bytes };
         if huge {
-            // SAFETY: the range is exactly the mapping made above. Advice only: a refusal costs speed, nothing else.
+            // SAFETY: the range is exactly the mapping made above. Advice only: a refusal costs speed,
+            // nothing else.
             let _ = unsafe { madvise(address, mapped_bytes.get(), MmapAdvise::MADV_HUGEPAGE) };
         }
         Ok(region)
@@ -69,7 +72,8 @@ impl Region {
     /// The bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: the mapping is readable, at least `bytes` long, initialised by the kernel, and lives as long as self.
+        // SAFETY: the mapping is readable, at least `bytes` long, initialised by the kernel, and lives as
+        // long as self.
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.bytes) }
     }
 
@@ -87,8 +91,8 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours and no slice of it outlives self. Ring leaks the Region instead of dropping it
-        // when the kernel may still be using it.
+        // SAFETY: the mapping is ours and no slice of it outlives self. Ring leaks the Region instead of
+        // dropping it when the kernel may still be using it.
         let unmapped = unsafe { munmap(self.address.cast(), self.mapped_bytes.get()) };
         debug_assert!(unmapped.is_ok(), "munmap of our own mapping: {unmapped:?}");
     }

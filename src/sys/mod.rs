@@ -1,4 +1,5 @@
-//! The kernel, behind thin owning wrappers. All `unsafe` code of the project is in this folder; what it offers is safe.
+//! The kernel, behind thin owning wrappers. All `unsafe` code of the project is in this folder; what it
+//! offers is safe.
 
 #![allow(unsafe_code)]
 

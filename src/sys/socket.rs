@@ -23,7 +23,8 @@ const SO_MAX_PACING_RATE: libc::c_int = 47;
 /// `MSG_ZEROCOPY` of include/linux/socket.h.
 const MSG_ZEROCOPY: libc::c_int = 0x400_0000;
 
-/// A TCP socket. Shared between its stream thread and the session, so TCP_INFO can be read after the thread has ended.
+/// A TCP socket. Shared between its stream thread and the session, so TCP_INFO can be read after the thread
+/// has ended.
 #[derive(Debug)]
 pub struct Socket {
     stream: TcpStream,
@@ -176,8 +177,8 @@ impl Socket {
         set_raw::<libc::c_int>(&self.stream, libc::SOL_SOCKET, SO_ZEROCOPY, &1)
     }
 
-    /// A sleeping receiver is woken when this many bytes have come (or the peer is done). The kernel cuts it to what the
-    /// receive buffer can hold.
+    /// A sleeping receiver is woken when this many bytes have come (or the peer is done). The kernel cuts it
+    /// to what the receive buffer can hold.
     ///
     /// # Errors
     /// The system's.
@@ -186,8 +187,8 @@ impl Socket {
         set_raw(&self.stream, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes)
     }
 
-    /// Lets the kernel find out by itself that the peer is gone: probes after `idle` of silence, and gives up on
-    /// unacknowledged data after `timeout`.
+    /// Lets the kernel find out by itself that the peer is gone: probes after `idle` of silence, and gives up
+    /// on unacknowledged data after `timeout`.
     ///
     /// # Errors
     /// The system's.
@@ -304,7 +305,8 @@ impl AsRawFd for Socket {
     }
 }
 
-/// A listening socket in non-blocking mode. `only_v6` decides whether an IPv6 wildcard takes IPv4 clients too.
+/// A listening socket in non-blocking mode. `only_v6` decides whether an IPv6 wildcard takes IPv4 clients
+/// too.
 ///
 /// # Errors
 /// The system's, most likely EADDRINUSE.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::stats::{TcpLimits, TcpSample};
 
-/// `struct tcp_info` of include/uapi/linux/tcp.h up to `tcpi_snd_wnd` (Linux 5.4). The kernel fills as much as it knows; the
-/// rest stays zero.
+/// `struct tcp_info` of include/uapi/linux/tcp.h up to `tcpi_snd_wnd` (Linux 5.4). The kernel fills as much
+/// as it knows; the rest stays zero.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 struct RawTcpInfo {
@@ -71,7 +71,8 @@ struct RawTcpInfo {
 pub(super) fn read(socket: &impl AsFd) -> io::Result<TcpSample> {
     let mut info = RawTcpInfo::default();
     let mut length = libc::socklen_t::try_from(size_of::<RawTcpInfo>()).expect("a few hundred bytes");
-    // SAFETY: the kernel writes at most `length` bytes, all of them inside `info`, whose every bit pattern is valid.
+    // SAFETY: the kernel writes at most `length` bytes, all of them inside `info`, whose every bit pattern is
+    // valid.
     let result = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),

@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
+use nix::sys::socket::ControlMessageOwned::{Ipv4RecvErr, Ipv6RecvErr};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, recvmsg};
 
 use super::Socket;
 
@@ -52,11 +53,7 @@ impl<'a> ErrorQueue<'a> {
                 Err(error) => return Err(error.into()),
             };
             for control in message.cmsgs()? {
-                let (ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _)) =
-                    control
-                else {
-                    continue;
-                };
+                let (Ipv4RecvErr(error, _) | Ipv6RecvErr(error, _)) = control else { continue };
                 if error.ee_origin == ORIGIN_ZEROCOPY {
                     let copied = error.ee_code & CODE_COPIED != 0;
                     return Ok(Some(Release { first: error.ee_info, last: error.ee_data, copied }));

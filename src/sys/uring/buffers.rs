@@ -11,7 +11,8 @@ use super::super::Region;
 /// The only buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
 
-/// Buffers of equal size that go round between the kernel (which fills them) and the engine (which counts them).
+/// Buffers of equal size that go round between the kernel (which fills them) and the engine (which counts
+/// them).
 #[derive(Debug)]
 pub struct ReceiveBuffers {
     entries: Region,
@@ -50,8 +51,8 @@ impl ReceiveBuffers {
     /// Tells the kernel where the ring is and hands it every buffer.
     pub(super) fn register(&mut self, uring: &IoUring) -> io::Result<()> {
         let address = self.entries.as_ptr() as u64;
-        // SAFETY: the entries are page-aligned, long enough for `count` of them, and owned by self, which the Ring
-        // that owns `uring` keeps (or leaks) for at least as long as the kernel may use them.
+        // SAFETY: the entries are page-aligned, long enough for `count` of them, and owned by self, which the
+        // Ring that owns `uring` keeps (or leaks) for at least as long as the kernel may use them.
         unsafe { uring.submitter().register_buf_ring_with_flags(address, self.count, GROUP, 0) }?;
         for index in 0..self.count {
             self.give_back(index);
@@ -68,9 +69,10 @@ impl ReceiveBuffers {
         let base = self.entries.as_ptr().cast::<BufRingEntry>();
         let offset = usize::from(index) * usize::try_from(self.buffer_bytes).expect("fits a usize on Linux");
         debug_assert!(offset < self.memory.len());
-        // SAFETY: `tail & (count - 1)` is inside the entries; the buffer's address is inside `memory`. The kernel reads
-        // an entry only once the tail below has passed it, so this thread is the only one to touch it now. The tail is
-        // aligned and inside the first entry, as the kernel lays it out, and only this thread writes it.
+        // SAFETY: `tail & (count - 1)` is inside the entries; the buffer's address is inside `memory`. The
+        // kernel reads an entry only once the tail below has passed it, so this thread is the only one to
+        // touch it now. The tail is aligned and inside the first entry, as the kernel lays it out, and only
+        // this thread writes it.
         unsafe {
             let entry = &mut *base.add(usize::from(self.tail & (self.count - 1)));
             entry.set_addr(self.memory.as_ptr().add(offset) as u64);
@@ -78,7 +80,8 @@ impl ReceiveBuffers {
             entry.set_bid(index);
             self.tail = self.tail.wrapping_add(1);
             let tail = BufRingEntry::tail(base).cast::<AtomicU16>();
-            // Release: the entry must be complete before the kernel, which loads with acquire, sees the new tail.
+            // Release: the entry must be complete before the kernel, which loads with acquire, sees the new
+            // tail.
             (*tail).store(self.tail, Ordering::Release);
         }
     }

@@ -1,8 +1,8 @@
 //! io_uring for one socket: a ring that owns everything the kernel may touch on its behalf.
 //!
-//! [`Ring`] is created in the thread that uses it (SINGLE_ISSUER, DEFER_TASKRUN), owns the payload and the receive
-//! buffers, and has the socket registered. Operations name offsets and lengths, never addresses, so the engines need no
-//! `unsafe`. Not used, on purpose: SQPOLL, several sockets per ring, linked operations.
+//! [`Ring`] is created in the thread that uses it (SINGLE_ISSUER, DEFER_TASKRUN), owns the payload and the
+//! receive buffers, and has the socket registered. Operations name offsets and lengths, never addresses, so
+//! the engines need no `unsafe`. Not used, on purpose: SQPOLL, several sockets per ring, linked operations.
 
 mod buffers;
 mod ring;

@@ -54,8 +54,9 @@ pub struct Completion {
 
 /// An io_uring for one socket.
 ///
-/// Invariant that makes its operations safe: every address given to the kernel lies in `payload`, `scratch` or `buffers`,
-/// which this struct owns and frees only when nothing is in flight; otherwise it leaks them on purpose.
+/// Invariant that makes its operations safe: every address given to the kernel lies in `payload`, `scratch`
+/// or `buffers`, which this struct owns and frees only when nothing is in flight; otherwise it leaks them on
+/// purpose.
 pub struct Ring {
     // Before the memory, so that it is dropped first.
     uring: IoUring,
@@ -90,7 +91,8 @@ impl Ring {
         })
     }
 
-    /// Takes the payload that sends refer to and registers it, so its pages are pinned once and not per operation.
+    /// Takes the payload that sends refer to and registers it, so its pages are pinned once and not per
+    /// operation.
     ///
     /// # Errors
     /// ENOMEM where the memory lock limit is too low for it.
@@ -135,7 +137,8 @@ impl Ring {
         self.in_flight
     }
 
-    /// Sends the first `bytes` bytes of the payload by copying them, from registered memory where that is possible.
+    /// Sends the first `bytes` bytes of the payload by copying them, from registered memory where that is
+    /// possible.
     ///
     /// # Panics
     /// If the payload is shorter or the submission queue is full.
@@ -150,8 +153,8 @@ impl Ring {
         self.push(&entry.user_data(token));
     }
 
-    /// Sends the first `bytes` bytes of the payload by reference. Two completions follow: the result, and, if that one
-    /// says `more`, the notification that the kernel has let go.
+    /// Sends the first `bytes` bytes of the payload by reference. Two completions follow: the result, and, if
+    /// that one says `more`, the notification that the kernel has let go.
     ///
     /// # Panics
     /// As [`Self::push_send`].
@@ -166,8 +169,8 @@ impl Ring {
         self.push(&entry.user_data(token));
     }
 
-    /// Receives once into the receive memory, after the socket has become readable. With `discard` the kernel throws
-    /// the bytes away instead of copying them.
+    /// Receives once into the receive memory, after the socket has become readable. With `discard` the kernel
+    /// throws the bytes away instead of copying them.
     ///
     /// # Panics
     /// If there is no receive memory or the submission queue is full.
@@ -181,7 +184,8 @@ impl Ring {
         self.push(&entry.user_data(token));
     }
 
-    /// Receives again and again into the receive buffers, one completion each time, until one comes without `more`.
+    /// Receives again and again into the receive buffers, one completion each time, until one comes without
+    /// `more`.
     ///
     /// # Panics
     /// If there are no receive buffers or the submission queue is full.
@@ -201,8 +205,8 @@ impl Ring {
     /// Submits what was pushed and waits for at least one completion, at most `timeout`.
     ///
     /// # Errors
-    /// Those of io_uring_enter(2) that mean that the ring is unusable. A timeout, a signal or a full completion queue is
-    /// none: look at the completions and come again.
+    /// Those of io_uring_enter(2) that mean that the ring is unusable. A timeout, a signal or a full
+    /// completion queue is none: look at the completions and come again.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         let time = Timespec::from(timeout);
         let arguments = SubmitArgs::new().timespec(&time);
@@ -252,8 +256,8 @@ impl Ring {
     }
 
     fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: the entry was built by one of the methods above from memory that self owns until nothing is in
-        // flight, as the invariant of Ring says.
+        // SAFETY: the entry was built by one of the methods above from memory that self owns until nothing is
+        // in flight, as the invariant of Ring says.
         let pushed = unsafe { self.uring.submission().push(entry) };
         assert!(pushed.is_ok(), "callers push no more than free_entries");
         self.in_flight += 1;
@@ -273,7 +277,8 @@ impl Drop for Ring {
             }
         }
         if self.in_flight > 0 {
-            // The kernel may still read or write this memory. Losing it is better than giving it to somebody else.
+            // The kernel may still read or write this memory. Losing it is better than giving it to somebody
+            // else.
             return;
         }
         // SAFETY: dropped exactly once, here, and with nothing in flight.
