@@ -78,7 +78,7 @@ impl From<ParameterError> for UsageError {
 impl From<clap::Error> for UsageError {
     fn from(error: clap::Error) -> Self {
         let text = error.render().to_string();
-        if !error.use_stderr() {
+        if error.exit_code() == 0 {
             return Self { text, to_stdout: true, exit_code: 0 };
         }
         let text = text.strip_prefix("error: ").unwrap_or(&text);

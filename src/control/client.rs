@@ -117,12 +117,12 @@ impl Client<'_> {
         let outcome = self.run_and_exchange(&mut streams, signals).await;
         // However it ended, what was measured is reported.
         self.close_streams(&mut streams).await;
-        for fault in streams.faults() {
-            self.report.emit(RunEvent::Warning(fault));
-        }
         let measured = Measured::new(&streams, Role::Client, self.config.test.direction, &self.meter);
         let (end, error) = match outcome {
             Ok(Exchanged { results, lost }) => {
+                for fault in streams.faults() {
+                    self.report.emit(RunEvent::Warning(fault));
+                }
                 let output = results.server_output.clone();
                 let end = measured.with_peer(results);
                 self.report_end(end, output);

@@ -169,6 +169,11 @@ impl Session<'_, '_> {
             }
         }
         self.close_streams(&mut streams).await;
+        if matches!(ended, Ended::Peer(State::TestEnd)) {
+            for fault in streams.faults() {
+                self.server.report.emit(RunEvent::Warning(fault));
+            }
+        }
         let measured = Measured::new(&streams, Role::Server, self.info.test.direction, &self.meter);
         let with_engines = request.hello.is_some();
         let own = measured.to_results(None, with_engines);
@@ -249,7 +254,7 @@ impl Session<'_, '_> {
         let count = u32::try_from(streams.all().len()).expect("at most 256 streams");
         let most = limits::client_results_bytes(count);
         let frame = self.link.frame_within("results", most, limits::ANSWER).await?;
-        // The server's own report is printed by now; what the client has measured must make sense all the same.
+        // The own report is printed by now; what the client has measured must make sense all the same.
         read_results(&frame, streams)?;
         if self.info.test.server_output {
             own.server_output = self.server.report.server_output().await.map(|output| match output {
@@ -281,9 +286,6 @@ impl Session<'_, '_> {
         let interval = self.info.interval;
         if let Some(last) = streams.finish().await.filter(|last| keep_last(last, interval)) {
             self.server.report.emit(RunEvent::Interval(last));
-        }
-        for fault in streams.faults() {
-            self.server.report.emit(RunEvent::Warning(fault));
         }
     }
 }

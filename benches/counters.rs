@@ -1,0 +1,36 @@
+//! What counting costs: publishing totals, taking an interval, recording a time.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use ringperf::stats::{Counters, Latency, SharedCounters, StreamSampler};
+
+fn counters(criterion: &mut Criterion) {
+    let shared = SharedCounters::default();
+    let mut totals = Counters::default();
+    criterion.bench_function("counters/publish", |bencher| {
+        bencher.iter(|| {
+            totals.bytes += 131_072;
+            totals.operations += 1;
+            black_box(&shared).publish(totals);
+        });
+    });
+    criterion.bench_function("counters/load", |bencher| bencher.iter(|| black_box(&shared).load()));
+
+    let mut sampler = StreamSampler::new(Instant::now());
+    criterion.bench_function("sampler/interval", |bencher| {
+        bencher.iter(|| {
+            totals.bytes += 131_072;
+            sampler.interval(Instant::now(), totals, None)
+        });
+    });
+
+    let mut latency = Latency::default();
+    criterion.bench_function("latency/record", |bencher| {
+        bencher.iter(|| latency.record(black_box(Duration::from_micros(123))));
+    });
+}
+
+criterion_group!(benches, counters);
+criterion_main!(benches);
