@@ -51,6 +51,11 @@ pub enum RunError {
     /// The server says that it failed.
     #[error("SERVER ERROR - {}{}", .0.code, os_error_clause(.0))]
     Server(ServerError),
+    /// The server cannot run the engine that it was asked for.
+    #[error(
+        "the server cannot run --peer-engine {0}; its own output says why, and --peer-engine auto lets it choose"
+    )]
+    PeerEngine(EngineChoice),
     /// The control connection ended without the protocol's words.
     #[error("{} (while waiting for {waiting_for})", ErrorCode::CONTROL_CLOSED)]
     Closed {

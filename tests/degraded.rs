@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::libc;
@@ -91,14 +92,32 @@ fn auto_goes_on_where_no_memory_may_be_locked() -> Checked {
     Ok(())
 }
 
+#[test]
+fn an_engine_that_needs_locked_memory_says_so() -> Checked {
+    let _permit = shared();
+    let copy = PublicCopy::make()?;
+    let program = Program { path: copy.path.clone(), prepare: forbid_locked_memory, ..ours() };
+    let server = Server::start(&ours(), "")?;
+    let client = run_client(&program, server.port, "-t 1 --engine uring-zc")?;
+    let line = client.failed_with_one_line()?;
+    ensure!(line.contains("memory lock limit"), "the reason is not said\n{client}");
+    run_client(&ours(), server.port, "-n 1K")?.succeeded()
+}
+
 /// A copy of the program where every user may run it; the build folder may be private.
 struct PublicCopy {
     path: PathBuf,
 }
 
 impl PublicCopy {
+    /// A new one each time, under a name of its own.
     fn make() -> Checked<Self> {
-        let path = env::temp_dir().join(format!("ringperf-test-{}", process::id()));
+        static COPIES: AtomicU32 = AtomicU32::new(0);
+        let path = env::temp_dir().join(format!(
+            "ringperf-test-{}-{}",
+            process::id(),
+            COPIES.fetch_add(1, Ordering::Relaxed)
+        ));
         // Another process copies: a descriptor open for writing here could be inherited by some other test's
         // child, and no file can be executed while somebody may write to it.
         let mut install = Command::new("install");

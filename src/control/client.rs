@@ -17,7 +17,9 @@ use super::streams::Streams;
 use crate::config::{ClientConfig, EndCondition, Flow, Role, TestConfig};
 use crate::engine;
 use crate::error::RunError;
-use crate::protocol::{Cookie, Hello, Request, Results, ServerError, ServerText, State, params, results};
+use crate::protocol::{
+    Cookie, ErrorCode, Hello, Request, Results, ServerError, ServerText, State, params, results,
+};
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
 use crate::sys::random_bytes;
 
@@ -265,9 +267,12 @@ impl Client<'_> {
             State::ServerError => {
                 // Servers up to 3.18 send one integer in some cases, and close.
                 let bytes = self.link.rest_within(ServerError::LEN, limits::LINGER).await;
-                match ServerError::decode(&bytes) {
-                    Some(error) => RunError::Server(error),
-                    None => RunError::Closed { waiting_for: "the server's reason for its failure" },
+                match (ServerError::decode(&bytes), self.config.peer_engine) {
+                    (Some(ServerError { code: ErrorCode::INIT_TEST, .. }), Some(engine)) => {
+                        RunError::PeerEngine(engine)
+                    }
+                    (Some(error), _) => RunError::Server(error),
+                    (None, _) => RunError::Closed { waiting_for: "the server's reason for its failure" },
                 }
             }
             state => RunError::Unexpected { state, waiting_for },

@@ -8,11 +8,16 @@ use super::StreamJob;
 use super::payload::memory;
 use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
+use crate::config::BlockSize;
 use crate::sys::Missing;
 use crate::sys::uring::{ReceiveBuffers, Ring};
 
-/// Bytes of one receive buffer.
+/// Bytes of one receive buffer when there are few streams.
 const BUFFER_BYTES: u32 = 256 * 1024;
+/// Bytes of one receive buffer however many streams there are.
+const BUFFER_BYTES_MIN: u32 = 32 * 1024;
+/// Receive buffers of all streams of a test together, as long as none gets too small.
+const ALL_BUFFERS_BYTES: u32 = 16 * 1024 * 1024;
 /// Receive buffers of one stream: few, so that they stay in the processor's cache.
 const BUFFERS: u16 = 4;
 /// Longest wait in the kernel, and the longest that bytes below the receive mark stay unseen.
@@ -30,7 +35,7 @@ impl UringReceive {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
         let mut ring = Ring::new(Arc::clone(&job.socket), 8).map_err(refused)?;
-        let buffer_bytes = if job.block.explicit { job.block.bytes.max(4096) } else { BUFFER_BYTES };
+        let buffer_bytes = buffer_bytes(job.block, job.streams);
         if job.skip_rx_copy {
             ring.set_receive_memory(memory(buffer_bytes)?);
         } else {
@@ -96,5 +101,29 @@ impl UringReceive {
         } else {
             self.ring.push_receive_multishot(RECEIVE);
         }
+    }
+}
+
+fn buffer_bytes(block: BlockSize, streams: u32) -> u32 {
+    if block.explicit {
+        // A page at least: smaller buffers would only add completions.
+        return block.bytes.max(4096);
+    }
+    let share = ALL_BUFFERS_BYTES / (streams.max(1) * u32::from(BUFFERS));
+    share.clamp(BUFFER_BYTES_MIN, BUFFER_BYTES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_streams_have_smaller_buffers() {
+        let default = BlockSize::default();
+        assert_eq!(buffer_bytes(default, 1), BUFFER_BYTES);
+        assert_eq!(buffer_bytes(default, 16), BUFFER_BYTES);
+        assert_eq!(buffer_bytes(default, 64), 64 * 1024);
+        assert_eq!(buffer_bytes(default, 256), BUFFER_BYTES_MIN);
+        assert_eq!(buffer_bytes(BlockSize { bytes: 64, explicit: true }, 1), 4096);
     }
 }

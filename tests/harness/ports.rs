@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// (32768 and up by default). A port that the kernel gave for 0 could become some client's before its server
 /// binds it.
 const FIRST: u32 = 10_000;
+/// A run may reach a little beyond the last port of the span.
 const SPAN: u32 = 22_000;
 
 /// Where the next search begins; only ever grows, so no port is given twice in one process.
@@ -24,8 +25,8 @@ pub fn pick_run(count: u32) -> u16 {
     // Test binaries that run at the same time begin at different places.
     let seed = process::id().wrapping_mul(97);
     for _ in 0..SPAN {
-        let offset = seed.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % (SPAN - count);
-        let first = u16::try_from(FIRST + offset).expect("the range ends below 65536");
+        let offset = seed.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % SPAN;
+        let first = u16::try_from(FIRST + offset).expect("the span ends below 65536");
         let last = first + u16::try_from(count - 1).expect("a run is short");
         if (first..=last).all(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()) {
             return first;

@@ -1,12 +1,14 @@
 //! Hostile clients against `ringperf -s`: whatever they do, the next honest client is served.
 
+use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::wire::{COOKIE, Wire, frame, results, state};
 use crate::harness::{Cells, Checked, Failure, Server, alone, ensure, ours, run_client, shared};
 
-const PARAMETERS: &str = r#"{"tcp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":2,"len":131072,"pacing_timer":1000,"client_version":"3.21"}"#;
+const PARAMETERS: &str =
+    r#"{"tcp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":2,"len":131072}"#;
 
 /// How far a client gets before it misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,7 +140,7 @@ fn a_client_may_hang_up_anywhere() -> Checked {
     let server = Server::start(&ours(), "")?;
     for step in Step::ALL {
         drop(step.reach(server.port)?);
-        named(step, "closed", serves_within_a_second(&server))?;
+        named(step, serves_within_a_second(&server))?;
     }
     complains_in_lines(server)
 }
@@ -149,7 +151,7 @@ fn a_client_may_reset_anywhere() -> Checked {
     let server = Server::start(&ours(), "")?;
     for step in Step::ALL {
         step.reach(server.port)?.iter().try_for_each(Wire::reset_when_dropped)?;
-        named(step, "reset", serves_within_a_second(&server))?;
+        named(step, serves_within_a_second(&server))?;
     }
     complains_in_lines(server)
 }
@@ -160,7 +162,7 @@ fn a_client_may_reset_anywhere() -> Checked {
 fn a_silent_client_is_dropped_after_ten_seconds() -> Checked {
     let steps = Step::ALL.into_iter().filter(|step| *step != Step::Running);
     thread::scope(|scope| {
-        let silent = |step: Step| move || named(step, "silent", is_dropped(step));
+        let silent = |step: Step| move || named(step, is_dropped(step));
         let threads: Vec<_> = steps.map(|step| scope.spawn(silent(step))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("a silent client does not panic"))
     })
@@ -209,11 +211,7 @@ fn nonsense_is_refused() -> Checked {
 fn lengths_out_of_range_are_refused() -> Checked {
     let server = Server::start(&ours(), "")?;
     for length in [0, 8193, 0x7FFF_FFFF, u32::MAX] {
-        let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
-        control.send(&length.to_be_bytes())?;
-        let code = control.read_server_error()?;
-        ensure!(code == 114, "error {code} instead of 114 for {length} bytes of parameters");
-        serves_within_a_second(&server)?;
+        named(length, is_refused(&server, Step::AfterCookie, &length.to_be_bytes(), 114))?;
     }
     complains_in_lines(server)
 }
@@ -221,21 +219,16 @@ fn lengths_out_of_range_are_refused() -> Checked {
 #[test]
 fn results_out_of_range_are_refused() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let unknown_stream = results(&[1, 77], 0);
-    for (bytes, expected) in [
+    for (bytes, code) in [
         (vec![0; 4], 117),
         (vec![0xFF; 4], 117),
         (frame("no results"), 117),
         (frame("{}"), 117),
         (frame(&"[".repeat(5000)), 117),
-        (frame(&unknown_stream), 208),
+        (frame(&results(&[1, 77], 0)), 208),
     ] {
-        let mut wires = Step::AfterEnd.reach(server.port)?;
-        wires[0].send(&bytes)?;
-        let code = wires[0].read_server_error()?;
-        ensure!(code == expected, "error {code} instead of {expected}");
-        drop(wires);
-        serves_within_a_second(&server)?;
+        let case = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
+        named(case, is_refused(&server, Step::AfterEnd, &bytes, code))?;
     }
     complains_in_lines(server)
 }
@@ -244,14 +237,20 @@ fn results_out_of_range_are_refused() -> Checked {
 fn unknown_states_are_refused() -> Checked {
     let server = Server::start(&ours(), "")?;
     for step in [Step::AfterParameters, Step::Running, Step::BeforeDone] {
-        let mut wires = step.reach(server.port)?;
-        wires[0].send(&[state::UNKNOWN])?;
-        let code = wires[0].read_server_error()?;
-        ensure!(code == 110, "{step:?}: error {code} instead of 110");
-        drop(wires);
-        named(step, "unknown state", serves_within_a_second(&server))?;
+        named(step, is_refused(&server, step, &[state::UNKNOWN], 110))?;
     }
     complains_in_lines(server)
+}
+
+/// Sending `bytes` at `step` is answered with iperf3's error number `code`, and then the next client is
+/// served.
+fn is_refused(server: &Server, step: Step, bytes: &[u8], code: i32) -> Checked {
+    let mut wires = step.reach(server.port)?;
+    wires[0].send(bytes)?;
+    let found = wires[0].read_server_error()?;
+    ensure!(found == code, "error {found} instead of {code}");
+    drop(wires);
+    serves_within_a_second(server)
 }
 
 /// A client that gives up says so with IPERF_DONE, in whatever state it is; that is no error.
@@ -263,7 +262,7 @@ fn done_is_taken_in_every_state() -> Checked {
         wires[0].send(&[state::IPERF_DONE])?;
         let took = wires[0].wait_for_close()?;
         ensure!(took < Duration::from_secs(2), "{step:?}: closed after {took:?}");
-        named(step, "done", serves_within_a_second(&server))?;
+        named(step, serves_within_a_second(&server))?;
     }
     complains_in_lines(server)
 }
@@ -272,7 +271,7 @@ fn done_is_taken_in_every_state() -> Checked {
 fn parameters_out_of_range_are_refused_with_their_number() -> Checked {
     let mut cells = Cells::default();
     // A member of the parameters, and iperf3's number for what is wrong with it.
-    for (member, expected) in [
+    for (member, code) in [
         (r#""omit":601"#, 12),
         (r#""omit":-1"#, 12),
         (r#""time":86401"#, 5),
@@ -298,11 +297,8 @@ fn parameters_out_of_range_are_refused_with_their_number() -> Checked {
     ] {
         cells.add(member, move || {
             let server = Server::start(&ours(), "")?;
-            let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
-            control.send_frame(&format!(r#"{{"tcp":true,{member}}}"#))?;
-            let code = control.read_server_error()?;
-            ensure!(code == expected, "error {code} instead of {expected}");
-            serves_within_a_second(&server)?;
+            let parameters = frame(&format!(r#"{{"tcp":true,{member}}}"#));
+            is_refused(&server, Step::AfterCookie, &parameters, code)?;
             complains_in_lines(server)
         });
     }
@@ -318,9 +314,8 @@ fn parameters_that_cannot_be_met_are_refused() -> Checked {
     {
         let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
         control.send_frame(text)?;
-        control
-            .read_server_error()
-            .map_err(|Failure(why)| Failure(format!("{text:?}: {why}\n{}", server.process.so_far())))?;
+        named(text, control.read_server_error().map(|_| ()))?;
+        drop(control);
         serves_within_a_second(&server)?;
     }
     complains_in_lines(server)
@@ -331,17 +326,22 @@ fn parameters_that_cannot_be_met_are_refused() -> Checked {
 fn odd_parameters_are_taken() -> Checked {
     let server = Server::start(&ours(), "")?;
     for text in ["{}", "[]", r#"{"TCP":true,"Parallel":1,"xyz":[{}],"time":1.5}"#, r#"{"ringperf":7}"#] {
-        let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
-        control.send_frame(text)?;
-        control.expect_state(state::CREATE_STREAMS)?;
-        let mut stream = Wire::connect(server.port)?;
-        stream.send(COOKIE)?;
-        control.expect_state(state::TEST_START)?;
-        control.expect_state(state::TEST_RUNNING)?;
-        drop((control, stream));
-        serves_within_a_second(&server)?;
+        named(text, is_taken(&server, text))?;
     }
     complains_in_lines(server)
+}
+
+/// A test with these parameters, which ask for one stream, gets to run.
+fn is_taken(server: &Server, parameters: &str) -> Checked {
+    let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
+    control.send_frame(parameters)?;
+    control.expect_state(state::CREATE_STREAMS)?;
+    let mut stream = Wire::connect(server.port)?;
+    stream.send(COOKIE)?;
+    control.expect_state(state::TEST_START)?;
+    control.expect_state(state::TEST_RUNNING)?;
+    drop((control, stream));
+    serves_within_a_second(server)
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_busy_server_says_so_unasked() -> Checked {
     Ok(())
 }
 
-/// Says at which step, and doing what, something failed.
-fn named(step: Step, what: &str, result: Checked) -> Checked {
-    result.map_err(|Failure(why)| Failure(format!("{step:?}, {what}: {why}")))
+/// Says in which case something failed.
+fn named(case: impl Debug, result: Checked) -> Checked {
+    result.map_err(|Failure(why)| Failure(format!("{case:?}: {why}")))
 }

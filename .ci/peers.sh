@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Installs the real iperf3 programs that the interoperability tests talk to, where they are missing:
+#   iperf3     the distribution's package, an iperf3 of before 3.16 on Debian 12
+#   iperf3-rs  a crate that wraps a recent libiperf, into a cache outside the tree
+# Prints nothing when both are there. tests/harness/programs.rs looks in the same places.
+set -euo pipefail
+
+# The package version that the tests were made with. Mirrors drop old ones, then the current one has to do.
+iperf3_version='3.12-1+deb12u2'
+iperf3_rs_version='1.0.4'
+
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/ringperf/peers"
+mkdir -p "$cache"
+# Two runs at once must not install over each other; the second one waits and finds everything done.
+exec 9>"$cache/lock"
+flock 9
+
+say() { printf 'peers: %s\n' "$*" >&2; }
+
+# Installs Debian packages, the first of the given choices that can be had.
+install_package() {
+    if ! command -v apt-get >/dev/null; then
+        say "$1 is missing and there is no apt-get here: install it by hand and run this again"
+        exit 1
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        say "$1 is missing: run 'apt-get install $1' as root and then this again"
+        exit 1
+    fi
+    apt-get update -qq
+    for choice in "$@"; do
+        say "installing $choice"
+        if DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$choice" >&2; then
+            return
+        fi
+    done
+    say "none of these packages can be installed: $*"
+    exit 1
+}
+
+command -v iperf3 >/dev/null || install_package "iperf3=$iperf3_version" iperf3
+
+if ! "$cache/bin/iperf3-rs" --version 2>/dev/null 9>&- | grep -qF "iperf3-rs $iperf3_rs_version "; then
+    # libiperf is compiled from source on the way, which takes a C compiler and make.
+    { command -v cc && command -v make; } >/dev/null || install_package build-essential
+    say "building iperf3-rs $iperf3_rs_version, a few minutes"
+    # The build happens outside the tree, so that its toolchain and settings do not apply.
+    (cd "$cache" && CARGO_TARGET_DIR="$cache/target" \
+        cargo install --quiet --locked --root "$cache" --version "=$iperf3_rs_version" iperf3-rs) 9>&-
+    rm -rf "$cache/target"
+fi
