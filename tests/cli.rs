@@ -180,7 +180,7 @@ fn has_partial_summary(document: &Document) -> Checked {
 fn an_interrupted_client_reports_and_leaves() -> Checked {
     let _permit = alone();
     let running = Running::start("", "")?;
-    running.client.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    running.client.wait_for_stdout("bits/sec", 5 * SECOND)?;
     let (server, client) = running.interrupt_client()?;
     ensure!(client.stdout.contains("sender"), "no summary\n{client}");
     ensure!(client.stderr.contains("interrupt - the client has terminated"), "no reason\n{client}");
@@ -192,7 +192,7 @@ fn an_interrupted_client_reports_and_leaves() -> Checked {
 fn an_interrupted_client_writes_one_document() -> Checked {
     let _permit = alone();
     let running = Running::start("", "-J")?;
-    running.server.process.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    running.server.process.wait_for_stdout("bits/sec", 5 * SECOND)?;
     let (server, client) = running.interrupt_client()?;
     let document = client.document()?;
     has_partial_summary(&document)?;
@@ -205,7 +205,7 @@ fn an_interrupted_client_writes_one_document() -> Checked {
 fn an_interrupted_server_reports_and_ends_its_client() -> Checked {
     let _permit = alone();
     let running = Running::start("", "")?;
-    running.server.process.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    running.server.process.wait_for_stdout("bits/sec", 5 * SECOND)?;
     let (server, client) = running.interrupt_server()?;
     ensure!(server.stdout.contains("receiver"), "no summary\n{server}");
     let line = client.failed_with_one_line()?;
@@ -218,13 +218,13 @@ fn an_interrupted_server_reports_and_ends_its_client() -> Checked {
 fn an_interrupted_server_and_its_client_write_one_document_each() -> Checked {
     let _permit = alone();
     let running = Running::start("-J", "")?;
-    running.client.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    running.client.wait_for_stdout("bits/sec", 5 * SECOND)?;
     let (server, _) = running.interrupt_server()?;
     let document = server.document()?;
     ensure!(!document.list("/intervals")?.is_empty(), "no intervals\n{server}");
 
     let running = Running::start("", "-J")?;
-    running.server.process.wait_for_stdout("0.20-0.30", 5 * SECOND)?;
+    running.server.process.wait_for_stdout("bits/sec", 5 * SECOND)?;
     let (_, client) = running.interrupt_server()?;
     let (document, error) = client.failed_in_document()?;
     has_partial_summary(&document)?;

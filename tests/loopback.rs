@@ -74,6 +74,7 @@ fn check_engine(name: &str, plan: &Plan, pair: &Pair) -> Checked {
     ensure!(u64::try_from(streams.len()) == Ok(plan.parallel * directions), "{} streams", streams.len());
     for (index, stream) in streams.iter().enumerate() {
         let Totals { sent, received } = stream.totals;
+        // Without a kernel between them the ends of the null engine count each for itself.
         ensure!(name == "null" || sent == received, "stream {index}: sent {sent}, received {received}");
         ensure!(sent > 0 || plan.end.goal().is_some(), "stream {index} moved nothing");
     }
@@ -85,19 +86,21 @@ fn check_engine(name: &str, plan: &Plan, pair: &Pair) -> Checked {
     names_engines(&server, "/ringperf/engines", name)
 }
 
-/// Both ends counted what was asked for, to the byte. Without a kernel between them the ends of the null
-/// engine share the goal among their streams each in its own way, but the totals agree.
+/// The test went on until what was asked for had been moved, and not much further.
 fn check_goal(goal: u64, plan: &Plan, client: &Document) -> Checked {
     let mut directions = vec![client.totals()?];
     if plan.way == Way::Bidir {
         directions.push(client.totals_back()?);
     }
     for Totals { sent, received } in directions.iter().copied() {
-        ensure!(sent == received, "sent {sent}, received {received}");
-        ensure!(sent <= goal + plan.parallel * BLOCK_BYTES, "sent {sent}, but {goal} were asked for");
+        let most = goal + plan.parallel * BLOCK_BYTES;
+        ensure!(sent <= most && received <= most, "sent {sent}, received {received} of {goal}");
     }
-    // The test is over when one direction has reached the goal.
-    ensure!(directions.iter().any(|totals| totals.sent >= goal), "{directions:?} instead of {goal}");
+    // The test is over when every direction has reached the goal.
+    ensure!(
+        directions.iter().all(|totals| totals.sent.max(totals.received) >= goal),
+        "{directions:?} instead of {goal}"
+    );
     Ok(())
 }
 

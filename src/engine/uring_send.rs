@@ -13,8 +13,8 @@ use super::payload::payload;
 use super::recorder::Recorder;
 use super::{Engine, StreamJob};
 use crate::config::{BlockSize, EngineChoice};
+use crate::sys::Missing;
 use crate::sys::uring::{Completion, Ring};
-use crate::sys::{Missing, memory_lock_limit};
 
 /// Bytes of one operation when no block size was asked for.
 const OPERATION_BYTES: u32 = 512 * 1024;
@@ -75,11 +75,7 @@ impl UringSend {
             Err(error) => return Err(Missing::from(&error)),
         };
         let note = note.map(|missing| Missing {
-            reason: format!(
-                "send buffers are not registered ({}, memory lock limit {})",
-                missing.reason,
-                memory_lock_limit()
-            ),
+            reason: format!("send buffers are not registered: {}", missing.reason),
             fix: missing.fix,
         });
         let engine = Self {

@@ -77,17 +77,17 @@ fn insert_session(object: &mut Map<String, Value>, session: &SessionInfo) {
 fn test_start(session: &SessionInfo) -> Value {
     let test = &session.test;
     let (seconds, bytes, blocks) = match test.end {
-        EndCondition::Time(duration) => (duration.as_secs(), 0, 0),
-        EndCondition::Bytes(bytes) => (0, bytes, 0),
-        EndCondition::Blocks(blocks) => (0, 0, blocks),
-        EndCondition::Unlimited => (0, 0, 0),
+        EndCondition::Time(duration) => (duration.as_secs_f64(), 0, 0),
+        EndCondition::Bytes(bytes) => (0.0, bytes, 0),
+        EndCondition::Blocks(blocks) => (0.0, 0, blocks),
+        EndCondition::Unlimited => (0.0, 0, 0),
     };
     json!({
         "protocol": "TCP",
         "num_streams": test.parallel,
         "blksize": test.block.bytes,
         "omit": test.omit_secs,
-        "duration": seconds,
+        "duration": number(seconds),
         "bytes": bytes,
         "blocks": blocks,
         "reverse": u8::from(test.direction == Direction::Reverse),

@@ -129,7 +129,7 @@ impl Test {
         if self.rows.verbose {
             let test = &self.session.test;
             let end = match test.end {
-                EndCondition::Time(duration) => format!("{} second test", duration.as_secs()),
+                EndCondition::Time(duration) => format!("{} second test", duration.as_secs_f64()),
                 EndCondition::Bytes(bytes) => format!("{bytes} bytes to send"),
                 EndCondition::Blocks(blocks) => format!("{blocks} blocks to send"),
                 EndCondition::Unlimited => "0 second test".to_owned(),

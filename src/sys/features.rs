@@ -90,8 +90,7 @@ impl From<&SetupError> for Missing {
 }
 
 /// The soft limit of locked memory, for people.
-#[must_use]
-pub fn memory_lock_limit() -> String {
+fn memory_lock_limit() -> String {
     match getrlimit(Resource::RLIMIT_MEMLOCK) {
         Ok((nix::libc::RLIM_INFINITY, _)) => "unlimited".to_owned(),
         Ok((soft, _)) => format!("{} KiB", soft / 1024),

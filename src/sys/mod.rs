@@ -12,7 +12,7 @@ mod thread;
 pub mod uring;
 mod zerocopy;
 
-pub use features::{Features, Missing, memory_lock_limit};
+pub use features::{Features, Missing};
 pub use memory::{MemoryFile, Pipe, Region};
 pub use signal::ignore_broken_pipes;
 pub use socket::{Socket, listen_on, unmap};
