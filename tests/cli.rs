@@ -12,6 +12,8 @@ use crate::harness::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Stands once in each row of a report, after its times.
+const ROW: &str = " sec ";
 
 #[test]
 fn help_and_version_are_no_errors() -> Checked {
@@ -108,7 +110,7 @@ fn full_listener() -> Checked<(TcpListener, Vec<TcpStream>)> {
 fn a_busy_server_refuses_at_once() -> Checked {
     let server = Server::start(&ours(), "-i 0.1")?;
     let running = start_client(&ours(), server.port, "-t 20 -b 10M")?;
-    server.process.wait_for_stdout("sec", 5 * SECOND)?;
+    server.process.wait_for_stdout(ROW, 1, 5 * SECOND)?;
     let started = Instant::now();
     fails_both_ways(server.port, "-t 1", "the server is busy running a test. try again later")?;
     ensure!(started.elapsed() < SECOND, "two refusals took {:?}", started.elapsed());
@@ -180,11 +182,11 @@ fn has_partial_summary(document: &Document) -> Checked {
 fn an_interrupted_client_reports_and_leaves() -> Checked {
     let _permit = alone();
     let running = Running::start("", "")?;
-    running.client.wait_for_stdout("bits/sec", 5 * SECOND)?;
+    running.client.wait_for_stdout(ROW, 3, 5 * SECOND)?;
     let (server, client) = running.interrupt_client()?;
     ensure!(client.stdout.contains("sender"), "no summary\n{client}");
     ensure!(client.stderr.contains("interrupt - the client has terminated"), "no reason\n{client}");
-    server.process.wait_for_stdout("(test #2)", 5 * SECOND)?;
+    server.process.wait_for_stdout("(test #2)", 1, 5 * SECOND)?;
     run_client(&ours(), server.port, "-n 1K")?.succeeded()
 }
 
@@ -192,7 +194,7 @@ fn an_interrupted_client_reports_and_leaves() -> Checked {
 fn an_interrupted_client_writes_one_document() -> Checked {
     let _permit = alone();
     let running = Running::start("", "-J")?;
-    running.server.process.wait_for_stdout("bits/sec", 5 * SECOND)?;
+    running.server.process.wait_for_stdout(ROW, 3, 5 * SECOND)?;
     let (server, client) = running.interrupt_client()?;
     let document = client.document()?;
     has_partial_summary(&document)?;
@@ -205,7 +207,7 @@ fn an_interrupted_client_writes_one_document() -> Checked {
 fn an_interrupted_server_reports_and_ends_its_client() -> Checked {
     let _permit = alone();
     let running = Running::start("", "")?;
-    running.server.process.wait_for_stdout("bits/sec", 5 * SECOND)?;
+    running.server.process.wait_for_stdout(ROW, 3, 5 * SECOND)?;
     let (server, client) = running.interrupt_server()?;
     ensure!(server.stdout.contains("receiver"), "no summary\n{server}");
     let line = client.failed_with_one_line()?;
@@ -218,13 +220,13 @@ fn an_interrupted_server_reports_and_ends_its_client() -> Checked {
 fn an_interrupted_server_and_its_client_write_one_document_each() -> Checked {
     let _permit = alone();
     let running = Running::start("-J", "")?;
-    running.client.wait_for_stdout("bits/sec", 5 * SECOND)?;
+    running.client.wait_for_stdout(ROW, 3, 5 * SECOND)?;
     let (server, _) = running.interrupt_server()?;
     let document = server.document()?;
     ensure!(!document.list("/intervals")?.is_empty(), "no intervals\n{server}");
 
     let running = Running::start("", "-J")?;
-    running.server.process.wait_for_stdout("bits/sec", 5 * SECOND)?;
+    running.server.process.wait_for_stdout(ROW, 3, 5 * SECOND)?;
     let (_, client) = running.interrupt_server()?;
     let (document, error) = client.failed_in_document()?;
     has_partial_summary(&document)?;

@@ -195,7 +195,7 @@ fn both_ends_keep_to_their_address() -> Checked {
 #[test]
 fn a_server_says_where_it_listens() -> Checked {
     let server = Process::spawn(ours().command("-s -1 -p 0"))?;
-    server.wait_for_stdout("(test #1)", Duration::from_secs(5))?;
+    server.wait_for_stdout("(test #1)", 1, Duration::from_secs(5))?;
     let banner = server.so_far();
     let port = banner.split("Server listening on ").nth(1).and_then(|rest| rest.split(' ').next());
     let Some(port) = port.and_then(|port| port.parse().ok()) else {

@@ -132,7 +132,7 @@ pub enum EngineChoice {
     UringZc,
     /// io_uring copying sends from registered buffers
     Uring,
-    /// sendfile(2) from a memory file (what -Z selects)
+    /// sendfile(2) from an unnamed file (what -Z selects)
     Sendfile,
     /// vmsplice(2) and splice(2) of huge-page memory through a pipe
     Splice,

@@ -15,8 +15,8 @@ use crate::sys::Socket;
 const WINDOW: Duration = Duration::from_millis(10);
 /// The mark is this much of the rate.
 const MARK_OF_RATE: Duration = Duration::from_millis(1);
-/// Largest mark in bytes.
-const MARK_MAX: u64 = 1024 * 1024;
+/// Largest mark in bytes: what one wake-up brings should still be in the processor's cache.
+const MARK_MAX: u64 = 256 * 1024;
 /// Marks below this are not worth the trouble: one byte is used instead.
 const MARK_MIN: u64 = 64 * 1024;
 
@@ -95,7 +95,7 @@ mod tests {
             (1_250, 1),
             (600_000, 1),
             (1_000_000, 100_000),
-            (5_000_000, 500_000),
+            (2_000_000, 200_000),
             (1_000_000_000, MARK_MAX),
         ] {
             assert_eq!(wanted_mark(bytes, window), mark, "{bytes} bytes in 10 ms");

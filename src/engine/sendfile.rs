@@ -1,4 +1,4 @@
-//! sendfile(2) from a file in memory: what iperf3's `-Z` does.
+//! sendfile(2) from a file without a name: what iperf3's `-Z` does.
 
 use std::io;
 
@@ -7,19 +7,19 @@ use super::blocking;
 use super::gate::SendGate;
 use super::payload::payload;
 use super::recorder::Recorder;
-use crate::sys::{MemoryFile, Missing};
+use crate::sys::{Missing, PayloadFile};
 
 /// Sends the file from its beginning, one block per call.
 pub(super) struct Sendfile {
-    file: MemoryFile,
+    file: PayloadFile,
 }
 
 impl Sendfile {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let payload = payload(job, job.block.bytes)?;
-        let file = MemoryFile::new(payload.as_slice()).map_err(|error| Missing {
-            reason: format!("no memory file for sendfile: {error}"),
-            fix: "raise the limits of memory and open files".to_owned(),
+        let file = PayloadFile::new(payload.as_slice()).map_err(|error| Missing {
+            reason: format!("no file for sendfile: {error}"),
+            fix: "raise the limit of open files, or set TMPDIR to a directory with room".to_owned(),
         })?;
         Ok(Self { file })
     }

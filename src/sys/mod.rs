@@ -13,7 +13,7 @@ pub mod uring;
 mod zerocopy;
 
 pub use features::{Features, Missing};
-pub use memory::{MemoryFile, Pipe, Region};
+pub use memory::{PayloadFile, Pipe, Region};
 pub use signal::ignore_broken_pipes;
 pub use socket::{Socket, listen_on, unmap};
 pub use thread::{block_signals, random_bytes, this_thread_cpu, thread_cpu_time};

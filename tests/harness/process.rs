@@ -51,11 +51,11 @@ impl Process {
         Ok(Self { child, watch, command: text, started })
     }
 
-    /// Waits until standard output contains `text`.
-    pub fn wait_for_stdout(&self, text: &str, limit: Duration) -> Checked {
-        let is_there = |seen: &Seen| String::from_utf8_lossy(&seen.stdout).contains(text);
+    /// Waits until standard output contains `text` that many times.
+    pub fn wait_for_stdout(&self, text: &str, count: usize, limit: Duration) -> Checked {
+        let is_there = |seen: &Seen| String::from_utf8_lossy(&seen.stdout).matches(text).count() >= count;
         self.watch.wait(limit, |seen| is_there(seen) || seen.is_over());
-        ensure!(self.watch.read(is_there), "no {text:?} after {limit:?}\n{}", self.so_far());
+        ensure!(self.watch.read(is_there), "not {count} times {text:?} after {limit:?}\n{}", self.so_far());
         Ok(())
     }
 
