@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_paced_sender_keeps_the_average_and_makes_up_for_a_short_stall_only() {
-        // 8 kbit/s and blocks of 100 bytes: a block each 100 ms, 1000 bytes in the second that is made up for.
+        // 8 kbit/s, blocks of 100 bytes: one each 100 ms, 1000 bytes in the second that is made up for.
         let start = Instant::now();
         let pacing = Pacing { bits_per_second: 8_000, burst_blocks: 0 };
         let mut gate = gate(pacing, 100, None, start);

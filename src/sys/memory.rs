@@ -1,117 +1,233 @@
 //! Memory that the kernel reads payload from or writes it to.
 
-use std::fs::{File, OpenOptions}; use std::io::{self, IoSlice, Write}; use std::num::NonZeroUsize; use
-std::os::fd::{AsFd, OwnedFd}; use std::os::unix::fs::OpenOptionsExt; use std::ptr::NonNull;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::ptr::NonNull;
 
-use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, vmsplice}; use nix::sys::memfd::{MFdFlags,
-memfd_create}; use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap}; use
-nix::sys::sendfile::sendfile;
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, vmsplice};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
+use nix::sys::sendfile::sendfile;
 
-/// Size of a huge page on x86-64 and on arm64 with 4 KiB pages. const HUGE_PAGE_BYTES: usize = 2 * 1024 *
-1024;
+/// Size of a huge page on x86-64 and on arm64 with 4 KiB pages.
+const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
-/// Page-aligned anonymous memory with an address that never changes. /// /// The kernel may read or write
-it behind Rust's back while an operation is in flight: whoever starts /// operations on it owns it (see
-[`super::uring::Ring`]) and lends slices only while nothing is in flight.
+/// Page-aligned anonymous memory with an address that never changes.
+///
+/// The kernel may read or write it behind Rust's back while an operation is in flight: whoever starts
+/// operations on it owns it (see [`super::uring::Ring`]) and lends slices only while nothing is in flight.
 #[derive(Debug)]
-pub struct Region { address: NonNull<u8>, mapped_bytes: NonZeroUsize, bytes: usize, }
+pub struct Region {
+    address: NonNull<u8>,
+    mapped_bytes: NonZeroUsize,
+    bytes: usize,
+}
 
 // SAFETY: a Region is the only owner of its mapping, and nothing about a mapping is tied to the thread that
-// made it. unsafe impl Send for Region {}
+// made it.
+unsafe impl Send for Region {}
 
-impl Region { /// Maps `bytes` bytes of zeros, in huge pages where the system gives them and the region
-fills one. /// /// # Errors /// The system's, most likely ENOMEM. pub fn new(bytes: usize) ->
-io::Result<Self> { let huge = bytes >= HUGE_PAGE_BYTES; let unit = if huge { HUGE_PAGE_BYTES } else { 4096
-}; let mapped_bytes = NonZeroUsize::new(bytes.max(1).next_multiple_of(unit)).expect("at least one unit"); //
-SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no other // memory.
-let address = unsafe { mmap_anonymous( None, mapped_bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
-MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE, ) }?; let region = Self { address: address.cast(),
-mapped_bytes, bytes }; if huge { // SAFETY: the range is exactly the mapping made above. Advice only: a
-refusal costs speed, // nothing else. let _ = unsafe { madvise(address, mapped_bytes.get(),
-MmapAdvise::MADV_HUGEPAGE) }; } Ok(region) }
-
-    /// Bytes asked for. #[must_use] pub fn len(&self) -> usize { self.bytes }
-
-    /// Whether no byte was asked for. #[must_use] pub fn is_empty(&self) -> bool { self.bytes == 0 }
-
-    /// The bytes. #[must_use] pub fn as_slice(&self) -> &[u8] { // SAFETY: the mapping is readable, at
-    least `bytes` long, initialised by the kernel, and lives as // long as self. unsafe {
-    std::slice::from_raw_parts(self.address.as_ptr(), self.bytes) } }
-
-    /// The bytes, to be changed. pub fn as_mut_slice(&mut self) -> &mut [u8] { // SAFETY: as in `as_slice`;
-    `&mut self` makes this the only Rust reference. unsafe {
-    std::slice::from_raw_parts_mut(self.address.as_ptr(), self.bytes) } }
-
-    /// Start of the memory, for operations that the kernel does on its own time. pub(super) fn
-    as_ptr(&self) -> *mut u8 { self.address.as_ptr() } }
-
-impl Drop for Region { fn drop(&mut self) { // SAFETY: the mapping is ours and no slice of it outlives self.
-Ring leaks the Region instead of // dropping it when the kernel may still be using it. let unmapped = unsafe
-{ munmap(self.address.cast(), self.mapped_bytes.get()) }; debug_assert!(unmapped.is_ok(), "munmap of our own
-mapping: {unmapped:?}"); } }
-
-/// A file without a name that holds one block of payload: the source of sendfile(2). /// /// It lies in the
-directory for temporary files, as iperf3's does, or in memory where that is not possible. The page /// cache
-of a disk file system keeps it in large folios, which become few fragments; a memory file is made of single
-/// pages unless the system has huge pages for shared memory switched on, and is a quarter slower.
-#[derive(Debug)]
-pub struct PayloadFile { file: File, }
-
-impl PayloadFile { /// Makes a file with these contents. /// /// # Errors /// The system's, most likely
-ENOMEM or EMFILE. pub fn new(contents: &[u8]) -> io::Result<Self> { let mut options = OpenOptions::new();
-let nameless = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE); let on_disk =
-nameless.open(std::env::temp_dir()).and_then(|file| Self::filled(file, contents)); on_disk.or_else(|_| { let
-file = memfd_create(c"ringperf-payload", MFdFlags::MFD_CLOEXEC)?; Self::filled(File::from(file), contents)
-}) }
-
-    fn filled(mut file: File, contents: &[u8]) -> io::Result<Self> { file.write_all(contents)?; Ok(Self {
-    file }) }
-
-    /// Sends the first `bytes` bytes through `socket` and returns how many went. /// /// # Errors /// The
-    socket's; EAGAIN when its send timeout is over. pub fn send_to(&self, socket: impl AsFd, bytes: usize)
-    -> io::Result<usize> { let mut offset = 0; Ok(sendfile(socket, &self.file, Some(&mut offset), bytes)?) }
+impl Region {
+    /// Maps `bytes` bytes of zeros, in huge pages where the system gives them and the region fills one.
+    ///
+    /// # Errors
+    /// The system's, most likely ENOMEM.
+    pub fn new(bytes: usize) -> io::Result<Self> {
+        let huge = bytes >= HUGE_PAGE_BYTES;
+        let unit = if huge { HUGE_PAGE_BYTES } else { 4096 };
+        let mapped_bytes = NonZeroUsize::new(bytes.max(1).next_multiple_of(unit)).expect("at least one unit");
+        // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no other
+        // memory.
+        let address = unsafe {
+            mmap_anonymous(
+                None,
+                mapped_bytes,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
+            )
+        }?;
+        let region = Self { address: address.cast(), mapped_bytes, bytes };
+        if huge {
+            // SAFETY: the range is exactly the mapping made above. Advice only: a refusal costs speed,
+            // nothing else.
+            let _ = unsafe { madvise(address, mapped_bytes.get(), MmapAdvise::MADV_HUGEPAGE) };
+        }
+        Ok(region)
     }
+
+    /// Bytes asked for.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether no byte was asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: the mapping is readable, at least `bytes` long, initialised by the kernel, and lives as
+        // long as self.
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.bytes) }
+    }
+
+    /// The bytes, to be changed.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as in `as_slice`; `&mut self` makes this the only Rust reference.
+        unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.bytes) }
+    }
+
+    /// Start of the memory, for operations that the kernel does on its own time.
+    pub(super) fn as_ptr(&self) -> *mut u8 {
+        self.address.as_ptr()
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and no slice of it outlives self. Ring leaks the Region instead of
+        // dropping it when the kernel may still be using it.
+        let unmapped = unsafe { munmap(self.address.cast(), self.mapped_bytes.get()) };
+        debug_assert!(unmapped.is_ok(), "munmap of our own mapping: {unmapped:?}");
+    }
+}
+
+/// A file without a name that holds one block of payload: the source of sendfile(2).
+///
+/// It lies in the directory for temporary files, as iperf3's does, or in memory where that is not possible.
+/// The page cache of a disk file system keeps it in large folios, which become few fragments; a memory file is
+/// made of single pages unless the system has huge pages for shared memory, and was a quarter slower.
+#[derive(Debug)]
+pub struct PayloadFile {
+    file: File,
+}
+
+impl PayloadFile {
+    /// Makes a file with these contents.
+    ///
+    /// # Errors
+    /// The system's, most likely ENOMEM or EMFILE.
+    pub fn new(contents: &[u8]) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let nameless = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
+        let on_disk = nameless.open(std::env::temp_dir()).and_then(|file| Self::filled(file, contents));
+        on_disk.or_else(|_| {
+            let file = memfd_create(c"ringperf-payload", MFdFlags::MFD_CLOEXEC)?;
+            Self::filled(File::from(file), contents)
+        })
+    }
+
+    fn filled(mut file: File, contents: &[u8]) -> io::Result<Self> {
+        file.write_all(contents)?;
+        Ok(Self { file })
+    }
+
+    /// Sends the first `bytes` bytes through `socket` and returns how many went.
+    ///
+    /// # Errors
+    /// The socket's; EAGAIN when its send timeout is over.
+    pub fn send_to(&self, socket: impl AsFd, bytes: usize) -> io::Result<usize> {
+        let mut offset = 0;
+        Ok(sendfile(socket, &self.file, Some(&mut offset), bytes)?)
+    }
+}
 
 /// A pipe that carries references to pages, from memory to a socket.
 #[derive(Debug)]
-pub struct Pipe { read: OwnedFd, write: OwnedFd, capacity: usize, }
+pub struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    capacity: usize,
+}
 
-impl Pipe { /// Makes a pipe for about `bytes` bytes; it may get smaller than that where the system's limit
-is lower. /// /// # Errors /// The system's, most likely EMFILE. pub fn new(bytes: usize) ->
-io::Result<Self> { let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?; let mut wanted = bytes; let
-capacity = loop { let size = i32::try_from(wanted).unwrap_or(i32::MAX); match fcntl(&write,
-FcntlArg::F_SETPIPE_SZ(size)) { Ok(size) => break usize::try_from(size).unwrap_or(0), Err(_) if wanted > 64
-* 1024 => wanted /= 2, Err(error) => return Err(error.into()), } }; Ok(Self { read, write, capacity }) }
+impl Pipe {
+    /// Makes a pipe for about `bytes` bytes; it may get smaller than that where the system's limit is lower.
+    ///
+    /// # Errors
+    /// The system's, most likely EMFILE.
+    pub fn new(bytes: usize) -> io::Result<Self> {
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let mut wanted = bytes;
+        let capacity = loop {
+            let size = i32::try_from(wanted).unwrap_or(i32::MAX);
+            match fcntl(&write, FcntlArg::F_SETPIPE_SZ(size)) {
+                Ok(size) => break usize::try_from(size).unwrap_or(0),
+                Err(_) if wanted > 64 * 1024 => wanted /= 2,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        Ok(Self { read, write, capacity })
+    }
 
-    /// Bytes it really holds. #[must_use] pub fn capacity(&self) -> usize { self.capacity }
+    /// Bytes it really holds.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
 
-    /// Puts references to the pages of `memory` into the pipe and returns how many bytes they cover. ///
-    /// The pages are not copied: whoever changes `memory` before it has left the socket changes what is
-    sent. /// /// # Errors /// The system's; EAGAIN when the pipe is full. pub fn fill_from(&self, memory:
-    &[u8]) -> io::Result<usize> { Ok(vmsplice(&self.write, &[IoSlice::new(memory)],
-    SpliceFFlags::SPLICE_F_NONBLOCK)?) }
+    /// Puts references to the pages of `memory` into the pipe and returns how many bytes they cover.
+    ///
+    /// The pages are not copied: whoever changes `memory` before it has left the socket changes what is sent.
+    ///
+    /// # Errors
+    /// The system's; EAGAIN when the pipe is full.
+    pub fn fill_from(&self, memory: &[u8]) -> io::Result<usize> {
+        Ok(vmsplice(&self.write, &[IoSlice::new(memory)], SpliceFFlags::SPLICE_F_NONBLOCK)?)
+    }
 
-    /// Moves up to `bytes` bytes of the pipe into `socket` and returns how many went. /// /// # Errors ///
-    The socket's; EAGAIN when its send timeout is over. pub fn drain_to(&self, socket: impl AsFd, bytes:
-    usize) -> io::Result<usize> { Ok(splice(&self.read, None, socket, None, bytes,
-    SpliceFFlags::SPLICE_F_MOVE)?) } }
+    /// Moves up to `bytes` bytes of the pipe into `socket` and returns how many went.
+    ///
+    /// # Errors
+    /// The socket's; EAGAIN when its send timeout is over.
+    pub fn drain_to(&self, socket: impl AsFd, bytes: usize) -> io::Result<usize> {
+        Ok(splice(&self.read, None, socket, None, bytes, SpliceFFlags::SPLICE_F_MOVE)?)
+    }
+}
 
 #[cfg(test)]
-mod tests { use super::*;
+mod tests {
+    use super::*;
 
-    #[test] fn a_region_is_zeroed_writable_and_of_the_size_asked_for() { for bytes in [1, 4096, 5000, 3 *
-    1024 * 1024] { let mut region = Region::new(bytes).unwrap(); assert_eq!(region.len(), bytes);
-    assert!(region.as_slice().iter().all(|&byte| byte == 0)); region.as_mut_slice().fill(7);
-    assert_eq!(region.as_slice()[bytes - 1], 7); } }
+    #[test]
+    fn a_region_is_zeroed_writable_and_of_the_size_asked_for() {
+        for bytes in [1, 4096, 5000, 3 * 1024 * 1024] {
+            let mut region = Region::new(bytes).unwrap();
+            assert_eq!(region.len(), bytes);
+            assert!(region.as_slice().iter().all(|&byte| byte == 0));
+            region.as_mut_slice().fill(7);
+            assert_eq!(region.as_slice()[bytes - 1], 7);
+        }
+    }
 
-    #[test] fn a_payload_file_is_sent_from_its_beginning_every_time() { use std::io::Read; let file =
-    PayloadFile::new(&[7; 5000]).unwrap(); let (near, mut far) =
-    std::os::unix::net::UnixStream::pair().unwrap(); for _ in 0..2 { assert_eq!(file.send_to(&near,
-    5000).unwrap(), 5000); let mut received = [0; 5000]; far.read_exact(&mut received).unwrap();
-    assert_eq!(received, [7; 5000]); } }
+    #[test]
+    fn a_payload_file_is_sent_from_its_beginning_every_time() {
+        use std::io::Read;
+        let file = PayloadFile::new(&[7; 5000]).unwrap();
+        let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+        for _ in 0..2 {
+            assert_eq!(file.send_to(&near, 5000).unwrap(), 5000);
+            let mut received = [0; 5000];
+            far.read_exact(&mut received).unwrap();
+            assert_eq!(received, [7; 5000]);
+        }
+    }
 
-    #[test] fn a_pipe_takes_pages_and_gives_them_to_a_socket() { let region = Region::new(64 *
-    1024).unwrap(); let pipe = Pipe::new(64 * 1024).unwrap(); assert!(pipe.capacity() >= 64 * 1024); let
-    (left, right) = std::os::unix::net::UnixStream::pair().unwrap(); let filled =
-    pipe.fill_from(&region.as_slice()[..8192]).unwrap(); assert_eq!(filled, 8192);
-    assert_eq!(pipe.drain_to(&left, filled).unwrap(), 8192); drop((left, right)); } }
+    #[test]
+    fn a_pipe_takes_pages_and_gives_them_to_a_socket() {
+        let region = Region::new(64 * 1024).unwrap();
+        let pipe = Pipe::new(64 * 1024).unwrap();
+        assert!(pipe.capacity() >= 64 * 1024);
+        let (left, right) = std::os::unix::net::UnixStream::pair().unwrap();
+        let filled = pipe.fill_from(&region.as_slice()[..8192]).unwrap();
+        assert_eq!(filled, 8192);
+        assert_eq!(pipe.drain_to(&left, filled).unwrap(), 8192);
+        drop((left, right));
+    }
+}
