@@ -102,8 +102,8 @@ impl Drop for Region {
 /// A file without a name that holds one block of payload: the source of sendfile(2).
 ///
 /// It lies in the directory for temporary files, as iperf3's does, or in memory where that is not possible.
-/// The page cache of a disk file system keeps it in large folios, which become few fragments; a memory file is
-/// made of single pages unless the system has huge pages for shared memory, and was a quarter slower.
+/// The page cache of a disk file system keeps it in large folios, which become few fragments; a memory file
+/// is made of single pages unless the system has huge pages for shared memory, and was a quarter slower.
 #[derive(Debug)]
 pub struct PayloadFile {
     file: File,
