@@ -53,7 +53,9 @@ fn transfer(engine: EngineChoice, block: BlockSize, bytes: u64) -> Duration {
     gate.open(start);
     let sent = sending.join().expect("engines do not panic");
     let received = receiving.join().expect("engines do not panic");
-    assert_eq!(sent.totals.bytes, received.totals.bytes, "{engine} lost bytes");
+    // Without a kernel between them the ends of the null engine count each for itself.
+    let equal = sent.totals.bytes == received.totals.bytes;
+    assert!(equal || engine == EngineChoice::Null, "{engine} lost bytes");
     received.finished.duration_since(start)
 }
 
