@@ -166,17 +166,21 @@ impl UringSend {
         }
     }
 
-    /// Takes every completion that is there.
+    /// Takes every completion that is there. After a failed send the others in flight still count.
     fn reap(&mut self, gate: &mut SendGate, recorder: &mut Recorder, now: Instant) -> io::Result<()> {
+        let mut outcome = Ok(());
         while let Some(completion) = self.ring.next_completion() {
             if completion.notification {
                 self.release(completion, recorder, now);
                 self.judge(recorder);
             } else {
-                self.result(completion, gate, recorder, now)?;
+                outcome = outcome.and(self.result(completion, gate, recorder, now));
             }
         }
-        Ok(())
+        if outcome.is_err() {
+            self.give_up(gate, recorder)?;
+        }
+        outcome
     }
 
     /// Takes the result of a send.
