@@ -119,9 +119,8 @@ impl Client<'_> {
         let outcome = self.run_and_exchange(&mut streams, signals).await;
         // However it ended, what was measured is reported.
         self.close_streams(&mut streams).await;
-        let measured = Measured::new(&streams, Role::Client, self.config.test.direction, &self.meter);
-        let (end, error) = match outcome {
-            Ok(Exchanged { results, lost }) => {
+        let error = match outcome {
+            Ok(Exchanged { measured, results, lost }) => {
                 for fault in streams.faults() {
                     self.report.emit(RunEvent::Warning(fault));
                 }
@@ -130,9 +129,9 @@ impl Client<'_> {
                 self.report_end(end, output);
                 return self.finish(lost).await;
             }
-            Err(error) => (measured.alone(), error),
+            Err(error) => error,
         };
-        self.report_end(end, None);
+        self.report_end(self.measure(&streams).alone(), None);
         self.say_farewell(&error).await;
         Err(error)
     }
@@ -180,12 +179,15 @@ impl Client<'_> {
         };
         tokio::select! {
             name = signals.recv() => Err(interrupted(name)),
-            results = self.exchange(streams) => Ok(Exchanged { results: results?, lost }),
+            exchanged = self.exchange(streams) => {
+                let (measured, results) = exchanged?;
+                Ok(Exchanged { measured, results, lost })
+            }
         }
     }
 
-    /// From TEST_END to the server's results.
-    async fn exchange(&mut self, streams: &mut Streams) -> Result<Results, RunError> {
+    /// From TEST_END to the results of both ends.
+    async fn exchange(&mut self, streams: &mut Streams) -> Result<(Measured, Results), RunError> {
         self.settle(streams).await;
         self.link.write_state(State::TestEnd).await?;
         streams.stop_senders();
@@ -193,13 +195,17 @@ impl Client<'_> {
         // A sending server has closed its data connections by now; what is under way still counts.
         streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
         self.close_streams(streams).await;
-        let own = Measured::new(streams, Role::Client, self.config.test.direction, &self.meter);
+        let own = self.measure(streams);
         // Its own engines are for its own report; a server has no use for them.
         self.link.write_frame(&results::encode(&own.to_results(None, false))).await?;
         let frame = self.link.frame_within("results", limits::SERVER_RESULTS_BYTES, limits::ANSWER).await;
         let theirs = read_results(&self.unless_refused(frame).await?, streams)?;
         self.expect(State::DisplayResults, "the end of the exchange").await?;
-        Ok(theirs)
+        Ok((own, theirs))
+    }
+
+    fn measure(&self, streams: &Streams) -> Measured {
+        Measured::new(streams, Role::Client, self.config.test.direction, &self.meter)
     }
 
     /// Lets an iperf3 server read the last bytes of a counted test before it hears of the end.
@@ -298,6 +304,7 @@ impl Client<'_> {
 
 /// A test that ran to its end.
 struct Exchanged {
+    measured: Measured,
     results: Results,
     /// The data connections died, but the server still had results.
     lost: Option<RunError>,
