@@ -12,6 +12,9 @@ use crate::report::{EngineReport, LatencyReport, PeerEngine, StreamEnd, TestEnd}
 use crate::stats::{CpuTime, CpuUse, Half, Latency, TcpLimits, ZeroCopy};
 use crate::sys::thread_cpu_time;
 
+/// A peer has one engine for sending and one for receiving.
+const MAX_PEER_ENGINES: usize = 2;
+
 /// Measures what this end of a test costs: its control thread from now on, and its stream threads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CpuMeter {
@@ -115,7 +118,10 @@ impl Measured {
             }
         }
         // A peer's own words are believed only as far as they have the right shape.
-        let peer = results.ringperf.and_then(|value| serde_json::from_value::<PeerEngine>(value).ok());
+        let mut peer = results.ringperf.and_then(|value| serde_json::from_value::<PeerEngine>(value).ok());
+        if let Some(peer) = &mut peer {
+            peer.engines.truncate(MAX_PEER_ENGINES);
+        }
         let elapsed = self.streams.iter().map(|stream| stream.sent.seconds.max(stream.received.seconds));
         let cpu_time_remote = peer.as_ref().and_then(peer_cpu).or_else(|| {
             let seconds = elapsed.fold(0.0, f64::max);
