@@ -170,6 +170,42 @@ fn intervals_and_durations() -> Checked {
 }
 
 #[test]
+fn the_kernel_paces_when_asked_to() -> Checked {
+    let _permit = shared();
+    for way in ["", "-R"] {
+        let pair = run_pair((&ours(), ""), (&ours(), &format!("-t 1 --fq-rate 100M -J {way}")))?;
+        let rate = pair.client.document()?.number("/end/sum_received/bits_per_second")?;
+        // Unpaced it would be tens of gigabits; the first burst is as large as the send buffer.
+        ensure!((10e6..1e9).contains(&rate), "{way}: {rate} bit/s instead of about 100 Mbit/s");
+    }
+    Ok(())
+}
+
+#[test]
+fn text_has_the_unit_asked_for_and_a_verbose_one_everything() -> Checked {
+    let _permit = shared();
+    let pair = run_pair((&ours(), ""), (&ours(), "-4 -t 0.5 -f M -V --engine uring-zc"))?;
+    pair.client.succeeded()?;
+    for expected in [
+        " MBytes/sec",
+        "snd_tcp_congestion ",
+        "rcv_tcp_congestion ",
+        "CPU Utilization: local/sender ",
+        "Engine: send uring-zc (asked uring-zc): as asked",
+        "Peer engine: receive ",
+        "Zero-copy: ",
+        "Round trip: p50 ",
+        "Send completion: p50 ",
+        "Buffer release: p50 ",
+        "Limits: busy ",
+        "CPU time per GB: local ",
+    ] {
+        ensure!(pair.client.stdout.contains(expected), "no {expected:?}\n{}", pair.client);
+    }
+    Ok(())
+}
+
+#[test]
 fn a_client_keeps_to_its_ports() -> Checked {
     let _permit = shared();
     let first = pick_run(2);

@@ -12,17 +12,22 @@ use crate::sys::{Missing, Region, random_bytes};
 /// What is missing when there is no memory for it.
 pub(super) fn payload(job: &StreamJob, bytes: u32) -> Result<Region, Missing> {
     let mut region = memory(bytes)?;
-    if job.repeating_payload {
-        for (byte, digit) in region.as_mut_slice().iter_mut().zip((b'0'..=b'9').cycle()) {
+    fill(region.as_mut_slice(), job.repeating_payload);
+    Ok(region)
+}
+
+/// Digits over and over, or random bytes.
+fn fill(payload: &mut [u8], repeating: bool) {
+    if repeating {
+        for (byte, digit) in payload.iter_mut().zip((b'0'..=b'9').cycle()) {
             *byte = digit;
         }
     } else {
         let random = random_block();
-        for chunk in region.as_mut_slice().chunks_mut(random.len()) {
+        for chunk in payload.chunks_mut(random.len()) {
             chunk.copy_from_slice(&random[..chunk.len()]);
         }
     }
-    Ok(region)
 }
 
 /// Memory of `bytes` bytes to receive into.
@@ -45,4 +50,23 @@ fn random_block() -> &'static [u8] {
         random_bytes(&mut block).expect("/dev/urandom can be read, as iperf3 needs it too");
         block
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_digits_or_cannot_be_compressed() {
+        let mut payload = vec![0; 3_000_000];
+        fill(&mut payload, true);
+        assert_eq!(&payload[..12], b"012345678901");
+        assert_eq!(payload[2_999_999], b'9');
+        fill(&mut payload, false);
+        for half in payload.chunks(1_500_000) {
+            let mut seen = [0_u32; 256];
+            half.iter().for_each(|&byte| seen[usize::from(byte)] += 1);
+            assert!(seen.iter().all(|&count| (4_000..8_000).contains(&count)), "{seen:?}");
+        }
+    }
 }
