@@ -65,12 +65,6 @@ impl StreamSampler {
         self.last_bytes - self.base_bytes
     }
 
-    /// Bytes in `totals` that no interval has yet.
-    #[must_use]
-    pub fn pending_bytes(&self, totals: Counters) -> u64 {
-        totals.bytes.saturating_sub(self.last_bytes)
-    }
-
     /// Time from the start or restart to the end of the last interval.
     #[must_use]
     pub fn elapsed(&self) -> Duration {

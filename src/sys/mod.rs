@@ -16,5 +16,5 @@ pub use features::{Features, Missing};
 pub use memory::{PayloadFile, Pipe, Region};
 pub use signal::ignore_broken_pipes;
 pub use socket::{Socket, listen_on, unmap};
-pub use thread::{block_signals, random_bytes, this_thread_cpu, thread_cpu_time};
+pub use thread::{block_signals, random_bytes, thread_cpu_time};
 pub use zerocopy::{ErrorQueue, Release};

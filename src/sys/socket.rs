@@ -86,14 +86,6 @@ impl Socket {
         self.stream.set_write_timeout(Some(wait))
     }
 
-    /// Non-blocking mode.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn set_nonblocking(&self) -> io::Result<()> {
-        self.stream.set_nonblocking(true)
-    }
-
     /// Switches Nagle's algorithm off.
     ///
     /// # Errors

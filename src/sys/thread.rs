@@ -20,12 +20,6 @@ pub fn thread_cpu_time() -> CpuTime {
     CpuTime { user: to_duration(usage.user_time()), system: to_duration(usage.system_time()) }
 }
 
-/// The processor on which the calling thread runs at this moment, if the system tells.
-#[must_use]
-pub fn this_thread_cpu() -> Option<usize> {
-    nix::sched::sched_getcpu().ok()
-}
-
 /// Keeps all signals away from the calling thread, so that the control thread gets them.
 pub fn block_signals() {
     // Fails only for an invalid operation code, which this is not.
