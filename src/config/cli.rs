@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::config::{
         BlockSize, Direction, EndCondition, EngineChoice, Family, OutputConfig, OutputFormat, Pacing,
-        SocketConfig, TestConfig,
+        Protocol, SocketConfig, TestConfig,
     };
     use crate::units::RateFormat;
 
@@ -152,6 +152,7 @@ mod tests {
             client_port: None,
             connect_timeout: Duration::from_secs(10),
             engine: EngineChoice::Auto,
+            offload: true,
             peer_engine: None,
             test: TestConfig::default(),
             output: OutputConfig::default(),
@@ -174,8 +175,10 @@ mod tests {
             client_port: Some(6000),
             connect_timeout: millis(500),
             engine: EngineChoice::Uring,
+            offload: true,
             peer_engine: Some(EngineChoice::Sync),
             test: TestConfig {
+                protocol: Protocol::Tcp,
                 direction: Direction::Reverse,
                 parallel: 4,
                 end: EndCondition::Time(millis(500)),
@@ -214,6 +217,7 @@ mod tests {
             bind: Some("::1".parse().unwrap()),
             one_off: true,
             engine: EngineChoice::Splice,
+            offload: true,
             output: OutputConfig { format: OutputFormat::Json, interval: None, ..OutputConfig::default() },
         };
         assert_eq!(server("-p 5300 -6 -B ::1 -1 --engine splice -J -i 0"), expected);

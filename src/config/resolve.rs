@@ -8,8 +8,8 @@ use super::options::{BothOptions, Cli, ClientOptions, LoopbackOptions};
 use super::{
     BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, Direction, EndCondition, EngineChoice, Family,
     LoopbackConfig, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS,
-    MAX_TIME_SECS, MAX_WINDOW_BYTES, OutputConfig, OutputFormat, Pacing, ServerConfig, SocketConfig,
-    TestConfig,
+    MAX_TIME_SECS, MAX_WINDOW_BYTES, OutputConfig, OutputFormat, Pacing, Protocol, ServerConfig,
+    SocketConfig, TestConfig,
 };
 use crate::units::{RateFormat, UnitError, parse_bytes, parse_rate};
 
@@ -61,6 +61,7 @@ pub(super) fn server(cli: &Cli) -> Result<ServerConfig, ParameterError> {
         bind: cli.both.bind,
         one_off: cli.server.one_off,
         engine: cli.engine.engine.unwrap_or_default(),
+        offload: true,
         output: output(&cli.both)?,
     })
 }
@@ -77,6 +78,7 @@ pub(super) fn client(cli: &Cli, host: &str) -> Result<ClientConfig, ParameterErr
         client_port: client_port(options, &test)?,
         connect_timeout: connect_timeout(options)?,
         engine: client_engine(options.zerocopy, cli.engine.engine)?,
+        offload: true,
         peer_engine: options.peer_engine,
         test,
         output: output(&cli.both)?,
@@ -103,6 +105,7 @@ pub(super) fn loopback(options: &LoopbackOptions) -> Result<LoopbackConfig, Para
 
 fn test(options: &ClientOptions) -> Result<TestConfig, ParameterError> {
     Ok(TestConfig {
+        protocol: Protocol::Tcp,
         direction: direction(options)?,
         parallel: parallel(options.parallel)?,
         end: end_condition(options)?,

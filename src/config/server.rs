@@ -17,6 +17,8 @@ pub struct ServerConfig {
     pub one_off: bool,
     /// The engine of this end, where the client does not ask for another.
     pub engine: EngineChoice,
+    /// Whether this end may use UDP segmentation and receive offload; `false` is `--no-offload`.
+    pub offload: bool,
     /// What is printed.
     pub output: OutputConfig,
 }

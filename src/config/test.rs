@@ -23,6 +23,16 @@ pub const MAX_MSS_BYTES: u32 = 32_767;
 /// Largest socket buffer that may be asked for (iperf3's `MAX_TCP_BUFFER`).
 pub const MAX_WINDOW_BYTES: u32 = 512 * 1024 * 1024;
 
+/// Smallest UDP datagram in bytes (iperf3's `MIN_UDP_BLOCKSIZE`): the header with 64-bit counters.
+pub const MIN_DATAGRAM_BYTES: u32 = 16;
+/// Largest UDP datagram in bytes (iperf3's `MAX_UDP_BLOCKSIZE`).
+pub const MAX_DATAGRAM_BYTES: u32 = 65_507;
+/// Bytes of a UDP datagram where the control connection's segment size says nothing better (iperf3's
+/// `DEFAULT_UDP_BLKSIZE`).
+pub const DEFAULT_DATAGRAM_BYTES: u32 = 1460;
+/// Bits per second of a UDP stream when `-b` is not given (iperf3's `UDP_RATE`).
+pub const DEFAULT_UDP_BITS_PER_SECOND: u64 = 1024 * 1024;
+
 /// Which process of the pair this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -69,6 +79,48 @@ pub enum Flow {
     Receive,
 }
 
+/// What carries the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// A TCP connection per stream.
+    #[default]
+    Tcp,
+    /// Datagrams of one block each.
+    Udp(UdpConfig),
+}
+
+impl Protocol {
+    /// The name that reports use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp(_) => "UDP",
+        }
+    }
+
+    /// What only UDP tests have.
+    #[must_use]
+    pub fn udp(self) -> Option<UdpConfig> {
+        match self {
+            Self::Tcp => None,
+            Self::Udp(udp) => Some(udp),
+        }
+    }
+}
+
+/// What only a UDP test has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpConfig {
+    /// `--udp-counters-64bit`: sequence numbers of 64 bits instead of 32.
+    pub counters_64bit: bool,
+    /// `--gsro`: an iperf3 at the other end shall use segmentation and receive offload, too. A ringperf
+    /// decides for itself.
+    pub gsro: bool,
+    /// `--dont-fragment`: set the flag of that name in IPv4 datagrams.
+    pub dont_fragment: bool,
+}
+
 /// When a test is over. Only the client decides it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum EndCondition {
@@ -85,7 +137,7 @@ pub enum EndCondition {
 /// Bytes of one application block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockSize {
-    /// Bytes, 1 to [`MAX_BLOCK_BYTES`].
+    /// Bytes: 1 to [`MAX_BLOCK_BYTES`] with TCP, [`MIN_DATAGRAM_BYTES`] to [`MAX_DATAGRAM_BYTES`] with UDP.
     pub bytes: u32,
     /// Somebody asked for this size, so each block stays an operation of its own. Otherwise one operation may
     /// cover several blocks.
@@ -188,6 +240,8 @@ impl fmt::Display for EngineChoice {
 /// One test: what the command line of a client asks for and what a server reads from the parameters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TestConfig {
+    /// What carries the payload.
+    pub protocol: Protocol,
     /// Which way the payload flows.
     pub direction: Direction,
     /// Streams per direction, 1 to [`MAX_STREAMS`].
@@ -220,6 +274,7 @@ impl Default for TestConfig {
     /// What iperf3 runs when nothing is asked for: TCP, forward, ten seconds, one stream.
     fn default() -> Self {
         Self {
+            protocol: Protocol::Tcp,
             direction: Direction::Forward,
             parallel: 1,
             end: EndCondition::Time(Duration::from_secs(10)),
@@ -323,6 +378,8 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// The engine of this end.
     pub engine: EngineChoice,
+    /// Whether this end may use UDP segmentation and receive offload; `false` is `--no-offload`.
+    pub offload: bool,
     /// The engine asked of the other end, which obeys if it is a ringperf.
     pub peer_engine: Option<EngineChoice>,
     /// The test itself.

@@ -98,6 +98,7 @@ fn serve(
         bind: Some(address),
         one_off: false,
         engine: EngineChoice::Auto,
+        offload: true,
         output: OutputConfig { interval: None, ..OutputConfig::default() },
     };
     let report = ReportHandle::start(Box::new(Collector::default()), Sink::Nowhere)?;
@@ -125,6 +126,7 @@ fn client_config(config: &LoopbackConfig, engine: EngineChoice, port: u16) -> Cl
         client_port: None,
         connect_timeout: limits::SET_UP,
         engine,
+        offload: true,
         peer_engine: Some(engine),
         test: TestConfig {
             end: EndCondition::Time(config.seconds),

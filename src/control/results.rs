@@ -81,6 +81,7 @@ impl Measured {
             cpu_user_seconds: self.cpu_time.user.as_secs_f64(),
             cpu_system_seconds: self.cpu_time.system.as_secs_f64(),
             engines: self.engines.clone(),
+            datagrams: Vec::new(),
         };
         Results {
             cpu: self.cpu,
@@ -105,6 +106,7 @@ impl Measured {
             congestion_remote: None,
             engines: self.engines,
             peer: None,
+            datagrams: Vec::new(),
         }
     }
 
@@ -151,6 +153,7 @@ fn stream_end(stream: &Stream) -> StreamEnd {
         received: if sends { unknown } else { own },
         tcp: sends.then(|| stream.sampler.tcp_summary()),
         remote_retransmits: None,
+        udp: None,
     }
 }
 
@@ -219,6 +222,7 @@ fn engine_report(streams: &Streams, flow: Flow) -> Option<EngineReport> {
             completion: percentiles(|exit| &exit.completion),
             release: percentiles(|exit| &exit.release),
         },
+        pacing: None,
         busy_seconds: limits(|limits| limits.busy),
         rwnd_limited_seconds: limits(|limits| limits.rwnd_limited),
         sndbuf_limited_seconds: limits(|limits| limits.sndbuf_limited),

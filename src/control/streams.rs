@@ -381,6 +381,7 @@ impl Streams {
                 end: sample.end,
                 bytes: sample.bytes,
                 tcp: sample.tcp,
+                udp: self.test.protocol.udp().map(|_| sample.udp),
             }
         });
         Interval { omitted, streams: streams.collect() }

@@ -120,7 +120,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{BlockSize, Direction, EndCondition, Pacing, SocketConfig};
+    use crate::config::{BlockSize, Direction, EndCondition, Pacing, Protocol, SocketConfig};
 
     fn any_direction() -> impl Strategy<Value = Direction> {
         prop_oneof![Just(Direction::Forward), Just(Direction::Reverse), Just(Direction::Bidir)]
@@ -169,6 +169,7 @@ mod tests {
             |((direction, parallel, end, omit_secs, bytes), rate, socket, on, (title, extra_data), hello)| {
                 Request {
                     test: TestConfig {
+                        protocol: Protocol::Tcp,
                         direction,
                         parallel,
                         end,

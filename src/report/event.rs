@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{Flow, Role, TestConfig};
-use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, ZeroCopy};
+use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, UdpInterval, ZeroCopy};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -108,6 +108,8 @@ pub struct IntervalStream {
     pub bytes: u64,
     /// TCP's own view; on senders.
     pub tcp: Option<TcpInterval>,
+    /// The datagrams; in UDP tests.
+    pub udp: Option<UdpInterval>,
 }
 
 /// A test that is over, successfully or not.
@@ -134,6 +136,8 @@ pub struct TestEnd {
     pub engines: Vec<EngineReport>,
     /// The same of the other end, if it is a ringperf.
     pub peer: Option<PeerEngine>,
+    /// What became of the datagrams of each stream of a UDP test.
+    pub datagrams: Vec<DatagramReport>,
 }
 
 /// Totals of one stream.
@@ -153,6 +157,70 @@ pub struct StreamEnd {
     pub tcp: Option<TcpSummary>,
     /// Retransmits as the sending peer reports them; on receivers, when known.
     pub remote_retransmits: Option<u64>,
+    /// The datagrams; in UDP tests.
+    pub udp: Option<UdpEnd>,
+}
+
+/// The datagrams of a stream by iperf3's arithmetic, the omit period not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct UdpEnd {
+    /// Datagrams that the sender has counted; 0 when nothing was heard of it.
+    pub packets_sent: u64,
+    /// The highest sequence number that the receiver has seen; 0 when nothing was heard of it.
+    pub packets_received: u64,
+    /// Datagrams that the receiver missed; `None` when an iperf3 before 3.14 does not say how many of them
+    /// belong to the omit period. 0 when nothing was heard of the receiver.
+    pub lost: Option<u64>,
+    /// Datagrams that came late or twice; a sender does not hear of them.
+    pub out_of_order: u64,
+    /// The receiver's jitter in seconds.
+    pub jitter_seconds: f64,
+}
+
+/// What became of the datagrams of one stream, the omit period included, since both ends count the same
+/// datagrams only over the whole test. What this end cannot know is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct DatagramReport {
+    /// As in [`ConnectedStream`].
+    pub id: u32,
+    /// What this process does on the stream: `"send"` or `"receive"`.
+    pub flow: &'static str,
+    /// Datagrams that the sender has handed to its kernel.
+    pub sent: Option<u64>,
+    /// Different datagrams that the receiver has taken.
+    pub received: Option<u64>,
+    /// `sent` less `received`: `lost_in_network` and `lost_in_socket` together.
+    pub lost: Option<u64>,
+    /// Lost anywhere before the receiver's socket.
+    pub lost_in_network: Option<u64>,
+    /// Lost because the receiver's socket buffer was full.
+    pub lost_in_socket: Option<u64>,
+    /// Datagrams that came again.
+    pub duplicates: Option<u64>,
+    /// Datagrams that came after one with a higher number.
+    pub reordered: Option<u64>,
+    /// Datagrams that were not of this test: too short, or of another length than agreed.
+    pub foreign: Option<u64>,
+}
+
+/// What a receiving ringperf tells its sending peer of one stream, the omit period included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct ReceivedDatagrams {
+    /// As in [`ConnectedStream`].
+    pub id: u32,
+    /// Different datagrams that came.
+    pub received: u64,
+    /// Datagrams that came again.
+    pub duplicates: u64,
+    /// Datagrams that came after one with a higher number.
+    pub reordered: u64,
+    /// Datagrams that the full socket buffer has dropped, as far as later datagrams show it.
+    pub lost_in_socket: u64,
+    /// Datagrams that it may have dropped after the last one that came.
+    pub dropped_after_last: u64,
+    /// Datagrams that were not of this test.
+    pub foreign: u64,
 }
 
 /// Which engine moved the bytes of one direction at one end, and why that one.
@@ -174,6 +242,9 @@ pub struct EngineReport {
     pub zero_copy: Option<ZeroCopy>,
     /// Distributions of times.
     pub latency: LatencyReport,
+    /// How the datagrams of a UDP sender were spread over time.
+    #[serde(default)]
+    pub pacing: Option<PacingReport>,
     /// Sender's limits in seconds, all streams added: busy, receive-window limited, send-buffer limited.
     pub busy_seconds: Option<f64>,
     /// See `busy_seconds`.
@@ -193,6 +264,23 @@ pub struct LatencyReport {
     pub release: Option<Percentiles>,
 }
 
+/// How a sender spread its datagrams over time, all its streams together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct PacingReport {
+    /// Bits per second that all streams together should reach; 0 means no limit.
+    pub target_bits_per_second: f64,
+    /// Bits per second that they reached.
+    pub achieved_bits_per_second: f64,
+    /// Bursts: datagrams handed to the kernel at once.
+    pub bursts: u64,
+    /// Datagrams of a burst, on average.
+    pub burst_mean: f64,
+    /// Datagrams of the largest burst.
+    pub burst_max: u64,
+    /// From the departure of one burst to that of the next of the same stream.
+    pub inter_departure: Option<Percentiles>,
+}
+
 /// What a ringperf at the other end says of itself.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct PeerEngine {
@@ -204,6 +292,9 @@ pub struct PeerEngine {
     pub cpu_system_seconds: f64,
     /// Its engines.
     pub engines: Vec<EngineReport>,
+    /// Its receiving streams of a UDP test.
+    #[serde(default)]
+    pub datagrams: Vec<ReceivedDatagrams>,
 }
 
 /// A server's own report, on its way to the client.

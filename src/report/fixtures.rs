@@ -61,6 +61,7 @@ pub(super) fn interval(role: Role, direction: Direction, parallel: u32, start_se
         end: Duration::from_secs(start_secs + 1),
         bytes: 655_360,
         tcp: (flow == Flow::Send).then_some(tcp),
+        udp: None,
     });
     Interval { omitted: false, streams: streams.collect() }
 }
@@ -79,6 +80,7 @@ pub(super) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
             received: if exchanged || flow == Flow::Receive { counted } else { Half::default() },
             tcp: (flow == Flow::Send).then_some(tcp),
             remote_retransmits: (exchanged && flow == Flow::Receive).then_some(2),
+            udp: None,
         });
     let cpu_time = CpuTime { user: Duration::from_millis(200), system: Duration::from_millis(800) };
     let cpu_time_remote = CpuTime { user: Duration::from_millis(100), system: Duration::from_millis(400) };
@@ -94,6 +96,7 @@ pub(super) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
         congestion_remote: exchanged.then(|| "bbr".into()),
         engines: vec![plain_engine("send", "sync")],
         peer: None,
+        datagrams: Vec::new(),
     }
 }
 
@@ -125,6 +128,7 @@ pub(super) fn peer() -> PeerEngine {
         cpu_user_seconds: 0.1,
         cpu_system_seconds: 0.4,
         engines: vec![engine],
+        datagrams: Vec::new(),
     }
 }
 
@@ -138,6 +142,7 @@ fn plain_engine(flow: &str, name: &str) -> EngineReport {
         operations: 10,
         zero_copy: None,
         latency: LatencyReport::default(),
+        pacing: None,
         busy_seconds: None,
         rwnd_limited_seconds: None,
         sndbuf_limited_seconds: None,

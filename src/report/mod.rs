@@ -20,8 +20,9 @@ mod totals;
 
 pub use comparison::{Collector, Comparison};
 pub use event::{
-    ConnectedStream, EngineReport, Interval, IntervalStream, LatencyReport, PeerEngine, RunEvent,
-    ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart,
+    ConnectedStream, DatagramReport, EngineReport, Interval, IntervalStream, LatencyReport, PacingReport,
+    PeerEngine, ReceivedDatagrams, RunEvent, ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart,
+    UdpEnd,
 };
 pub use json::JsonReporter;
 pub use text::TextReporter;

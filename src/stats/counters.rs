@@ -5,13 +5,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::DatagramCounters;
+
 /// Running totals of one stream, as plain numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counters {
     /// Payload bytes that the kernel took (sender) or gave (receiver).
     pub bytes: u64,
     /// Completed operations: system calls or ring completions that moved at least one byte.
     pub operations: u64,
+    /// The datagrams of a UDP stream; zeros on a TCP stream.
+    pub datagrams: DatagramCounters,
 }
 
 /// [`Counters`] that other threads may read while the stream runs.
@@ -22,15 +26,25 @@ pub struct Counters {
 pub struct SharedCounters {
     bytes: AtomicU64,
     operations: AtomicU64,
+    packets: AtomicU64,
+    errors: AtomicU64,
+    out_of_order: AtomicU64,
+    jitter_seconds: AtomicU64,
 }
 
 impl SharedCounters {
     /// Makes `totals` visible to the readers. Only the stream's own thread calls this.
     ///
-    /// Relaxed stores: each number stands for itself, and exact totals come from joining the thread.
+    /// Relaxed stores: each number stands for itself, and exact totals come from joining the thread. Of the
+    /// datagrams only what intervals show is published.
     pub fn publish(&self, totals: Counters) {
         self.bytes.store(totals.bytes, Ordering::Relaxed);
         self.operations.store(totals.operations, Ordering::Relaxed);
+        let datagrams = &totals.datagrams;
+        self.packets.store(datagrams.packets, Ordering::Relaxed);
+        self.errors.store(datagrams.errors, Ordering::Relaxed);
+        self.out_of_order.store(datagrams.out_of_order, Ordering::Relaxed);
+        self.jitter_seconds.store(datagrams.jitter_seconds.to_bits(), Ordering::Relaxed);
     }
 
     /// The newest published totals.
@@ -39,6 +53,13 @@ impl SharedCounters {
         Counters {
             bytes: self.bytes.load(Ordering::Relaxed),
             operations: self.operations.load(Ordering::Relaxed),
+            datagrams: DatagramCounters {
+                packets: self.packets.load(Ordering::Relaxed),
+                errors: self.errors.load(Ordering::Relaxed),
+                out_of_order: self.out_of_order.load(Ordering::Relaxed),
+                jitter_seconds: f64::from_bits(self.jitter_seconds.load(Ordering::Relaxed)),
+                ..DatagramCounters::default()
+            },
         }
     }
 }
@@ -51,9 +72,12 @@ mod tests {
     fn a_reader_sees_what_was_published_last() {
         let shared = SharedCounters::default();
         assert_eq!(shared.load(), Counters::default());
-        shared.publish(Counters { bytes: 10, operations: 1 });
-        shared.publish(Counters { bytes: 30, operations: 2 });
-        assert_eq!(shared.load(), Counters { bytes: 30, operations: 2 });
+        let datagrams = DatagramCounters { packets: 5, jitter_seconds: 0.25, ..DatagramCounters::default() };
+        shared.publish(Counters { bytes: 10, operations: 1, datagrams });
+        assert_eq!(shared.load(), Counters { bytes: 10, operations: 1, datagrams });
+        let datagrams = DatagramCounters { errors: 2, out_of_order: 1, ..datagrams };
+        shared.publish(Counters { bytes: 30, operations: 2, datagrams });
+        assert_eq!(shared.load(), Counters { bytes: 30, operations: 2, datagrams });
     }
 
     #[test]

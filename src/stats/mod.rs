@@ -5,9 +5,11 @@ mod latency;
 mod sampler;
 mod summary;
 mod tcp;
+mod udp;
 
 pub use counters::{Counters, SharedCounters};
 pub use latency::{Latency, Percentiles};
 pub use sampler::{Sample, StreamSampler};
 pub use summary::{CpuTime, CpuUse, Half, ZeroCopy};
 pub use tcp::{TcpInterval, TcpLimits, TcpSample, TcpSummary};
+pub use udp::{DatagramCounters, UdpInterval, UdpSummary};

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::tcp::TcpTracker;
-use super::{Counters, TcpInterval, TcpSample, TcpSummary};
+use super::udp::UdpTracker;
+use super::{Counters, TcpInterval, TcpSample, TcpSummary, UdpInterval, UdpSummary};
 
 /// One stream's share of one interval. Times are since the start of the counted (or of the omitted) part.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +17,8 @@ pub struct Sample {
     pub bytes: u64,
     /// TCP's own view, on a sender.
     pub tcp: Option<TcpInterval>,
+    /// The datagrams of a UDP stream; zeros on a TCP stream.
+    pub udp: UdpInterval,
 }
 
 /// Turns the running totals of one stream into intervals that add up to the total exactly.
@@ -26,13 +29,21 @@ pub struct StreamSampler {
     base_bytes: u64,
     last_bytes: u64,
     tcp: TcpTracker,
+    udp: UdpTracker,
 }
 
 impl StreamSampler {
     /// Starts at `now` with nothing counted.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { started: now, last_tick: now, base_bytes: 0, last_bytes: 0, tcp: TcpTracker::default() }
+        Self {
+            started: now,
+            last_tick: now,
+            base_bytes: 0,
+            last_bytes: 0,
+            tcp: TcpTracker::default(),
+            udp: UdpTracker::default(),
+        }
     }
 
     /// Closes the interval that runs since the last call.
@@ -42,6 +53,7 @@ impl StreamSampler {
             end: now.duration_since(self.started),
             bytes: totals.bytes.saturating_sub(self.last_bytes),
             tcp: tcp.map(|sample| self.tcp.interval(sample)),
+            udp: self.udp.interval(&totals.datagrams),
         };
         self.last_tick = now;
         self.last_bytes = totals.bytes;
@@ -57,6 +69,7 @@ impl StreamSampler {
         if let Some(sample) = tcp {
             self.tcp.restart(sample);
         }
+        self.udp.restart(&totals.datagrams);
     }
 
     /// Bytes of all intervals since the start or restart.
@@ -82,6 +95,12 @@ impl StreamSampler {
     pub fn tcp_summary(&self) -> TcpSummary {
         self.tcp.summary()
     }
+
+    /// The datagrams of the counted part.
+    #[must_use]
+    pub fn udp_summary(&self) -> UdpSummary {
+        self.udp.summary()
+    }
 }
 
 #[cfg(test)]
@@ -91,7 +110,7 @@ mod tests {
     use super::*;
 
     fn totals(bytes: u64) -> Counters {
-        Counters { bytes, operations: 1 }
+        Counters { bytes, operations: 1, ..Counters::default() }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Hello, MAX_CONGESTION_BYTES, ParamsError, Request};
 use crate::config::{
     BlockSize, DEFAULT_BLOCK_BYTES, Direction, EndCondition, EngineChoice, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS,
-    MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES, Pacing, SocketConfig,
-    TestConfig,
+    MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES, Pacing, Protocol,
+    SocketConfig, TestConfig,
 };
 use crate::protocol::{ErrorCode, Object, Value, parse_object};
 
@@ -23,6 +23,7 @@ pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
     keys.refuse_unsupported()?;
     let hello = keys.hello();
     let test = TestConfig {
+        protocol: Protocol::Tcp,
         direction: keys.direction()?,
         parallel: keys.number("parallel", 1..=MAX_STREAMS, ErrorCode::NUM_STREAMS)?.unwrap_or(1),
         end: keys.end()?,
@@ -210,6 +211,7 @@ mod tests {
             "get_server_output":1,"repeating_payload":1,"zerocopy":1,"skip_rx_copy":1,
             "client_version":"3.21+"}"#;
         let test = TestConfig {
+            protocol: Protocol::Tcp,
             direction: Direction::Forward,
             parallel: 1,
             end: EndCondition::Time(Duration::from_secs(1)),
