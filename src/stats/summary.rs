@@ -77,6 +77,12 @@ pub struct ZeroCopy {
     pub copied_bytes: u64,
     /// Notifications that had not come when the stream ended.
     pub outstanding: u64,
+    /// Sends handed over by reference.
+    #[serde(default)]
+    pub requested_sends: u64,
+    /// Of those, sends that the kernel copied after all.
+    #[serde(default)]
+    pub copied_sends: u64,
 }
 
 impl ZeroCopy {
@@ -94,6 +100,8 @@ impl AddAssign for ZeroCopy {
         self.requested_bytes += other.requested_bytes;
         self.copied_bytes += other.copied_bytes;
         self.outstanding += other.outstanding;
+        self.requested_sends += other.requested_sends;
+        self.copied_sends += other.copied_sends;
     }
 }
 
@@ -112,7 +120,7 @@ mod tests {
     #[test]
     fn zero_copy_share() {
         assert_eq!(ZeroCopy::default().real_percent(), None);
-        let half = ZeroCopy { requested_bytes: 100, copied_bytes: 50, outstanding: 0 };
+        let half = ZeroCopy { requested_bytes: 100, copied_bytes: 50, ..ZeroCopy::default() };
         assert_eq!(half.real_percent(), Some(50.0));
     }
 }
