@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code)]
 
+mod clock;
+mod datagram;
 mod features;
 mod memory;
 mod signal;
@@ -12,6 +14,8 @@ mod thread;
 pub mod uring;
 mod zerocopy;
 
+pub use clock::{monotonic_now, use_exact_timers};
+pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots};
 pub use features::{Features, Missing};
 pub use memory::{PayloadFile, Pipe, Region};
 pub use signal::ignore_broken_pipes;

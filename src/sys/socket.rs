@@ -1,7 +1,7 @@
-//! One TCP socket, owned, with the options that a throughput test sets and reads.
+//! One socket, TCP or UDP, owned, with the options that a throughput test sets and reads.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -23,32 +23,65 @@ const SO_MAX_PACING_RATE: libc::c_int = 47;
 /// `MSG_ZEROCOPY` of include/linux/socket.h.
 const MSG_ZEROCOPY: libc::c_int = 0x400_0000;
 
-/// A TCP socket. Shared between its stream thread and the session, so TCP_INFO can be read after the thread
-/// has ended.
+/// A socket. Shared between its stream thread and the session, so TCP_INFO can be read after the thread has
+/// ended. What only UDP sockets can do is in `datagram.rs`.
 #[derive(Debug)]
 pub struct Socket {
-    stream: TcpStream,
+    inner: socket2::Socket,
 }
 
 impl Socket {
-    /// A new socket for connecting to `remote`, in non-blocking mode.
+    /// A new TCP socket for connecting to `remote`, in non-blocking mode.
     ///
     /// # Errors
     /// The system's, most likely EMFILE.
-    pub fn new_for(remote: &SocketAddr) -> io::Result<Self> {
-        Ok(Self { stream: TcpStream::from(new_tcp(remote)?) })
+    pub fn new_tcp(remote: &SocketAddr) -> io::Result<Self> {
+        Ok(Self { inner: socket2::Socket::from(tcp_socket(remote)?) })
+    }
+
+    /// A new UDP socket for talking to `remote`, in non-blocking mode.
+    ///
+    /// # Errors
+    /// The system's, most likely EMFILE.
+    pub fn new_udp(remote: &SocketAddr) -> io::Result<Self> {
+        let inner = socket2::Socket::new(
+            socket2::Domain::for_address(*remote),
+            socket2::Type::DGRAM.nonblocking().cloexec(),
+            Some(socket2::Protocol::UDP),
+        )?;
+        Ok(Self { inner })
     }
 
     /// Takes over a connected stream.
     #[must_use]
     pub fn from_stream(stream: TcpStream) -> Self {
-        Self { stream }
+        Self { inner: stream.into() }
     }
 
     /// Gives the stream away.
     #[must_use]
     pub fn into_stream(self) -> TcpStream {
-        self.stream
+        self.inner.into()
+    }
+
+    /// Takes over a UDP socket.
+    #[must_use]
+    pub fn from_udp(socket: UdpSocket) -> Self {
+        Self { inner: socket.into() }
+    }
+
+    /// Gives the UDP socket away.
+    #[must_use]
+    pub fn into_udp(self) -> UdpSocket {
+        self.inner.into()
+    }
+
+    /// Ties a UDP socket to one peer: it sends to nobody else and hears nobody else.
+    ///
+    /// # Errors
+    /// The system's, for example ENETUNREACH.
+    pub fn connect_udp(&self, remote: SocketAddr) -> io::Result<()> {
+        self.inner.connect(&remote.into())
     }
 
     /// Binds to a local address; port 0 leaves the port to the kernel.
@@ -56,7 +89,7 @@ impl Socket {
     /// # Errors
     /// The system's, for example EADDRINUSE or EADDRNOTAVAIL.
     pub fn bind(&self, local: SocketAddr) -> io::Result<()> {
-        setsockopt(&self.stream, sockopt::ReuseAddr, &true)?;
+        setsockopt(&self.inner, sockopt::ReuseAddr, &true)?;
         Ok(bind(self.as_raw_fd(), &SockaddrStorage::from(local))?)
     }
 
@@ -65,7 +98,7 @@ impl Socket {
     /// # Errors
     /// The system's.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr().map(unmap)
+        address(&self.inner.local_addr()?)
     }
 
     /// The peer's address; an IPv4 peer of a dual-stack socket is shown as plain IPv4.
@@ -73,7 +106,7 @@ impl Socket {
     /// # Errors
     /// ENOTCONN when there is no peer any more.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.stream.peer_addr().map(unmap)
+        address(&self.inner.peer_addr()?)
     }
 
     /// Blocking mode with every send and receive limited to `wait`, so no thread is ever out of reach.
@@ -81,9 +114,9 @@ impl Socket {
     /// # Errors
     /// The system's.
     pub fn set_blocking(&self, wait: Duration) -> io::Result<()> {
-        self.stream.set_nonblocking(false)?;
-        self.stream.set_read_timeout(Some(wait))?;
-        self.stream.set_write_timeout(Some(wait))
+        self.inner.set_nonblocking(false)?;
+        self.inner.set_read_timeout(Some(wait))?;
+        self.inner.set_write_timeout(Some(wait))
     }
 
     /// Switches Nagle's algorithm off.
@@ -91,7 +124,7 @@ impl Socket {
     /// # Errors
     /// The system's.
     pub fn set_no_delay(&self) -> io::Result<()> {
-        self.stream.set_nodelay(true)
+        self.set(sockopt::TcpNoDelay, &true)
     }
 
     /// Largest segment in bytes; only effective before the handshake.
@@ -158,7 +191,7 @@ impl Socket {
     /// # Errors
     /// The system's.
     pub fn set_max_pacing(&self, bits_per_second: u64) -> io::Result<()> {
-        set_raw(&self.stream, libc::SOL_SOCKET, SO_MAX_PACING_RATE, &(bits_per_second / 8))
+        set_raw(&self.inner, libc::SOL_SOCKET, SO_MAX_PACING_RATE, &(bits_per_second / 8))
     }
 
     /// Allows MSG_ZEROCOPY sends.
@@ -166,7 +199,7 @@ impl Socket {
     /// # Errors
     /// ENOPROTOOPT or EOPNOTSUPP where the kernel has none.
     pub fn enable_zerocopy(&self) -> io::Result<()> {
-        set_raw::<libc::c_int>(&self.stream, libc::SOL_SOCKET, SO_ZEROCOPY, &1)
+        set_raw::<libc::c_int>(&self.inner, libc::SOL_SOCKET, SO_ZEROCOPY, &1)
     }
 
     /// A sleeping receiver is woken when this many bytes have come (or the peer is done). The kernel cuts it
@@ -176,7 +209,7 @@ impl Socket {
     /// The system's.
     pub fn set_receive_low_water(&self, bytes: u32) -> io::Result<()> {
         let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        set_raw(&self.stream, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes)
+        set_raw(&self.inner, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes)
     }
 
     /// Lets the kernel find out by itself that the peer is gone: probes after `idle` of silence, and gives up
@@ -198,7 +231,7 @@ impl Socket {
     /// # Errors
     /// The system's.
     pub fn tcp_info(&self) -> io::Result<TcpSample> {
-        tcp_info::read(&self.stream)
+        tcp_info::read(&self.inner)
     }
 
     /// Bytes sent that the peer has not acknowledged yet (`SIOCOUTQ`).
@@ -218,7 +251,7 @@ impl Socket {
     /// Ends one or both directions. Wakes a thread that waits in the kernel for this socket.
     pub fn shutdown(&self, how: Shutdown) {
         // ENOTCONN means the peer was faster; then there is nothing left to end.
-        let _ = self.stream.shutdown(how);
+        let _ = self.inner.shutdown(how);
     }
 
     /// Sends from `payload` and returns how many bytes the kernel took.
@@ -276,24 +309,24 @@ impl Socket {
         }
     }
 
-    fn set<O: SetSockOpt>(&self, option: O, value: &O::Val) -> io::Result<()> {
-        Ok(setsockopt(&self.stream, option, value)?)
+    pub(super) fn set<O: SetSockOpt>(&self, option: O, value: &O::Val) -> io::Result<()> {
+        Ok(setsockopt(&self.inner, option, value)?)
     }
 
-    fn get<O: GetSockOpt>(&self, option: O) -> io::Result<O::Val> {
-        Ok(getsockopt(&self.stream, option)?)
+    pub(super) fn get<O: GetSockOpt>(&self, option: O) -> io::Result<O::Val> {
+        Ok(getsockopt(&self.inner, option)?)
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.inner.as_fd()
     }
 }
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        self.stream.as_raw_fd()
+        self.inner.as_raw_fd()
     }
 }
 
@@ -303,7 +336,7 @@ impl AsRawFd for Socket {
 /// # Errors
 /// The system's, most likely EADDRINUSE.
 pub fn listen_on(local: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
-    let fd = new_tcp(&local)?;
+    let fd = tcp_socket(&local)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
     if local.is_ipv6() {
         setsockopt(&fd, sockopt::Ipv6V6Only, &only_v6)?;
@@ -319,14 +352,24 @@ pub fn unmap(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn new_tcp(address: &SocketAddr) -> io::Result<OwnedFd> {
+/// The address of an IP socket.
+fn address(address: &socket2::SockAddr) -> io::Result<SocketAddr> {
+    address.as_socket().map(unmap).ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     Ok(socket(family, SockType::Stream, flags, SockProtocol::Tcp)?)
 }
 
 /// Sets an option that nix does not know; `T` must be the integer type that the kernel reads.
-fn set_raw<T: Copy>(socket: &impl AsFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set_raw<T: Copy>(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<T>()).expect("an integer's size");
     // SAFETY: the kernel reads `length` bytes, which is the size of the value behind the reference.
     let result = unsafe {

@@ -48,6 +48,15 @@ impl ReceiveBuffers {
         self.buffer_bytes
     }
 
+    /// What the kernel has put into a buffer that it has not been given back yet.
+    ///
+    /// # Panics
+    /// If there is no such buffer, or it is smaller than that.
+    pub(super) fn filled(&self, index: u16, bytes: usize) -> &[u8] {
+        let buffer_bytes = usize::try_from(self.buffer_bytes).expect("fits a usize on Linux");
+        &self.memory.as_slice()[usize::from(index) * buffer_bytes..][..buffer_bytes][..bytes]
+    }
+
     /// Tells the kernel where the ring is and hands it every buffer.
     pub(super) fn register(&mut self, uring: &IoUring) -> io::Result<()> {
         let address = self.entries.as_ptr() as u64;

@@ -2,9 +2,10 @@
 //!
 //! [`Ring`] is created in the thread that uses it (SINGLE_ISSUER, DEFER_TASKRUN), owns the payload and the
 //! receive buffers, and has the socket registered. Operations name offsets and lengths, never addresses, so
-//! the engines need no `unsafe`. Not used, on purpose: SQPOLL, several sockets per ring, linked operations.
+//! the engines need no `unsafe`. Not used, on purpose: SQPOLL, several sockets per ring.
 
 mod buffers;
+mod payload;
 mod ring;
 
 pub use buffers::ReceiveBuffers;

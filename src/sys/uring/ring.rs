@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use io_uring::types::{Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
-use super::super::{Region, Socket};
+use super::super::datagram::CONTROL_BYTES;
+use super::super::{Message, Region, Socket};
 use super::buffers::{GROUP, ReceiveBuffers};
+use super::payload::Payload;
 
 /// `IORING_SEND_ZC_REPORT_USAGE` of include/uapi/linux/io_uring.h.
 const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
@@ -54,14 +56,14 @@ pub struct Completion {
 
 /// An io_uring for one socket.
 ///
-/// Invariant that makes its operations safe: every address given to the kernel lies in `payload`, `scratch`
-/// or `buffers`, which this struct owns and frees only when nothing is in flight; otherwise it leaks them on
-/// purpose.
+/// Invariant that makes its operations safe: every address given to the kernel lies in `payload`, `scratch`,
+/// `buffers` or `message_header`, which this struct owns and frees only when nothing is in flight; otherwise
+/// it leaks them on purpose. A slot of the payload is lent out only while no operation refers to it.
 pub struct Ring {
     // Before the memory, so that it is dropped first.
     uring: IoUring,
-    payload: ManuallyDrop<Region>,
-    payload_registered: bool,
+    payload: ManuallyDrop<Payload>,
+    message_header: ManuallyDrop<Box<libc::msghdr>>,
     buffers: ManuallyDrop<Option<ReceiveBuffers>>,
     scratch: ManuallyDrop<Option<Region>>,
     socket: Arc<Socket>,
@@ -82,8 +84,8 @@ impl Ring {
         let payload = Region::new(0).map_err(|source| SetupError { step: "mapping memory", source })?;
         Ok(Self {
             uring,
-            payload: ManuallyDrop::new(payload),
-            payload_registered: false,
+            payload: ManuallyDrop::new(Payload::new(payload)),
+            message_header: ManuallyDrop::new(Box::new(control_only_header())),
             buffers: ManuallyDrop::new(None),
             scratch: ManuallyDrop::new(None),
             socket,
@@ -98,12 +100,37 @@ impl Ring {
     /// ENOMEM where the memory lock limit is too low for it.
     pub fn register_payload(&mut self, payload: Region) -> Result<(), SetupError> {
         assert_eq!(self.in_flight, 0, "the payload is set before the first operation");
-        let vector = libc::iovec { iov_base: payload.as_ptr().cast(), iov_len: payload.len() };
-        // SAFETY: the vector is exactly the region, which self keeps until nothing is in flight.
-        let registered = unsafe { self.uring.submitter().register_buffers(&[vector]) };
-        *self.payload = payload;
-        self.payload_registered = registered.is_ok();
+        *self.payload = Payload::new(payload);
+        // SAFETY: the vector is exactly the payload, which self keeps until nothing is in flight.
+        let registered = unsafe { self.uring.submitter().register_buffers(&[self.payload.vector()]) };
+        self.payload.registered = registered.is_ok();
         registered.map_err(|source| SetupError { step: "registering send buffers with io_uring", source })
+    }
+
+    /// Divides the payload into slots of `slot_bytes` bytes for [`Self::push_send_slot`].
+    ///
+    /// # Panics
+    /// If something is in flight.
+    pub fn divide_payload(&mut self, slot_bytes: usize) {
+        assert_eq!(self.in_flight, 0, "the payload is divided before the first operation");
+        self.payload.divide(slot_bytes);
+    }
+
+    /// Whether an operation refers to a slot of the payload.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn is_busy(&self, slot: usize) -> bool {
+        self.payload.is_busy(slot)
+    }
+
+    /// A slot of the payload, to be changed. `None` while an operation refers to it.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn slot_mut(&mut self, slot: usize) -> Option<&mut [u8]> {
+        self.payload.slot_mut(slot)
     }
 
     /// Registers receive buffers for [`Self::push_receive_multishot`].
@@ -143,13 +170,7 @@ impl Ring {
     /// # Panics
     /// If the payload is shorter or the submission queue is full.
     pub fn push_send(&mut self, bytes: u32, token: u64) {
-        let address = self.payload_start(bytes);
-        let entry = if self.payload_registered {
-            // A write to a socket is a send without flags; offset -1 means that a socket has no position.
-            opcode::WriteFixed::new(SOCKET, address, bytes, 0).offset(u64::MAX).build()
-        } else {
-            opcode::Send::new(SOCKET, address, bytes).flags(libc::MSG_NOSIGNAL).build()
-        };
+        let entry = self.copying_send(self.payload.start(bytes), bytes);
         self.push(&entry.user_data(token));
     }
 
@@ -159,14 +180,22 @@ impl Ring {
     /// # Panics
     /// As [`Self::push_send`].
     pub fn push_send_zc(&mut self, bytes: u32, token: u64) {
-        let address = self.payload_start(bytes);
-        let buffer = self.payload_registered.then_some(0);
-        let entry = opcode::SendZc::new(SOCKET, address, bytes)
-            .buf_index(buffer)
-            .flags(libc::MSG_NOSIGNAL)
-            .zc_flags(SEND_ZC_REPORT_USAGE)
-            .build();
+        let entry = self.zero_copy_send(self.payload.start(bytes), bytes);
         self.push(&entry.user_data(token));
+    }
+
+    /// Sends the first `bytes` bytes of a slot, whose number is the token, as one message. With `zero_copy`
+    /// two completions follow, as with [`Self::push_send_zc`]. With `linked` the next operation pushed begins
+    /// when this one has been done, and is cancelled if this one fails.
+    ///
+    /// # Panics
+    /// If an operation refers to the slot already, it is shorter, or the submission queue is full.
+    pub fn push_send_slot(&mut self, slot: usize, bytes: u32, zero_copy: bool, linked: bool) {
+        let (address, token) = self.payload.use_slot(slot, bytes);
+        let entry =
+            if zero_copy { self.zero_copy_send(address, bytes) } else { self.copying_send(address, bytes) };
+        let flags = if linked { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
+        self.push(&entry.flags(flags).user_data(token));
     }
 
     /// Receives once into the receive memory, after the socket has become readable. With `discard` the kernel
@@ -194,6 +223,41 @@ impl Ring {
         self.push(&opcode::RecvMulti::new(SOCKET, GROUP).build().user_data(token));
     }
 
+    /// Receives messages, with what the kernel says about each, until a completion comes without `more`. With
+    /// `discard` the kernel copies no more than fits a buffer and says how long each message really was.
+    /// [`Self::message`] has what came.
+    ///
+    /// # Panics
+    /// As [`Self::push_receive_multishot`].
+    pub fn push_receive_messages(&mut self, discard: bool, token: u64) {
+        assert!(self.buffers.is_some(), "buffers are registered before the first receive");
+        let header: *const libc::msghdr = &raw const **self.message_header;
+        let flags = if discard { libc::MSG_TRUNC.unsigned_abs() } else { 0 };
+        self.push(&opcode::RecvMsgMulti::new(SOCKET, header, GROUP).flags(flags).build().user_data(token));
+    }
+
+    /// The message that a completion of [`Self::push_receive_messages`] has brought, until its buffer is
+    /// given back; `None` if it brought none.
+    #[must_use]
+    pub fn message(&self, completion: &Completion) -> Option<Message<'_>> {
+        let filled = usize::try_from(completion.result).ok()?;
+        let buffer = self.buffers.as_ref()?.filled(completion.buffer?, filled);
+        // struct io_uring_recvmsg_out: lengths of name (which is not asked for), control and payload, flags;
+        // then the control messages, in as much room as was asked for, then what was copied of the payload.
+        let (out, rest) = buffer.split_first_chunk::<16>()?;
+        let word = |at: usize| {
+            let bytes = out[at..at + 4].try_into().expect("four bytes");
+            usize::try_from(u32::from_ne_bytes(bytes)).expect("a u32 fits a usize on Linux")
+        };
+        let (control, payload) = rest.split_at_checked(CONTROL_BYTES)?;
+        let bytes = word(8);
+        Some(Message::new(
+            &payload[..payload.len().min(bytes)],
+            bytes,
+            &control[..word(4).min(CONTROL_BYTES)],
+        ))
+    }
+
     /// Returns a receive buffer to the kernel.
     ///
     /// # Panics
@@ -208,9 +272,17 @@ impl Ring {
     /// Those of io_uring_enter(2) that mean that the ring is unusable. A timeout, a signal or a full
     /// completion queue is none: look at the completions and come again.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        self.wait_for(1, timeout)
+    }
+
+    /// Submits what was pushed and waits for at least `completions` of them, at most `timeout`.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_for(&mut self, completions: usize, timeout: Duration) -> io::Result<()> {
         let time = Timespec::from(timeout);
         let arguments = SubmitArgs::new().timespec(&time);
-        match self.uring.submitter().submit_with_args(1, &arguments) {
+        match self.uring.submitter().submit_with_args(completions, &arguments) {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
@@ -224,15 +296,18 @@ impl Ring {
         loop {
             let entry = self.uring.completion().next()?;
             let more = cqueue::more(entry.flags());
+            // A linked send by reference that is cancelled before it begins has a result that says nothing of
+            // a notification, and one follows all the same.
+            let Some(token) = self.payload.completed(entry.user_data(), more) else { continue };
             if !more {
                 self.in_flight -= 1;
             }
-            if entry.user_data() == CANCEL_TOKEN {
+            if token == CANCEL_TOKEN {
                 continue;
             }
             let notification = cqueue::notif(entry.flags());
             return Some(Completion {
-                token: entry.user_data(),
+                token,
                 result: entry.result(),
                 more,
                 notification,
@@ -250,9 +325,23 @@ impl Ring {
         }
     }
 
-    fn payload_start(&self, bytes: u32) -> *const u8 {
-        assert!(usize::try_from(bytes).is_ok_and(|bytes| bytes <= self.payload.len()), "payload too short");
-        self.payload.as_ptr()
+    /// A copying send of an address inside the payload.
+    fn copying_send(&self, address: *const u8, bytes: u32) -> squeue::Entry {
+        if self.payload.registered {
+            // A write to a socket is a send without flags; offset -1 means that a socket has no position.
+            opcode::WriteFixed::new(SOCKET, address, bytes, 0).offset(u64::MAX).build()
+        } else {
+            opcode::Send::new(SOCKET, address, bytes).flags(libc::MSG_NOSIGNAL).build()
+        }
+    }
+
+    /// A send by reference of an address inside the payload.
+    fn zero_copy_send(&self, address: *const u8, bytes: u32) -> squeue::Entry {
+        opcode::SendZc::new(SOCKET, address, bytes)
+            .buf_index(self.payload.registered.then_some(0))
+            .flags(libc::MSG_NOSIGNAL)
+            .zc_flags(SEND_ZC_REPORT_USAGE)
+            .build()
     }
 
     fn push(&mut self, entry: &squeue::Entry) {
@@ -286,6 +375,7 @@ impl Drop for Ring {
             ManuallyDrop::drop(&mut self.payload);
             ManuallyDrop::drop(&mut self.buffers);
             ManuallyDrop::drop(&mut self.scratch);
+            ManuallyDrop::drop(&mut self.message_header);
         }
     }
 }
@@ -317,6 +407,14 @@ pub fn probe() -> Result<bool, SetupError> {
         }
     }
     Ok(probe.is_supported(opcode::SendZc::CODE))
+}
+
+/// A header that tells the kernel how much room a multishot receive has for control messages.
+fn control_only_header() -> libc::msghdr {
+    // SAFETY: all its fields are integers and pointers, for which zero is a value.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_controllen = CONTROL_BYTES;
+    header
 }
 
 /// One bar for all: what Linux 6.1 has.
@@ -421,6 +519,92 @@ mod tests {
         near.write_all(&[1; 5000]).unwrap();
         ring.push_receive(true, 3);
         assert_eq!(settle(&mut ring)[0].result, 5000);
+    }
+
+    #[test]
+    fn slots_are_sent_in_order_and_lent_out_when_they_are_free() {
+        let (near, far) = crate::sys::datagram::tests::pair();
+        let mut ring = Ring::new(Arc::new(near), 8).unwrap();
+        ring.register_payload(Region::new(4 * 1000).unwrap()).unwrap();
+        ring.divide_payload(1000);
+        for slot in 0..4_u8 {
+            ring.slot_mut(slot.into()).unwrap().fill(slot);
+            ring.push_send_slot(slot.into(), 1000, slot == 3, slot != 3);
+        }
+        assert!(ring.slot_mut(0).is_none());
+        let seen = settle(&mut ring);
+        assert_eq!(seen.len(), 5, "the zero-copy send has a notification: {seen:?}");
+        assert!((0..4).all(|slot| ring.slot_mut(slot).is_some()));
+        let mut buffer = [0; 1000];
+        for slot in 0..4 {
+            assert_eq!(far.receive(&mut buffer).unwrap(), 1000);
+            assert_eq!(buffer, [slot; 1000]);
+        }
+    }
+
+    #[test]
+    fn a_send_by_reference_that_was_never_begun_is_over_once() {
+        const TOO_LONG: u32 = 65_508;
+        let (near, far) = crate::sys::datagram::tests::pair();
+        let mut ring = Ring::new(Arc::new(near), 8).unwrap();
+        ring.register_payload(Region::new(2 * 65_508).unwrap()).unwrap();
+        ring.divide_payload(65_508);
+        for _ in 0..3 {
+            ring.push_send_slot(0, TOO_LONG, true, true);
+            ring.push_send_slot(1, 1000, true, false);
+            let mut results = [None; 2];
+            while ring.in_flight() > 0 {
+                ring.wait(Duration::from_millis(100)).unwrap();
+                while let Some(completion) = ring.next_completion() {
+                    let slot = usize::try_from(completion.token).unwrap();
+                    if !completion.notification {
+                        assert_eq!(results[slot].replace(-completion.result), None, "one result for each");
+                    }
+                    // Sent anew at once, as an engine does with what was not its fault.
+                    if slot == 1 && completion.result == -libc::ECANCELED && !completion.more {
+                        ring.push_send_slot(1, 1000, true, false);
+                        results[1] = None;
+                    }
+                }
+            }
+            assert_eq!(results[0], Some(libc::EMSGSIZE));
+            assert!([Some(-1000), Some(libc::ECANCELED)].contains(&results[1]), "{results:?}");
+            if results[1] == Some(-1000) {
+                assert_eq!(far.receive(&mut [0; 1001]).unwrap(), 1000);
+            }
+            assert!(ring.slot_mut(0).is_some() && ring.slot_mut(1).is_some());
+        }
+    }
+
+    #[test]
+    fn messages_come_with_their_segments() {
+        let (near, far) = crate::sys::datagram::tests::pair();
+        far.set_receive_offload().unwrap();
+        near.set_segment_bytes(700).unwrap();
+        near.send(&[9; 2000]).unwrap();
+        let mut ring = Ring::new(Arc::new(far), 8).unwrap();
+        ring.register_buffers(ReceiveBuffers::new(4, 70_000).unwrap()).unwrap();
+        ring.push_receive_messages(false, 5);
+        ring.wait(Duration::from_millis(100)).unwrap();
+        let completion = ring.next_completion().unwrap();
+        let message = ring.message(&completion).unwrap();
+        assert_eq!((message.bytes, message.segment_bytes), (2000, 700));
+        assert_eq!(message.payload, [9; 2000]);
+        assert!(completion.more);
+        ring.give_back(completion.buffer.unwrap());
+    }
+
+    #[test]
+    fn discarded_messages_keep_their_length() {
+        let (near, far) = crate::sys::datagram::tests::pair();
+        near.send(&[9; 2000]).unwrap();
+        let mut ring = Ring::new(Arc::new(far), 8).unwrap();
+        ring.register_buffers(ReceiveBuffers::new(4, 128).unwrap()).unwrap();
+        ring.push_receive_messages(true, 5);
+        ring.wait(Duration::from_millis(100)).unwrap();
+        let completion = ring.next_completion().unwrap();
+        let message = ring.message(&completion).unwrap();
+        assert_eq!((message.bytes, message.payload), (2000, &[9_u8; 16][..]));
     }
 
     #[test]
