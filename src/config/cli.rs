@@ -217,10 +217,10 @@ mod tests {
             bind: Some("::1".parse().unwrap()),
             one_off: true,
             engine: EngineChoice::Splice,
-            offload: true,
+            offload: false,
             output: OutputConfig { format: OutputFormat::Json, interval: None, ..OutputConfig::default() },
         };
-        assert_eq!(server("-p 5300 -6 -B ::1 -1 --engine splice -J -i 0"), expected);
+        assert_eq!(server("-p 5300 -6 -B ::1 -1 --engine splice --no-offload -J -i 0"), expected);
         assert_eq!(server("-p 0").port, 0);
         assert_eq!(server("").port, 5201);
         assert_eq!(server("").family, Family::Any);
@@ -275,6 +275,10 @@ mod tests {
             ("-w 0 -M 0 -b 0 --fq-rate 0 -l 0", ""),
             ("-V -V", "-V"),
             ("--engine auto", ""),
+            ("--udp-counters-64bit --gsro --dont-fragment", ""),
+            ("--udp --udp-c", "-u --udp-counters-64bit"),
+            ("-u -l 0 -b 1048576", "-u"),
+            ("-u -u", "-u"),
         ] {
             assert_eq!(client(line), client(like), "{line}");
         }
@@ -304,6 +308,8 @@ mod tests {
             ("-s -c host", "cannot be both server and client"),
             ("-s -t 3", "some option you are trying to set is client only: -t (--time)"),
             ("-s --bidir", "some option you are trying to set is client only: --bidir"),
+            ("-s -u", "some option you are trying to set is client only: -u (--udp)"),
+            ("-s --gsro", "some option you are trying to set is client only: --gsro"),
             ("-s --peer-engine sync", "some option you are trying to set is client only: --peer-engine"),
             ("-c host -1", "some option you are trying to set is server only: -1 (--one-off)"),
             ("-c host -R --bidir", "cannot be both reverse and bidirectional"),
@@ -317,6 +323,13 @@ mod tests {
             ("-c host -P 0", "invalid number of parallel streams (min = 1, max = 128)"),
             ("-c host -P 4294967297", "invalid number of parallel streams (min = 1, max = 128)"),
             ("-c host -l 1048577", "block size too large (maximum = 1048576 bytes)"),
+            ("-c host -u -l 15", "block size invalid (minimum = 16 bytes, maximum = 65507 bytes): -l 15"),
+            (
+                "-c host -l 65508 -u",
+                "block size invalid (minimum = 16 bytes, maximum = 65507 bytes): -l 65508",
+            ),
+            ("-c host -u -l 4294967312", "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)"),
+            ("-c host -u -b 1M/0", "invalid burst count (maximum = 1000)"),
             ("-c host -w 513M", "socket buffer size too large (maximum = 536870912 bytes)"),
             ("-c host -M 32768", "TCP MSS too large (maximum = 32767 bytes)"),
             ("-c host -O 601", "bogus value for --omit (maximum = 600 seconds): -O 601"),
@@ -335,6 +348,10 @@ mod tests {
             (
                 "-c host --connect-timeout 0",
                 "the connect timeout must be between 1 and 86400000 milliseconds",
+            ),
+            (
+                "-c host -u --engine splice",
+                "UDP tests run on the engines auto, uring-zc, uring and sync, not on",
             ),
             ("-c host -Z --engine uring", "-Z sends with sendfile(2), but --engine uring does not"),
             ("-c host -4 -B ::1", "the address of -B ::1 is not one of the IP version asked for"),
@@ -374,8 +391,7 @@ mod tests {
             "-c host --bi",
             "-c host --engine warp",
             "-c host -f kk",
-            "-c host --udp",
-            "-c host -u",
+            "-c host --ud",
             "-c host -m",
             "-s -D",
             "-s loopback",

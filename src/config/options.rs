@@ -99,6 +99,9 @@ pub(super) struct ClientOptions {
     /// Be a client of the server on this host
     #[arg(short, long, value_name = "HOST")]
     pub(super) client: Option<String>,
+    /// Send UDP datagrams instead of a TCP stream
+    #[arg(short, long)]
+    pub(super) udp: bool,
     /// Seconds to run, fractions allowed, or 0 until interrupted [default: 10]
     #[arg(short, long, value_name = "SECS")]
     pub(super) time: Option<f64>,
@@ -108,7 +111,8 @@ pub(super) struct ClientOptions {
     /// Run until this many blocks have gone one way, instead of -t
     #[arg(short = 'k', long, value_name = "BLOCKS")]
     pub(super) blockcount: Option<String>,
-    /// Bytes of one block, at most 1M [default: 128K]
+    /// Bytes of one block, at most 1M [default: 128K]; with -u of one datagram, 16 to 65507 [default: what
+    /// one packet of the path holds]
     #[arg(short, long, value_name = "BYTES")]
     pub(super) length: Option<String>,
     /// Streams in each direction, 1 to 128 [default: 1]
@@ -123,7 +127,8 @@ pub(super) struct ClientOptions {
     /// Seconds at the start that do not count, 0 to 600 [default: 0]
     #[arg(short = 'O', long, value_name = "SECS")]
     pub(super) omit: Option<u64>,
-    /// Bits per second of each stream, 0 for no limit; after a slash the blocks of one burst [default: 0]
+    /// Bits per second of each stream, 0 for no limit; after a slash the blocks of one burst [default: 0,
+    /// with -u 1048576]
     #[arg(short, long, visible_alias = "bandwidth", value_name = "RATE[/BURST]")]
     pub(super) bitrate: Option<String>,
     /// Bits per second at which the kernel paces each stream (SO_MAX_PACING_RATE), 0 for no limit [default:
@@ -142,12 +147,22 @@ pub(super) struct ClientOptions {
     /// Send small segments at once (TCP_NODELAY)
     #[arg(short = 'N', long)]
     pub(super) no_delay: bool,
-    /// Senders use sendfile(2), that of the server too; the same as --engine sendfile on this end
+    /// Senders use sendfile(2), that of the server too; the same as --engine sendfile on this end. No effect
+    /// with -u
     #[arg(short = 'Z', long)]
     pub(super) zerocopy: bool,
     /// Receivers let the kernel discard the data instead of copying them (MSG_TRUNC)
     #[arg(long)]
     pub(super) skip_rx_copy: bool,
+    /// Sequence numbers of 64 bits instead of 32 in the datagrams of -u
+    #[arg(long)]
+    pub(super) udp_counters_64bit: bool,
+    /// Ask an iperf3 at the other end to use UDP segmentation and receive offload; a ringperf does so anyway
+    #[arg(long)]
+    pub(super) gsro: bool,
+    /// Set the flag of that name in IPv4 datagrams of -u
+    #[arg(long)]
+    pub(super) dont_fragment: bool,
     /// Send digits instead of random bytes
     #[arg(long)]
     pub(super) repeating_payload: bool,
@@ -174,9 +189,12 @@ pub(super) struct ClientOptions {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Engine")]
 pub(super) struct EngineOptions {
-    /// How this end moves the bytes [default: auto]
+    /// How this end moves the bytes; UDP has auto, uring-zc, uring and sync [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub(super) engine: Option<EngineChoice>,
+    /// One datagram per operation: no UDP segmentation or receive offload at this end. No effect with TCP
+    #[arg(long)]
+    pub(super) no_offload: bool,
 }
 
 #[derive(Args, Debug)]

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::options::{BothOptions, Cli, ClientOptions, LoopbackOptions};
 use super::{
-    BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, Direction, EndCondition, EngineChoice, Family,
-    LoopbackConfig, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS,
-    MAX_TIME_SECS, MAX_WINDOW_BYTES, OutputConfig, OutputFormat, Pacing, Protocol, ServerConfig,
-    SocketConfig, TestConfig,
+    BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_UDP_BITS_PER_SECOND,
+    Direction, EndCondition, EngineChoice, Family, LoopbackConfig, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS,
+    MAX_DATAGRAM_BYTES, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES,
+    MIN_DATAGRAM_BYTES, OutputConfig, OutputFormat, Pacing, Protocol, ServerConfig, SocketConfig, TestConfig,
+    UdpConfig,
 };
 use crate::units::{RateFormat, UnitError, parse_bytes, parse_rate};
 
@@ -43,6 +44,8 @@ pub(super) enum ParameterError {
     ReverseBidir,
     #[error("-Z sends with sendfile(2), but --engine {0} does not; drop one of them")]
     ZerocopyEngine(EngineChoice),
+    #[error("UDP tests run on the engines auto, uring-zc, uring and sync, not on {0}: {1} {0}")]
+    UdpEngine(EngineChoice, &'static str),
     #[error("the address of -B {0} is not one of the IP version asked for; drop -4 or -6")]
     BindFamily(IpAddr),
     #[error("bad format specifier (valid formats are in the set [kmgtKMGT]): -f {0}")]
@@ -61,7 +64,7 @@ pub(super) fn server(cli: &Cli) -> Result<ServerConfig, ParameterError> {
         bind: cli.both.bind,
         one_off: cli.server.one_off,
         engine: cli.engine.engine.unwrap_or_default(),
-        offload: true,
+        offload: !cli.engine.no_offload,
         output: output(&cli.both)?,
     })
 }
@@ -77,8 +80,8 @@ pub(super) fn client(cli: &Cli, host: &str) -> Result<ClientConfig, ParameterErr
         bind: cli.both.bind,
         client_port: client_port(options, &test)?,
         connect_timeout: connect_timeout(options)?,
-        engine: client_engine(options.zerocopy, cli.engine.engine)?,
-        offload: true,
+        engine: client_engine(options, cli.engine.engine)?,
+        offload: !cli.engine.no_offload,
         peer_engine: options.peer_engine,
         test,
         output: output(&cli.both)?,
@@ -98,14 +101,15 @@ pub(super) fn loopback(options: &LoopbackOptions) -> Result<LoopbackConfig, Para
         seconds,
         parallel: parallel(options.parallel)?,
         congestion: congestion(options.congestion.as_deref())?,
-        block: block(options.length.as_deref())?,
+        block: block(Protocol::Tcp, options.length.as_deref())?,
         family: if options.version6 { Family::V6 } else { Family::V4 },
     })
 }
 
 fn test(options: &ClientOptions) -> Result<TestConfig, ParameterError> {
+    let protocol = protocol(options);
     Ok(TestConfig {
-        protocol: Protocol::Tcp,
+        protocol,
         direction: direction(options)?,
         parallel: parallel(options.parallel)?,
         end: end_condition(options)?,
@@ -115,8 +119,8 @@ fn test(options: &ClientOptions) -> Result<TestConfig, ParameterError> {
             }
             None => 0,
         },
-        block: block(options.length.as_deref())?,
-        pacing: pacing(options.bitrate.as_deref())?,
+        block: block(protocol, options.length.as_deref())?,
+        pacing: pacing(protocol, options.bitrate.as_deref())?,
         socket: socket(options)?,
         zerocopy: options.zerocopy,
         skip_rx_copy: options.skip_rx_copy,
@@ -124,6 +128,18 @@ fn test(options: &ClientOptions) -> Result<TestConfig, ParameterError> {
         title: options.title.clone(),
         extra_data: options.extra_data.clone(),
         server_output: options.get_server_output,
+    })
+}
+
+/// As in iperf3, what only UDP has is taken without -u, too, and means nothing there.
+fn protocol(options: &ClientOptions) -> Protocol {
+    if !options.udp {
+        return Protocol::Tcp;
+    }
+    Protocol::Udp(UdpConfig {
+        counters_64bit: options.udp_counters_64bit,
+        gsro: options.gsro,
+        dont_fragment: options.dont_fragment,
     })
 }
 
@@ -155,12 +171,22 @@ fn end_condition(options: &ClientOptions) -> Result<EndCondition, ParameterError
     }
 }
 
-/// A length of 0 asks for the default, as in iperf3.
-fn block(length: Option<&str>) -> Result<BlockSize, ParameterError> {
-    const RULE: &str = "block size too large (maximum = 1048576 bytes)";
-    Ok(match number("-l", amount("-l", length, parse_bytes)?, 0..=MAX_BLOCK_BYTES, RULE)? {
-        0 => BlockSize { bytes: DEFAULT_BLOCK_BYTES, explicit: false },
-        bytes => BlockSize { bytes, explicit: true },
+/// A length of 0 asks for the default, as in iperf3. With UDP that is only a first guess: the control
+/// connection will tell what one packet holds.
+fn block(protocol: Protocol, length: Option<&str>) -> Result<BlockSize, ParameterError> {
+    let (default, range, rule) = match protocol {
+        Protocol::Tcp => {
+            (DEFAULT_BLOCK_BYTES, 1..=MAX_BLOCK_BYTES, "block size too large (maximum = 1048576 bytes)")
+        }
+        Protocol::Udp(_) => (
+            DEFAULT_DATAGRAM_BYTES,
+            MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES,
+            "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)",
+        ),
+    };
+    Ok(match amount("-l", length, parse_bytes)? {
+        0 => BlockSize { bytes: default, explicit: false },
+        bytes => BlockSize { bytes: number("-l", bytes, range, rule)?, explicit: true },
     })
 }
 
@@ -169,9 +195,12 @@ fn parallel(given: Option<u64>) -> Result<u32, ParameterError> {
     number("-P", given.unwrap_or(1), 1..=MAX_STREAMS, RULE)
 }
 
-fn pacing(bitrate: Option<&str>) -> Result<Pacing, ParameterError> {
+fn pacing(protocol: Protocol, bitrate: Option<&str>) -> Result<Pacing, ParameterError> {
     const RULE: &str = "invalid burst count (maximum = 1000)";
-    let Some(bitrate) = bitrate else { return Ok(Pacing::default()) };
+    let Some(bitrate) = bitrate else {
+        let bits_per_second = protocol.udp().map_or(0, |_| DEFAULT_UDP_BITS_PER_SECOND);
+        return Ok(Pacing { bits_per_second, burst_blocks: 0 });
+    };
     let (rate, burst) = match bitrate.split_once('/') {
         Some((rate, burst)) => (rate, Some(burst)),
         None => (bitrate, None),
@@ -214,12 +243,30 @@ fn congestion(name: Option<&str>) -> Result<Option<String>, ParameterError> {
     }
 }
 
-/// -Z is iperf3's name of the sendfile engine.
-fn client_engine(zerocopy: bool, engine: Option<EngineChoice>) -> Result<EngineChoice, ParameterError> {
-    match (zerocopy, engine.unwrap_or_default()) {
+/// -Z is iperf3's name of the sendfile engine. It means nothing to UDP, where both ends choose as without it.
+fn client_engine(
+    options: &ClientOptions,
+    engine: Option<EngineChoice>,
+) -> Result<EngineChoice, ParameterError> {
+    let engine = engine.unwrap_or_default();
+    if options.udp {
+        sends_datagrams("--peer-engine", options.peer_engine.unwrap_or_default())?;
+        return sends_datagrams("--engine", engine);
+    }
+    match (options.zerocopy, engine) {
         (true, EngineChoice::Auto | EngineChoice::Sendfile) => Ok(EngineChoice::Sendfile),
         (true, engine) => Err(ParameterError::ZerocopyEngine(engine)),
         (false, engine) => Ok(engine),
+    }
+}
+
+/// The engine, if UDP has it.
+fn sends_datagrams(option: &'static str, engine: EngineChoice) -> Result<EngineChoice, ParameterError> {
+    match engine {
+        EngineChoice::Auto | EngineChoice::UringZc | EngineChoice::Uring | EngineChoice::Sync => Ok(engine),
+        EngineChoice::Sendfile | EngineChoice::Splice | EngineChoice::MsgZc | EngineChoice::Null => {
+            Err(ParameterError::UdpEngine(engine, option))
+        }
     }
 }
 
@@ -325,4 +372,88 @@ fn number(
 
 fn out_of_range(rule: &'static str, option: &'static str, given: &impl ToString) -> ParameterError {
     ParameterError::Range { rule, option, given: given.to_string() }
+}
+
+/// The other options are tested with the command line as a whole, in `cli`.
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn run(options: &str) -> Result<ClientConfig, ParameterError> {
+        let words = ["ringperf"].into_iter().chain(options.split_whitespace());
+        client(&Cli::try_parse_from(words).unwrap(), "host")
+    }
+
+    #[test]
+    fn every_udp_option_arrives() {
+        let config = run("-u --udp-counters-64bit --gsro --dont-fragment -l 1400 -b 100M/20 -Z --no-offload");
+        let test = TestConfig {
+            protocol: Protocol::Udp(UdpConfig { counters_64bit: true, gsro: true, dont_fragment: true }),
+            block: BlockSize { bytes: 1400, explicit: true },
+            pacing: Pacing { bits_per_second: 100_000_000, burst_blocks: 20 },
+            zerocopy: true,
+            ..TestConfig::default()
+        };
+        assert_eq!(config, Ok(ClientConfig { test, offload: false, ..run("").unwrap() }));
+    }
+
+    #[test]
+    fn the_default_test_of_udp() {
+        let test = TestConfig {
+            protocol: Protocol::Udp(UdpConfig::default()),
+            block: BlockSize { bytes: 1460, explicit: false },
+            pacing: Pacing { bits_per_second: 1_048_576, burst_blocks: 0 },
+            ..TestConfig::default()
+        };
+        assert_eq!(run("-u"), Ok(ClientConfig { test, ..run("").unwrap() }));
+    }
+
+    #[test]
+    fn datagrams_and_rates_of_udp() {
+        for bytes in [16, 65_507] {
+            let block = run(&format!("-u -l {bytes}")).unwrap().test.block;
+            assert_eq!(block, BlockSize { bytes, explicit: true });
+        }
+        for (options, bits_per_second, burst_blocks) in
+            [("-b 0", 0, 0), ("-b 0/5", 0, 5), ("-b 1M", 1_000_000, 0)]
+        {
+            let pacing = run(&format!("{options} -u")).unwrap().test.pacing;
+            assert_eq!(pacing, Pacing { bits_per_second, burst_blocks }, "{options}");
+        }
+    }
+
+    #[test]
+    fn what_only_tcp_has_is_taken_with_udp() {
+        let options = "-u -M 1400 -N -C cubic --skip-rx-copy -6 --dont-fragment";
+        let test = run(options).unwrap().test;
+        assert!(test.protocol.udp().is_some_and(|udp| udp.dont_fragment));
+        let socket = SocketConfig {
+            mss_bytes: Some(1400),
+            no_delay: true,
+            congestion: Some("cubic".to_owned()),
+            ..SocketConfig::default()
+        };
+        assert_eq!((test.socket, test.skip_rx_copy), (socket, true));
+    }
+
+    #[test]
+    fn the_engines_of_udp() {
+        for engine in EngineChoice::ALL {
+            let asked =
+                [run(&format!("-u -Z --engine {engine}")), run(&format!("-u -Z --peer-engine {engine}"))];
+            let expected = if ["auto", "uring-zc", "uring", "sync"].contains(&engine.name()) {
+                let neither = run("-u -Z").unwrap();
+                [
+                    Ok(ClientConfig { engine, ..neither.clone() }),
+                    Ok(ClientConfig { peer_engine: Some(engine), ..neither }),
+                ]
+            } else {
+                ["--engine", "--peer-engine"].map(|option| Err(ParameterError::UdpEngine(engine, option)))
+            };
+            assert_eq!(asked, expected, "{engine}");
+        }
+        assert_eq!(run("-u -Z").unwrap().engine, EngineChoice::Auto);
+    }
 }

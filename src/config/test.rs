@@ -1,7 +1,7 @@
 //! One test, as both ends see it, and what only a client needs besides.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::units::RateFormat;
@@ -386,4 +386,14 @@ pub struct ClientConfig {
     pub test: TestConfig,
     /// What is printed.
     pub output: OutputConfig,
+}
+
+impl ClientConfig {
+    /// The local address of data stream number `index` to `server`, if it is not left to the kernel.
+    #[must_use]
+    pub fn stream_address(&self, server: &SocketAddr, index: u16) -> Option<SocketAddr> {
+        let port = self.client_port.map_or(0, |first| first.wrapping_add(index));
+        let unspecified = if server.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+        (self.bind.is_some() || port != 0).then(|| SocketAddr::new(self.bind.unwrap_or(unspecified), port))
+    }
 }

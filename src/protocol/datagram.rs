@@ -5,10 +5,21 @@ pub const UDP_CONNECT: [u8; 4] = *b"9876";
 /// What a server answers (`UDP_CONNECT_REPLY`).
 pub const UDP_REPLY: [u8; 4] = *b"6789";
 
+/// Every spelling of the first word: of 3.12 to 3.16 on big-endian machines, and of 3.11 and older, which
+/// sent 123456789 in the order of the machine.
+const CONNECTS: [[u8; 4]; 4] =
+    [UDP_CONNECT, *b"6789", 123_456_789_u32.to_le_bytes(), 123_456_789_u32.to_be_bytes()];
 /// Every spelling of the answer: of 3.12 to 3.16 on big-endian machines, and of 3.11 and older, which sent
 /// 987654321 in the order of the machine.
 const REPLIES: [[u8; 4]; 4] =
     [UDP_REPLY, *b"9876", 987_654_321_u32.to_le_bytes(), 987_654_321_u32.to_be_bytes()];
+
+/// Whether a datagram is what a client connects a stream with, of whatever version and machine. An iperf3
+/// server does not look; but what is longer is a late datagram of an earlier test.
+#[must_use]
+pub fn is_udp_connect(datagram: &[u8]) -> bool {
+    CONNECTS.iter().any(|connect| datagram == connect)
+}
 
 /// Whether a datagram is a server's answer to [`UDP_CONNECT`], of whatever version and machine.
 #[must_use]
@@ -91,7 +102,11 @@ mod tests {
     }
 
     #[test]
-    fn all_spellings_of_the_answer_are_known() {
+    fn all_spellings_of_both_words_are_known() {
+        for connect in [*b"9876", *b"6789", [0x15, 0xcd, 0x5b, 0x07], [0x07, 0x5b, 0xcd, 0x15]] {
+            assert!(is_udp_connect(&connect));
+        }
+        assert!(!is_udp_connect(b"987") && !is_udp_connect(b"98765") && !is_udp_connect(&[0; 4]));
         for reply in [*b"6789", *b"9876", [0xb1, 0x68, 0xde, 0x3a], [0x3a, 0xde, 0x68, 0xb1]] {
             assert!(is_udp_reply(&reply));
         }

@@ -80,11 +80,14 @@ pub enum ParamsError {
         /// iperf3's number for this mistake.
         code: ErrorCode,
     },
+    /// A UDP test without a datagram size. The default that iperf3 falls back to is that of TCP.
+    #[error("parameter \"len\" is missing, which a UDP test must have")]
+    DatagramSize,
     /// A congestion control name that no Linux can have.
     #[error("parameter \"congestion\" is not a name of 1 to {MAX_CONGESTION_BYTES} bytes")]
     Congestion,
     /// Something that iperf3 can do and this server cannot.
-    #[error("the client asks for {what}, which this server does not support; it runs TCP tests only")]
+    #[error("the client asks for {what}, which this server does not support; it runs TCP and UDP tests only")]
     Unsupported {
         /// What was asked for.
         what: &'static str,
@@ -99,6 +102,7 @@ impl ParamsError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Json(_) | Self::Type { .. } => ErrorCode::RECV_PARAMS,
+            Self::DatagramSize => ErrorCode::UDP_BLOCK_SIZE,
             Self::Congestion => ErrorCode::CONGESTION,
             Self::Range { code, .. } | Self::Unsupported { code, .. } => *code,
         }
@@ -120,7 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{BlockSize, Direction, EndCondition, Pacing, Protocol, SocketConfig};
+    use crate::config::{BlockSize, Direction, EndCondition, Pacing, Protocol, SocketConfig, UdpConfig};
 
     fn any_direction() -> impl Strategy<Value = Direction> {
         prop_oneof![Just(Direction::Forward), Just(Direction::Reverse), Just(Direction::Bidir)]
@@ -151,6 +155,14 @@ mod tests {
         )
     }
 
+    /// A protocol and the bytes of its blocks.
+    fn any_protocol() -> impl Strategy<Value = (Protocol, u32)> {
+        let udp = any::<[bool; 3]>().prop_map(|[counters_64bit, gsro, dont_fragment]| {
+            Protocol::Udp(UdpConfig { counters_64bit, gsro, dont_fragment })
+        });
+        prop_oneof![(Just(Protocol::Tcp), 1..=1_048_576u32), (udp, 16..=65_507u32)]
+    }
+
     fn any_hello() -> impl Strategy<Value = Hello> {
         let engine = prop::option::of(prop::sample::select(EngineChoice::ALL.to_vec()));
         ("[0-9.]{1,8}", engine, any::<bool>()).prop_map(|(version, engine, explicit_block)| Hello {
@@ -162,14 +174,21 @@ mod tests {
 
     /// A request as a ringperf client makes it, so that the other end must read exactly the same.
     fn any_request() -> impl Strategy<Value = Request> {
-        let traffic = (any_direction(), 1..=128u32, any_end(), 0..=600u32, 1..=1_048_576u32);
+        let traffic = (any_direction(), 1..=128u32, any_end(), 0..=600u32, any_protocol());
         let pacing = (0..=i64::MAX.unsigned_abs(), 0..=1000u32);
         let texts = (prop::option::of("[^\0]{0,40}"), prop::option::of("[^\0]{0,40}"));
         (traffic, pacing, any_socket(), any::<[bool; 4]>(), texts, any_hello()).prop_map(
-            |((direction, parallel, end, omit_secs, bytes), rate, socket, on, (title, extra_data), hello)| {
+            |(
+                (direction, parallel, end, omit_secs, (protocol, bytes)),
+                rate,
+                socket,
+                on,
+                (title, extra_data),
+                hello,
+            )| {
                 Request {
                     test: TestConfig {
-                        protocol: Protocol::Tcp,
+                        protocol,
                         direction,
                         parallel,
                         end,
@@ -196,6 +215,71 @@ mod tests {
         fn requests_round_trip(request in any_request()) {
             let text = encode(&request).unwrap();
             prop_assert_eq!(decode(text.as_bytes()).unwrap(), request);
+        }
+    }
+
+    /// What iperf3 sends for a UDP test with hardly any options, with those of UDP, and with all.
+    #[test]
+    fn captured_udp_requests_are_read_and_written_alike() {
+        let bare = TestConfig {
+            protocol: Protocol::Udp(UdpConfig::default()),
+            block: BlockSize { bytes: 32_768, explicit: true },
+            pacing: Pacing { bits_per_second: 1_048_576, burst_blocks: 0 },
+            ..TestConfig::default()
+        };
+        let blocks = TestConfig {
+            protocol: Protocol::Udp(UdpConfig { counters_64bit: true, gsro: true, dont_fragment: true }),
+            block: BlockSize { bytes: 1000, explicit: true },
+            end: EndCondition::Blocks(10),
+            ..bare.clone()
+        };
+        let many = TestConfig {
+            omit_secs: 1,
+            end: EndCondition::Time(Duration::from_secs(1)),
+            pacing: Pacing { bits_per_second: 5_000_000, burst_blocks: 20 },
+            socket: SocketConfig {
+                window_bytes: Some(204_800),
+                mss_bytes: Some(1400),
+                no_delay: true,
+                congestion: Some("cubic".to_owned()),
+                fq_bits_per_second: 50_000_000,
+            },
+            zerocopy: true,
+            skip_rx_copy: true,
+            repeating_payload: true,
+            title: Some("ttl".to_owned()),
+            extra_data: Some("ed".to_owned()),
+            server_output: true,
+            ..blocks.clone()
+        };
+        for (test, text) in [
+            (
+                bare,
+                r#"{"udp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":1,
+                "len":32768,"bandwidth":1048576,"pacing_timer":1000,"gso":0,"gso_dg_size":0,
+                "gso_bf_size":65507,"gro":0,"gro_bf_size":65507,"client_version":"3.21"}"#,
+            ),
+            (
+                blocks,
+                r#"{"udp":true,"omit":0,"time":0,"num":0,"blockcount":10,"parallel":1,
+                "len":1000,"bandwidth":1048576,"pacing_timer":1000,"gso":1,"gso_dg_size":1000,
+                "gso_bf_size":65000,"gro":1,"gro_bf_size":65507,"udp_counters_64bit":1,
+                "dont_fragment":1,"client_version":"3.21"}"#,
+            ),
+            (
+                many,
+                r#"{"udp":true,"omit":1,"time":1,"num":0,"blockcount":0,"MSS":1400,"nodelay":true,
+                "parallel":1,"window":204800,"len":1000,"bandwidth":5000000,"fqrate":50000000,
+                "pacing_timer":1000,"burst":20,"gso":1,"gso_dg_size":1000,"gso_bf_size":65000,
+                "gro":1,"gro_bf_size":65507,"title":"ttl","extra_data":"ed","congestion":"cubic",
+                "get_server_output":1,"udp_counters_64bit":1,"repeating_payload":1,"zerocopy":1,
+                "dont_fragment":1,"skip_rx_copy":1,"client_version":"3.21"}"#,
+            ),
+        ] {
+            let text: String = text.split_whitespace().collect();
+            let request = Request { test, client_version: Some("3.21".to_owned()), hello: None };
+            assert_eq!(encode(&request).unwrap(), text);
+            assert_eq!(decode(text.as_bytes()).unwrap(), request);
         }
     }
 

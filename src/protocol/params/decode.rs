@@ -6,10 +6,13 @@ use std::time::Duration;
 use super::{Hello, MAX_CONGESTION_BYTES, ParamsError, Request};
 use crate::config::{
     BlockSize, DEFAULT_BLOCK_BYTES, Direction, EndCondition, EngineChoice, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS,
-    MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES, Pacing, Protocol,
-    SocketConfig, TestConfig,
+    MAX_DATAGRAM_BYTES, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES,
+    MIN_DATAGRAM_BYTES, Pacing, Protocol, SocketConfig, TestConfig, UdpConfig,
 };
 use crate::protocol::{ErrorCode, Object, Value, parse_object};
+
+/// Largest size in bytes of an iperf3's offload buffers: whatever fits in a C `int`.
+const MAX_OFFLOAD_BYTES: u32 = 0x7fff_ffff;
 
 /// The request that a client sent, every number in its range.
 ///
@@ -22,13 +25,14 @@ pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
     let keys = Keys(parse_object(bytes)?);
     keys.refuse_unsupported()?;
     let hello = keys.hello();
+    let protocol = keys.protocol()?;
     let test = TestConfig {
-        protocol: Protocol::Tcp,
+        protocol,
         direction: keys.direction()?,
         parallel: keys.number("parallel", 1..=MAX_STREAMS, ErrorCode::NUM_STREAMS)?.unwrap_or(1),
         end: keys.end()?,
         omit_secs: keys.number("omit", 0..=MAX_OMIT_SECS, ErrorCode::OMIT)?.unwrap_or(0),
-        block: keys.block(hello.as_ref())?,
+        block: keys.block(protocol, hello.as_ref())?,
         pacing: Pacing {
             bits_per_second: keys.count("bandwidth")?,
             burst_blocks: keys.number("burst", 1..=MAX_BURST_BLOCKS, ErrorCode::BURST)?.unwrap_or(0),
@@ -50,9 +54,7 @@ struct Keys(Object);
 impl Keys {
     /// What a test over another protocol asks for. Whatever boolean stands there counts, as in iperf3.
     fn refuse_unsupported(&self) -> Result<(), ParamsError> {
-        self.flag("tcp")?;
         for (key, what, code) in [
-            ("udp", "a UDP test", ErrorCode::NOT_IMPLEMENTED),
             ("sctp", "an SCTP test", ErrorCode::NO_SCTP),
             ("mptcp", "Multipath TCP", ErrorCode::NOT_IMPLEMENTED),
         ] {
@@ -60,10 +62,32 @@ impl Keys {
                 return Err(ParamsError::Unsupported { what, code });
             }
         }
-        // These have no effect on a TCP server of ours, but what iperf3 refuses is refused here, too.
+        // These have no effect on a server of ours, but what iperf3 refuses is refused here, too.
         self.number("TOS", 0..=255, ErrorCode::TOS)?;
         self.number("flowlabel", 1..=0xf_ffff, ErrorCode::FLOW_LABEL)?;
         Ok(())
+    }
+
+    /// If both keys are there it is a UDP test, as iperf3 looks at that key last.
+    fn protocol(&self) -> Result<Protocol, ParamsError> {
+        self.flag("tcp")?;
+        let options = UdpConfig {
+            counters_64bit: self.number_present("udp_counters_64bit")?,
+            gsro: self.offload()?,
+            dont_fragment: self.switch("dont_fragment")?,
+        };
+        Ok(if self.flag("udp")? { Protocol::Udp(options) } else { Protocol::Tcp })
+    }
+
+    /// Whether either kind of offload is asked for. How large its buffers are is a matter of the engine, but
+    /// what iperf3 refuses is refused here, too.
+    fn offload(&self) -> Result<bool, ParamsError> {
+        for key in ["gso_dg_size", "gso_bf_size", "gro_bf_size"] {
+            self.number(key, 0..=MAX_OFFLOAD_BYTES, ErrorCode::RECV_PARAMS)?;
+        }
+        let gso = self.number("gso", 0..=MAX_OFFLOAD_BYTES, ErrorCode::RECV_PARAMS)?;
+        let gro = self.number("gro", 0..=1, ErrorCode::RECV_PARAMS)?;
+        Ok(gso.is_some_and(|on| on != 0) || gro == Some(1))
     }
 
     /// If both keys are there it is a bidirectional test, as iperf3 looks at that key last.
@@ -85,11 +109,19 @@ impl Keys {
         })
     }
 
-    /// An iperf3 client does not tell whether its user has set the size, but who sends another one than the
-    /// default has.
-    fn block(&self, hello: Option<&Hello>) -> Result<BlockSize, ParamsError> {
-        let given = self.number("len", 1..=MAX_BLOCK_BYTES, ErrorCode::BLOCK_SIZE)?;
-        let bytes = given.unwrap_or(DEFAULT_BLOCK_BYTES);
+    /// An iperf3 client does not tell whether its user has set the size, but who sends another one than TCP's
+    /// default has. With UDP that is everybody: each path has a default of its own, and so the key must be
+    /// there.
+    fn block(&self, protocol: Protocol, hello: Option<&Hello>) -> Result<BlockSize, ParamsError> {
+        let (range, code) = match protocol {
+            Protocol::Tcp => (1..=MAX_BLOCK_BYTES, ErrorCode::BLOCK_SIZE),
+            Protocol::Udp(_) => (MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES, ErrorCode::UDP_BLOCK_SIZE),
+        };
+        let bytes = match (self.number("len", range, code)?, protocol) {
+            (Some(bytes), _) => bytes,
+            (None, Protocol::Tcp) => DEFAULT_BLOCK_BYTES,
+            (None, Protocol::Udp(_)) => return Err(ParamsError::DatagramSize),
+        };
         let explicit = hello.map_or(bytes != DEFAULT_BLOCK_BYTES, |hello| hello.explicit_block);
         Ok(BlockSize { bytes, explicit })
     }
@@ -237,6 +269,30 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_for_udp() {
+        for text in [
+            r#"{"udp":true,"len":16}"#,
+            r#"{"udp":false,"len":16}"#,
+            r#"{"tcp":true,"udp":true,"len":16}"#,
+            r#"{"udp":true,"tcp":true,"len":16}"#,
+        ] {
+            assert_eq!(test_of(text).protocol, Protocol::Udp(UdpConfig::default()), "{text}");
+        }
+        for (key, expected) in [
+            (r#""udp_counters_64bit":0"#, UdpConfig { counters_64bit: true, ..UdpConfig::default() }),
+            (r#""dont_fragment":0"#, UdpConfig::default()),
+            (r#""dont_fragment":-1"#, UdpConfig { dont_fragment: true, ..UdpConfig::default() }),
+            (r#""gso":2"#, UdpConfig { gsro: true, ..UdpConfig::default() }),
+            (r#""gso":0,"gro":1"#, UdpConfig { gsro: true, ..UdpConfig::default() }),
+        ] {
+            let udp = test_of(&format!(r#"{{"udp":true,"len":16,{key}}}"#)).protocol;
+            assert_eq!(udp, Protocol::Udp(expected), "{key}");
+            let tcp = test_of(&format!(r#"{{"tcp":true,{key}}}"#));
+            assert_eq!(tcp, TestConfig::default(), "{key}");
+        }
+    }
+
+    #[test]
     fn flags_count_by_presence_and_switches_by_value() {
         for (text, direction) in [
             (r#"{"reverse":false}"#, Direction::Reverse),
@@ -286,6 +342,15 @@ mod tests {
             (r#"{"parallel":2}"#, r#"{"parallel":4294967297}"#, 6),
             (r#"{"len":1048576}"#, r#"{"len":1048577}"#, 7),
             (r#"{"len":1}"#, r#"{"len":0}"#, 7),
+            (r#"{"udp":true,"len":16}"#, r#"{"udp":true,"len":15}"#, 20),
+            (r#"{"udp":true,"len":65507}"#, r#"{"udp":true,"len":65508}"#, 20),
+            (r#"{"udp":true,"len":1460.5}"#, r#"{"udp":true,"len":0}"#, 20),
+            (r#"{"udp":true,"len":1460}"#, r#"{"udp":true}"#, 20),
+            (r#"{"gso":1}"#, r#"{"gso":-1}"#, 114),
+            (r#"{"gro":1}"#, r#"{"gro":2}"#, 114),
+            (r#"{"gso_dg_size":0}"#, r#"{"gso_dg_size":-1}"#, 114),
+            (r#"{"gso_bf_size":2147483647}"#, r#"{"gso_bf_size":2147483648}"#, 114),
+            (r#"{"gro_bf_size":0}"#, r#"{"gro_bf_size":-1}"#, 114),
             (r#"{"window":536870912}"#, r#"{"window":536870913}"#, 8),
             (r#"{"MSS":32767}"#, r#"{"MSS":32768}"#, 10),
             (r#"{"omit":600}"#, r#"{"omit":601}"#, 12),
@@ -314,6 +379,11 @@ mod tests {
             r#"{"reverse":1}"#,
             r#"{"reverse":null}"#,
             r#"{"zerocopy":true}"#,
+            r#"{"udp":1,"len":1460}"#,
+            r#"{"udp":true,"len":"1460"}"#,
+            r#"{"udp_counters_64bit":true}"#,
+            r#"{"dont_fragment":true}"#,
+            r#"{"gso":true}"#,
             r#"{"title":5}"#,
             r#"{"congestion":[]}"#,
             r#"{"time":1e30}"#,
@@ -328,8 +398,7 @@ mod tests {
     #[test]
     fn other_protocols_are_refused() {
         for (text, code, what) in [
-            (r#"{"udp":true,"len":1460}"#, 13, "UDP"),
-            (r#"{"tcp":true,"udp":false}"#, 13, "UDP"),
+            (r#"{"udp":true,"len":1460,"sctp":true}"#, 18, "SCTP"),
             (r#"{"sctp":true}"#, 18, "SCTP"),
             (r#"{"tcp":true,"mptcp":true}"#, 13, "Multipath TCP"),
         ] {
@@ -345,6 +414,8 @@ mod tests {
             ("{}", false),
             (r#"{"len":131072}"#, false),
             (r#"{"len":131071}"#, true),
+            (r#"{"udp":true,"len":1448}"#, true),
+            (r#"{"udp":true,"len":1448,"ringperf":{"version":"1","explicit_block":false}}"#, false),
             (r#"{"len":131072,"ringperf":{"version":"1","explicit_block":true}}"#, true),
             (r#"{"len":131071,"ringperf":{"version":"1","explicit_block":false}}"#, false),
             (r#"{"len":131071,"ringperf":{"version":"1"}}"#, false),
@@ -370,13 +441,15 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_numbers_are_refused_or_in_range(
-            key in prop::sample::select(vec!["time", "omit", "parallel", "len", "burst", "num"]),
-            number in any::<i64>(),
+            key in prop::sample::select(vec!["time", "omit", "parallel", "len", "burst", "num", "gso", "gro"]),
+            number in prop_oneof![any::<i64>(), -1..=70_000i64],
+            protocol in prop::sample::select(vec!["tcp", "udp"]),
         ) {
-            let text = format!("{{\"{key}\":{number}}}");
+            let text = format!("{{\"{protocol}\":true,\"{key}\":{number},\"len\":1000}}");
             if let Ok(Request { test, .. }) = decode(text.as_bytes()) {
                 prop_assert!((1..=128).contains(&test.parallel));
-                prop_assert!((1..=1_048_576).contains(&test.block.bytes));
+                let bytes = if protocol == "udp" { 16..=65_507 } else { 1..=1_048_576 };
+                prop_assert!(bytes.contains(&test.block.bytes));
                 prop_assert!(test.omit_secs <= 600 && test.pacing.burst_blocks <= 1000);
                 prop_assert!(test.duration().is_none_or(|time| time <= Duration::from_secs(86_400)));
             }

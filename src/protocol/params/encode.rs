@@ -5,12 +5,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Hello, MAX_PARAMS_BYTES, ParamsTooLong, Request};
-use crate::config::{Direction, EndCondition};
+use crate::config::{Direction, EndCondition, MAX_DATAGRAM_BYTES};
 
 /// The version of iperf3 whose protocol this is; servers do not look at it.
 const CLIENT_VERSION: &str = "3.21";
 /// Microseconds of the default pacing timer (iperf3's `DEFAULT_PACING_TIMER`); servers before 3.18 use it.
 const PACING_TIMER_MICROS: u32 = 1000;
+/// Most datagrams that one segmentation offload takes (the kernel's `UDP_MAX_SEGMENTS`).
+const MAX_SEGMENTS: u32 = 128;
 
 /// The text to send after [`crate::protocol::State::ParamExchange`]: compact, with the keys in the order of
 /// iperf3 3.21.
@@ -31,7 +33,10 @@ pub fn encode(request: &Request) -> Result<String, ParamsTooLong> {
 /// The parameters as they travel, in iperf3's order.
 #[derive(Serialize)]
 struct Wire<'a> {
+    #[serde(skip_serializing_if = "is_off")]
     tcp: bool,
+    #[serde(skip_serializing_if = "is_off")]
+    udp: bool,
     omit: u32,
     time: u64,
     num: u64,
@@ -55,6 +60,8 @@ struct Wire<'a> {
     pacing_timer: u32,
     #[serde(skip_serializing_if = "is_zero")]
     burst: u64,
+    #[serde(flatten)]
+    offload: Option<OffloadWire>,
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,9 +71,13 @@ struct Wire<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     get_server_output: u64,
     #[serde(skip_serializing_if = "is_zero")]
+    udp_counters_64bit: u64,
+    #[serde(skip_serializing_if = "is_zero")]
     repeating_payload: u64,
     #[serde(skip_serializing_if = "is_zero")]
     zerocopy: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    dont_fragment: u64,
     #[serde(skip_serializing_if = "is_zero")]
     skip_rx_copy: u64,
     client_version: &'static str,
@@ -74,9 +85,22 @@ struct Wire<'a> {
     hello: Option<&'a Hello>,
 }
 
+/// Segmentation and receive offload of a UDP test. An iperf3 server goes on with those of the test before
+/// when they are not there, so each UDP test has them.
+#[derive(Serialize)]
+struct OffloadWire {
+    gso: u32,
+    gso_dg_size: u32,
+    gso_bf_size: u32,
+    gro: u32,
+    gro_bf_size: u32,
+}
+
 impl<'a> Wire<'a> {
     fn new(request: &'a Request) -> Self {
         let test = &request.test;
+        let udp = test.protocol.udp();
+        let options = udp.unwrap_or_default();
         let (time, num, blockcount) = match test.end {
             EndCondition::Time(time) => (whole_seconds(time), 0, 0),
             EndCondition::Bytes(bytes) => (0, bytes, 0),
@@ -84,7 +108,8 @@ impl<'a> Wire<'a> {
             EndCondition::Unlimited => (0, 0, 0),
         };
         Self {
-            tcp: true,
+            tcp: udp.is_none(),
+            udp: udp.is_some(),
             omit: test.omit_secs,
             time,
             num,
@@ -100,15 +125,41 @@ impl<'a> Wire<'a> {
             fqrate: test.socket.fq_bits_per_second,
             pacing_timer: PACING_TIMER_MICROS,
             burst: u64::from(test.pacing.burst_blocks),
+            offload: udp.map(|udp| OffloadWire::new(udp.gsro, test.block.bytes)),
             title: test.title.as_deref(),
             extra_data: test.extra_data.as_deref(),
             congestion: test.socket.congestion.as_deref(),
             get_server_output: u64::from(test.server_output),
+            udp_counters_64bit: u64::from(options.counters_64bit),
             repeating_payload: u64::from(test.repeating_payload),
             zerocopy: u64::from(test.zerocopy),
+            dont_fragment: u64::from(options.dont_fragment),
             skip_rx_copy: u64::from(test.skip_rx_copy),
             client_version: CLIENT_VERSION,
             hello: request.hello.as_ref(),
+        }
+    }
+}
+
+impl OffloadWire {
+    /// One send of an iperf3 server takes as many datagrams as fit.
+    fn new(gsro: bool, datagram_bytes: u32) -> Self {
+        if !gsro {
+            return Self {
+                gso: 0,
+                gso_dg_size: 0,
+                gso_bf_size: MAX_DATAGRAM_BYTES,
+                gro: 0,
+                gro_bf_size: MAX_DATAGRAM_BYTES,
+            };
+        }
+        let segments = (MAX_DATAGRAM_BYTES / datagram_bytes).min(MAX_SEGMENTS);
+        Self {
+            gso: 1,
+            gso_dg_size: datagram_bytes,
+            gso_bf_size: segments * datagram_bytes,
+            gro: 1,
+            gro_bf_size: MAX_DATAGRAM_BYTES,
         }
     }
 }
@@ -190,6 +241,16 @@ mod tests {
             ),
         ] {
             assert_eq!(text_of(test), text.split_whitespace().collect::<String>());
+        }
+    }
+
+    #[test]
+    fn offload_takes_whole_datagrams() {
+        for (datagram, buffer) in
+            [(16, 2048), (1000, 65_000), (32_768, 32_768), (40_000, 40_000), (65_507, 65_507)]
+        {
+            let offload = OffloadWire::new(true, datagram);
+            assert_eq!((offload.gso_dg_size, offload.gso_bf_size), (datagram, buffer));
         }
     }
 

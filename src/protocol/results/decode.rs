@@ -156,6 +156,36 @@ mod tests {
         assert_eq!(results.streams, [expected]);
     }
 
+    /// A server of iperf3 3.22 and one of 3.12, in tests in which every tenth datagram was dropped.
+    #[test]
+    fn the_captured_streams_of_udp_receivers() {
+        let new = r#"{"id":1,"bytes":122000,"retransmits":-1,"jitter":1.4415738814590568e-05,"errors":26,
+            "omitted_errors":12,"packets":263,"omitted_packets":127,"start_time":0,"end_time":1.036097}"#;
+        let old = r#"{"id":1,"bytes":123000,"retransmits":18446744073709551615,"jitter":7.07547839034459e-05,
+            "errors":26,"packets":263,"start_time":0,"end_time":1.050471}"#;
+        let expected = StreamResult {
+            id: 1,
+            bytes: 122_000,
+            jitter_seconds: 1.441_573_881_459_056_8e-5,
+            errors: 26,
+            omitted_errors: Some(12),
+            packets: 263,
+            omitted_packets: Some(127),
+            end_seconds: 1.036_097,
+            ..StreamResult::default()
+        };
+        assert_eq!(decode(with_stream(new).as_bytes()).unwrap().streams, [expected]);
+        let expected = StreamResult {
+            bytes: 123_000,
+            jitter_seconds: 7.075_478_390_344_59e-5,
+            omitted_errors: None,
+            omitted_packets: None,
+            end_seconds: 1.050_471,
+            ..expected
+        };
+        assert_eq!(decode(with_stream(old).as_bytes()).unwrap().streams, [expected]);
+    }
+
     #[test]
     fn unknown_retransmits_in_every_spelling() {
         for (number, retransmits) in [
@@ -204,6 +234,12 @@ mod tests {
             ("\"end_time\":1.001592", "\"end_time\":1e10"),
             ("\"start_time\":0", "\"start_time\":-0.5"),
             ("\"jitter\":0", "\"jitter\":-1e-3"),
+            ("\"jitter\":0", "\"jitter\":1e10"),
+            ("\"jitter\":0", "\"jitter\":1e999"),
+            ("\"jitter\":0", "\"jitter\":NaN"),
+            ("\"jitter\":0", "\"jitter\":\"0\""),
+            ("\"errors\":0", "\"errors\":9223372036854775808"),
+            ("\"packets\":0", "\"packets\":1e30"),
             ("\"cpu_util_user\":0", "\"cpu_util_user\":1e300"),
             ("\"cpu_util_user\":0", "\"cpu_util_user\":1e999"),
             ("[{", "[7,{"),
@@ -223,6 +259,9 @@ mod tests {
             ("\"congestion_used\":\"bbr\"", "\"congestion_used\":5"),
             ("\"congestion_used\":\"bbr\"", "\"congestion_used\":\"\\u001b[31m\""),
             ("\"omitted_errors\":0", "\"omitted_errors\":-1"),
+            ("\"omitted_errors\":0", "\"omitted_errors\":\"0\""),
+            ("\"omitted_packets\":0", "\"omitted_packets\":18446744073709551615"),
+            ("\"omitted_packets\":0", "\"omitted_packets\":1e30"),
             ("\"start_time\":0,", ""),
             (",\"end_time\":1.001592", ""),
             ("}]}", "}],\"server_output_text\":7,\"server_output_json\":\"x\"}"),

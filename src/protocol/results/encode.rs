@@ -133,9 +133,13 @@ mod tests {
         let mut results = results();
         results.cpu = cpu;
         results.streams[0].bytes = u64::MAX;
+        results.streams[0].jitter_seconds = f64::NAN;
+        results.streams[0].omitted_packets = Some(u64::MAX);
         let read = decode(encode(&results).as_bytes()).unwrap();
         assert_eq!(read.cpu, CpuUse { total: 0.0, user: 1e9, system: 0.0 });
         assert_eq!(read.streams[0].bytes, i64::MAX.unsigned_abs());
+        assert_eq!(read.streams[0].jitter_seconds, 0.0);
+        assert_eq!(read.streams[0].omitted_packets, Some(i64::MAX.unsigned_abs()));
     }
 
     #[test]
@@ -152,5 +156,46 @@ mod tests {
                 r#""omitted_packets":0,"start_time":0.0,"end_time":1.5}]}"#
             )
         );
+    }
+
+    /// Apart from the spelling of 0, what iperf3 3.22 sends for a stream that it has sent and for one that it
+    /// has received.
+    #[test]
+    fn the_streams_of_a_udp_test() {
+        let sent = StreamResult {
+            id: 1,
+            bytes: 131_000,
+            omitted_errors: Some(0),
+            packets: 263,
+            omitted_packets: Some(132),
+            end_seconds: 1.000_081,
+            ..StreamResult::default()
+        };
+        let received = StreamResult {
+            id: 3,
+            bytes: 122_000,
+            jitter_seconds: 1.4415e-5,
+            errors: 26,
+            omitted_errors: Some(12),
+            omitted_packets: Some(127),
+            end_seconds: 1.036_097,
+            ..sent
+        };
+        let results = Results {
+            sender_has_retransmits: 0,
+            congestion_used: None,
+            streams: vec![sent, received],
+            ..results()
+        };
+        let expected = concat!(
+            r#""sender_has_retransmits":0,"streams":[{"id":1,"bytes":131000,"retransmits":-1,"jitter":0.0,"#,
+            r#""errors":0,"omitted_errors":0,"packets":263,"omitted_packets":132,"start_time":0.0,"#,
+            r#""end_time":1.000081},{"id":3,"bytes":122000,"retransmits":-1,"jitter":0.000014415,"#,
+            r#""errors":26,"omitted_errors":12,"packets":263,"omitted_packets":127,"start_time":0.0,"#,
+            r#""end_time":1.036097}]}"#
+        );
+        let text = encode(&results);
+        assert!(text.ends_with(expected), "{text}");
+        assert_eq!(decode(text.as_bytes()).unwrap(), results);
     }
 }
