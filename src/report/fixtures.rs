@@ -1,17 +1,20 @@
 //! Hand-made events with fixed times, for the tests of the reports.
 //!
-//! Each stream moves 640 KiB in each of two seconds, and the sockets are numbered from 5.
+//! Each stream moves 640 KiB in each of two seconds, and the sockets are numbered from 5. In UDP tests these
+//! are datagrams of one KiB, of which receivers miss two in each second.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Direction, Flow, Role, TestConfig};
-use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, ZeroCopy};
+use serde_json::Value;
+
+use crate::config::{BlockSize, Direction, Flow, Protocol, Role, TestConfig, UdpConfig};
+use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, UdpInterval, ZeroCopy};
 
 use super::{
-    ConnectedStream, EngineReport, Interval, IntervalStream, LatencyReport, PeerEngine, SessionInfo,
-    StreamEnd, TestEnd, TestStart,
+    ConnectedStream, DatagramReport, EngineReport, Interval, IntervalStream, LatencyReport, PacingReport,
+    PeerEngine, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
 };
 
 pub(super) const COOKIE: &str = "abcdefghijklmnopqrstuvwxyz2345672345";
@@ -100,13 +103,103 @@ pub(super) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
     }
 }
 
+/// A UDP test.
+pub(super) fn udp_test(direction: Direction, parallel: u32) -> TestConfig {
+    TestConfig {
+        protocol: Protocol::Udp(UdpConfig::default()),
+        direction,
+        parallel,
+        block: BlockSize { bytes: 1024, explicit: true },
+        ..TestConfig::default()
+    }
+}
+
+/// The same as [`interval`] of a UDP test.
+pub(super) fn udp_interval(role: Role, direction: Direction, parallel: u32, start_secs: u64) -> Interval {
+    let mut interval = interval(role, direction, parallel, start_secs);
+    for (stream, jitter_seconds) in interval.streams.iter_mut().zip(jitters()) {
+        stream.tcp = None;
+        stream.udp = Some(match stream.flow {
+            Flow::Send => UdpInterval { packets: 640, ..UdpInterval::default() },
+            Flow::Receive => UdpInterval { packets: 640, lost: 2, out_of_order: 0, jitter_seconds },
+        });
+        if stream.flow == Flow::Receive {
+            stream.bytes = 638 * 1024;
+        }
+    }
+    interval
+}
+
+/// The same as [`end`] of a UDP test.
+pub(super) fn udp_end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
+    let mut end = end(role, direction, parallel);
+    for (stream, jitter_seconds) in end.streams.iter_mut().zip(jitters()) {
+        stream.tcp = None;
+        stream.remote_retransmits = None;
+        let sent = UdpEnd { packets_sent: 1280, lost: Some(0), ..UdpEnd::default() };
+        let received = UdpEnd { packets_received: 1280, lost: Some(4), jitter_seconds, ..UdpEnd::default() };
+        stream.udp = Some(match (end.exchanged, stream.flow) {
+            (true, _) => UdpEnd { packets_sent: 1280, ..received },
+            (false, Flow::Send) => sent,
+            (false, Flow::Receive) => received,
+        });
+        if end.exchanged || stream.flow == Flow::Receive {
+            stream.received.bytes = 1276 * 1024;
+        }
+    }
+    end.congestion_local = None;
+    end.congestion_remote = None;
+    end
+}
+
+/// A stream of a UDP test of which both ends are known, with all the losses that there are.
+pub(super) fn datagrams(id: u32, flow: &'static str) -> DatagramReport {
+    DatagramReport {
+        id,
+        flow,
+        sent: Some(1280),
+        received: Some(1276),
+        lost: Some(4),
+        lost_in_network: Some(3),
+        lost_in_socket: Some(1),
+        duplicates: Some(2),
+        reordered: Some(5),
+        foreign: Some(0),
+    }
+}
+
+/// A sender that kept to its rate.
+pub(super) fn pacing() -> PacingReport {
+    let gaps =
+        Percentiles { count: 9, p50_us: 800.0, p90_us: 801.0, p99_us: 810.5, p999_us: 820.0, max_us: 900.0 };
+    PacingReport {
+        target_bits_per_second: 10_000_000.0,
+        achieved_bits_per_second: 9_990_000.0,
+        bursts: 850,
+        burst_mean: 1.5,
+        burst_max: 4,
+        inter_departure: Some(gaps),
+    }
+}
+
+/// Seconds of jitter, with a mean of half a millisecond for each two streams.
+fn jitters() -> impl Iterator<Item = f64> {
+    [0.00025, 0.00075].into_iter().cycle()
+}
+
 /// A sender with everything that a sender can say.
 pub(super) fn sending_engine() -> EngineReport {
     let rtt = Percentiles { count: 7, p50_us: 20.0, p90_us: 30.0, p99_us: 40.0, p999_us: 50.5, max_us: 60.0 };
     EngineReport {
         asked: "auto".into(),
         reason: "zero-copy is copied on this path, stepped down from uring-zc".into(),
-        zero_copy: Some(ZeroCopy { requested_bytes: 1 << 20, copied_bytes: 3 << 18, outstanding: 2 }),
+        zero_copy: Some(ZeroCopy {
+            requested_bytes: 1 << 20,
+            copied_bytes: 3 << 18,
+            outstanding: 2,
+            requested_sends: 8,
+            copied_sends: 6,
+        }),
         latency: LatencyReport { rtt: Some(rtt), ..LatencyReport::default() },
         busy_seconds: Some(2.0),
         rwnd_limited_seconds: Some(0.5),
@@ -148,6 +241,43 @@ fn plain_engine(flow: &str, name: &str) -> EngineReport {
         sndbuf_limited_seconds: None,
     }
 }
+
+/// Keys and kinds of values, in their order: `{a:n,b:[{c:s}]}`. Elements that look alike appear once.
+pub(super) fn shape(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(_) => "b".to_owned(),
+        Value::Number(_) => "n".to_owned(),
+        Value::String(_) => "s".to_owned(),
+        Value::Array(elements) => {
+            let mut shapes: Vec<String> = elements.iter().map(shape).collect();
+            shapes.dedup();
+            format!("[{}]", shapes.join("|"))
+        }
+        Value::Object(object) => {
+            let keys = object.iter().map(|(key, value)| format!("{key}:{}", shape(value)));
+            format!("{{{}}}", keys.collect::<Vec<_>>().join(","))
+        }
+    }
+}
+
+/// Puts a pinned shape together: blanks are for the eye, and capitals stand for common parts.
+pub(super) fn pinned(text: &str) -> String {
+    let span = "start:n,end:n,seconds:n,bytes:n,bits_per_second:n";
+    let tcp = "retransmits:n,snd_cwnd:n,snd_wnd:n,rtt:n,rttvar:n,pmtu:n,reorder:n";
+    let totals = "retransmits:n,reorder:n,max_snd_cwnd:n,max_snd_wnd:n,max_rtt:n,min_rtt:n,mean_rtt:n";
+    text.replace(char::is_whitespace, "")
+        .replace("CONNECTED", "[{socket:n,local_host:s,local_port:n,remote_host:s,remote_port:n}]")
+        .replace("BUFFERS", "sock_bufsize:n,sndbuf_actual:n,rcvbuf_actual:n")
+        .replace("SPAN", span)
+        .replace("TCP", tcp)
+        .replace("LOSS", "jitter_ms:n,lost_packets:n,packets:n,lost_percent:n")
+        .replace("TOTALS", totals)
+        .replace("CPU", CPU)
+}
+
+const CPU: &str = "cpu_utilization_percent:{host_total:n,host_user:n,host_system:n,\
+    remote_total:n,remote_user:n,remote_system:n}";
 
 /// The sockets of a test in the order in which they were opened.
 fn sockets(role: Role, direction: Direction, parallel: u32) -> impl Iterator<Item = (i32, Flow)> {

@@ -132,7 +132,7 @@ mod tests {
     use std::sync::Arc;
 
     use crate::config::{Direction, EndCondition, TestConfig};
-    use crate::report::fixtures;
+    use crate::report::fixtures::{self, pinned, shape};
 
     use super::*;
 
@@ -165,38 +165,6 @@ mod tests {
         TestConfig { direction, parallel, ..TestConfig::default() }
     }
 
-    /// Keys and kinds of values, in their order: `{a:n,b:[{c:s}]}`. Elements that look alike appear once.
-    fn shape(value: &Value) -> String {
-        match value {
-            Value::Null => "null".to_owned(),
-            Value::Bool(_) => "b".to_owned(),
-            Value::Number(_) => "n".to_owned(),
-            Value::String(_) => "s".to_owned(),
-            Value::Array(elements) => {
-                let mut shapes: Vec<String> = elements.iter().map(shape).collect();
-                shapes.dedup();
-                format!("[{}]", shapes.join("|"))
-            }
-            Value::Object(object) => {
-                let keys = object.iter().map(|(key, value)| format!("{key}:{}", shape(value)));
-                format!("{{{}}}", keys.collect::<Vec<_>>().join(","))
-            }
-        }
-    }
-
-    /// Puts a pinned shape together: blanks are for the eye, and capitals stand for common parts.
-    fn pinned(text: &str) -> String {
-        let span = "start:n,end:n,seconds:n,bytes:n,bits_per_second:n";
-        let tcp = "retransmits:n,snd_cwnd:n,snd_wnd:n,rtt:n,rttvar:n,pmtu:n,reorder:n";
-        let totals = "retransmits:n,reorder:n,max_snd_cwnd:n,max_snd_wnd:n,max_rtt:n,min_rtt:n,mean_rtt:n";
-        text.replace(char::is_whitespace, "")
-            .replace("CONNECTED", "[{socket:n,local_host:s,local_port:n,remote_host:s,remote_port:n}]")
-            .replace("BUFFERS", "sock_bufsize:n,sndbuf_actual:n,rcvbuf_actual:n")
-            .replace("SPAN", span)
-            .replace("TCP", tcp)
-            .replace("TOTALS", totals)
-    }
-
     const CLIENT_START: &str = "{connected:CONNECTED,version:s,system_info:s,
         timestamp:{time:s,timesecs:n,timemillisecs:n},connecting_to:{host:s,port:n},cookie:s,
         tcp_mss_default:n,target_bitrate:n,fq_rate:n,BUFFERS,
@@ -218,8 +186,6 @@ mod tests {
         streams:[{socket:n,SPAN,omitted:b,sender:b}|{socket:n,SPAN,TCP,omitted:b,sender:b}],
         sum:{SPAN,omitted:b,sender:b},sum_bidir_reverse:{SPAN,retransmits:n,omitted:b,sender:b}}]";
 
-    const CPU: &str = "cpu_utilization_percent:{host_total:n,host_user:n,host_system:n,
-        remote_total:n,remote_user:n,remote_system:n}";
     const KNOWN: &str = "{sender:{socket:n,SPAN,TOTALS,sender:b},receiver:{socket:n,SPAN,sender:b}}";
     const UNKNOWN: &str = "{sender:{socket:n,SPAN,sender:b},receiver:{socket:n,SPAN,sender:b}}";
     const KNOWN_SUMS: &str = "sum_sent:{SPAN,retransmits:n,sender:b},sum_received:{SPAN,sender:b}";
@@ -231,13 +197,12 @@ mod tests {
     /// The keys of real iperf3 3.22 documents of the same tests, in the same order.
     #[test]
     fn documents_have_the_keys_of_iperf3() {
-        let client_end = format!("{{streams:[{KNOWN}],{KNOWN_SUMS},{CPU},{BOTH_NAMES}}}");
-        let client_bidir_end =
-            format!("{{streams:[{KNOWN}],{KNOWN_SUMS},{REVERSE_SUMS},{CPU},{BOTH_NAMES}}}");
-        let server_end = format!("{{streams:[{UNKNOWN}],{UNKNOWN_SUMS},{CPU},receiver_tcp_congestion:s}}");
-        let server_reverse_end = format!("{{streams:[{KNOWN}],{KNOWN_SUMS},{CPU},sender_tcp_congestion:s}}");
+        let client_end = format!("{{streams:[{KNOWN}],{KNOWN_SUMS},CPU,{BOTH_NAMES}}}");
+        let client_bidir_end = format!("{{streams:[{KNOWN}],{KNOWN_SUMS},{REVERSE_SUMS},CPU,{BOTH_NAMES}}}");
+        let server_end = format!("{{streams:[{UNKNOWN}],{UNKNOWN_SUMS},CPU,receiver_tcp_congestion:s}}");
+        let server_reverse_end = format!("{{streams:[{KNOWN}],{KNOWN_SUMS},CPU,sender_tcp_congestion:s}}");
         let server_bidir_end = format!(
-            "{{streams:[{UNKNOWN}|{KNOWN}],{UNKNOWN_SUMS},{REVERSE_SUMS},{CPU},sender_tcp_congestion:s}}"
+            "{{streams:[{UNKNOWN}|{KNOWN}],{UNKNOWN_SUMS},{REVERSE_SUMS},CPU,sender_tcp_congestion:s}}"
         );
         let cases = [
             (Role::Client, Direction::Forward, SENDING, client_end.as_str()),
@@ -349,22 +314,26 @@ mod tests {
         let engine = |zero_copy: &str, rtt: &str, limit: &str| {
             format!(
                 "{{flow:s,asked:s,used:s,reason:s,fix:s,operations:n,zero_copy:{zero_copy},
-                latency:{{rtt:{rtt},completion:null,release:null}},
+                latency:{{rtt:{rtt},completion:null,release:null}},pacing:null,
                 busy_seconds:{limit},rwnd_limited_seconds:{limit},sndbuf_limited_seconds:{limit}}}"
             )
         };
-        let sending = engine("{requested_bytes:n,copied_bytes:n,outstanding:n}", percentiles, "n");
+        let sending = engine(
+            "{requested_bytes:n,copied_bytes:n,outstanding:n,requested_sends:n,copied_sends:n}",
+            percentiles,
+            "n",
+        );
         let receiving = engine("null", "null", "null");
         let expected = format!(
             "{{version:s,engines:[{sending}],
-            peer:{{version:s,cpu_user_seconds:n,cpu_system_seconds:n,engines:[{receiving}]}},
+            peer:{{version:s,cpu_user_seconds:n,cpu_system_seconds:n,engines:[{receiving}],datagrams:[]}},datagrams:[],
             cpu_seconds:{{local_user:n,local_system:n,remote_user:n,remote_system:n}},
             cpu_seconds_per_gb:{{local:n,remote:n}},warnings:[]}}"
         );
         assert_eq!(shape(&known["ringperf"]), pinned(&expected));
 
         let warned = finish(&mut JsonReporter::new(Role::Client), &[RunEvent::Warning("w".into())]);
-        let expected = "{version:s,engines:[],peer:null,
+        let expected = "{version:s,engines:[],peer:null,datagrams:[],
             cpu_seconds:{local_user:null,local_system:null,remote_user:null,remote_system:null},
             cpu_seconds_per_gb:{local:null,remote:null},warnings:[s]}";
         assert_eq!(shape(&warned["ringperf"]), pinned(expected));

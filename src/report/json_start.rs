@@ -10,7 +10,8 @@ use super::{ConnectedStream, SessionInfo, TestStart};
 
 /// As much of the object as is known.
 ///
-/// A server's buffer sizes come earlier than a client's, as in iperf3, where they belong to its listener.
+/// The buffer sizes of a TCP server come earlier than those of others, as in iperf3, where they belong to its
+/// listener.
 pub(super) fn start(role: Role, session: Option<&SessionInfo>, start: Option<&TestStart>) -> Value {
     let streams = start.map_or(&[][..], |start| &start.streams);
     let mut object = Map::new();
@@ -18,11 +19,12 @@ pub(super) fn start(role: Role, session: Option<&SessionInfo>, start: Option<&Te
     insert(&mut object, "version", JSON_VERSION);
     insert(&mut object, "system_info", system_info());
     let Some(session) = session else { return Value::Object(object) };
-    if let (Role::Server, Some(start)) = (role, start) {
+    let buffers_first = role == Role::Server && session.test.protocol.udp().is_none();
+    if let (true, Some(start)) = (buffers_first, start) {
         insert_buffer_sizes(&mut object, &session.test, start);
     }
     insert_session(&mut object, session);
-    if let (Role::Client, Some(start)) = (role, start) {
+    if let (false, Some(start)) = (buffers_first, start) {
         insert_buffer_sizes(&mut object, &session.test, start);
     }
     if start.is_some() {
@@ -66,6 +68,7 @@ fn insert_session(object: &mut Map<String, Value>, session: &SessionInfo) {
     insert(object, peer, json!({ "host": host, "port": port }));
     insert(object, "cookie", cookie.as_str());
     match test.socket.mss_bytes {
+        _ if test.protocol.udp().is_some() => {}
         Some(mss) => insert(object, "tcp_mss", mss),
         None => insert(object, "tcp_mss_default", *control_mss),
     }
@@ -82,8 +85,9 @@ fn test_start(session: &SessionInfo) -> Value {
         EndCondition::Blocks(blocks) => (0.0, 0, blocks),
         EndCondition::Unlimited => (0.0, 0, 0),
     };
+    let offload = u8::from(test.protocol.udp().is_some_and(|udp| udp.gsro));
     json!({
-        "protocol": "TCP",
+        "protocol": test.protocol.name(),
         "num_streams": test.parallel,
         "blksize": test.block.bytes,
         "omit": test.omit_secs,
@@ -96,7 +100,38 @@ fn test_start(session: &SessionInfo) -> Value {
         "bidir": u8::from(test.direction == Direction::Bidir),
         "fqrate": test.socket.fq_bits_per_second,
         "interval": number(session.interval.unwrap_or_default().as_secs_f64()),
-        "gso": 0,
-        "gro": 0,
+        "gso": offload,
+        "gro": offload,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Protocol, UdpConfig};
+    use crate::report::fixtures::{self, pinned, shape};
+
+    use super::*;
+
+    /// The keys of a real iperf3 3.22, except that its servers say twice what the target is.
+    #[test]
+    fn udp_tests_have_the_keys_of_iperf3() {
+        for (role, peer) in [(Role::Client, "connecting_to"), (Role::Server, "accepted_connection")] {
+            let mut test = fixtures::udp_test(Direction::Bidir, 2);
+            test.protocol = Protocol::Udp(UdpConfig { gsro: true, ..UdpConfig::default() });
+            test.socket.mss_bytes = Some(1400);
+            let session = fixtures::session(role, test);
+            let document = start(role, Some(&session), Some(&fixtures::start(role, Direction::Bidir, 2)));
+            let expected = format!(
+                "{{connected:CONNECTED,version:s,system_info:s,
+                timestamp:{{time:s,timesecs:n,timemillisecs:n}},{peer}:{{host:s,port:n}},cookie:s,
+                target_bitrate:n,fq_rate:n,BUFFERS,
+                test_start:{{protocol:s,num_streams:n,blksize:n,omit:n,duration:n,bytes:n,blocks:n,reverse:n,
+                    tos:n,target_bitrate:n,bidir:n,fqrate:n,interval:n,gso:n,gro:n}}}}"
+            );
+            assert_eq!(shape(&document), pinned(&expected), "{role:?}");
+            let test_start = &document["test_start"];
+            assert_eq!(test_start["protocol"], "UDP");
+            assert_eq!((&test_start["gso"], &test_start["gro"]), (&json!(1), &json!(1)));
+        }
+    }
 }

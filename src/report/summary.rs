@@ -2,14 +2,14 @@
 
 use crate::config::Flow;
 use crate::stats::{CpuUse, Percentiles};
-use crate::units::transfer;
+use crate::units::{RateFormat, rate, transfer};
 
 use super::escape::escape;
 use super::rows::{Rows, SEPARATOR};
-use super::totals::CpuPerGigabyte;
-use super::{EngineReport, TestEnd};
+use super::totals::{CpuPerGigabyte, is_udp, sum_known};
+use super::{DatagramReport, EngineReport, PacingReport, TestEnd};
 
-/// Everything from the separator to the engines.
+/// Everything from the separator to the engines and what became of the datagrams.
 pub(super) fn summary(rows: &Rows, end: &TestEnd) -> String {
     let mut text = SEPARATOR.to_owned();
     if rows.verbose {
@@ -21,12 +21,17 @@ pub(super) fn summary(rows: &Rows, end: &TestEnd) -> String {
         text += &rows.totals(flow, end);
         if rows.verbose {
             text += &cpu_lines(flow, flows, end);
-            text += &congestion_lines(flow, end);
+            if !is_udp(end) {
+                text += &congestion_lines(flow, end);
+            }
         }
     }
-    text += &engines("Engine", &end.engines, rows.verbose);
+    text += &engines("Engine", &end.engines, rows);
     if let Some(peer) = &end.peer {
-        text += &engines("Peer engine", &peer.engines, rows.verbose);
+        text += &engines("Peer engine", &peer.engines, rows);
+    }
+    for &flow in flows {
+        text += &datagrams_line(rows.tag(flow), flow, &end.datagrams);
     }
     if rows.verbose {
         text += &cpu_per_gigabyte_line(CpuPerGigabyte::from(end));
@@ -61,8 +66,9 @@ fn congestion_lines(flow: Flow, end: &TestEnd) -> String {
     line("snd", sender) + &line("rcv", receiver)
 }
 
-/// One line per engine, and with `-V` its details. All strings may come from a peer.
-fn engines(label: &str, engines: &[EngineReport], verbose: bool) -> String {
+/// One line per engine, one about its pacing where there was a rate, and with `-V` its details.
+/// All strings may come from a peer.
+fn engines(label: &str, engines: &[EngineReport], rows: &Rows) -> String {
     let mut text = String::new();
     for engine in engines {
         let [flow, used, asked] = [&engine.flow, &engine.used, &engine.asked].map(|name| escape(name));
@@ -74,10 +80,36 @@ fn engines(label: &str, engines: &[EngineReport], verbose: bool) -> String {
             text += &format!("; fix: {}", escape(&engine.fix));
         }
         text.push('\n');
-        if verbose {
+        if let Some(pacing) = &engine.pacing
+            && (rows.verbose || pacing.target_bits_per_second > 0.0)
+        {
+            text += &pacing_line(pacing, rows.rate_format);
+        }
+        if rows.verbose {
             text += &details(engine);
         }
     }
+    text
+}
+
+fn pacing_line(pacing: &PacingReport, format: RateFormat) -> String {
+    let PacingReport { target_bits_per_second, achieved_bits_per_second, .. } = pacing;
+    let rate = |bits_per_second: f64| format!("{}s/sec", rate(bits_per_second, format).trim_start());
+    let target = match *target_bits_per_second {
+        target if target > 0.0 => rate(target),
+        _ => "none".to_owned(),
+    };
+    let mut text = format!(
+        "      Pacing: target {target}, achieved {}, {} bursts of {:.1} datagrams (largest {})",
+        rate(*achieved_bits_per_second),
+        pacing.bursts,
+        pacing.burst_mean,
+        pacing.burst_max
+    );
+    if let Some(Percentiles { p50_us, p99_us, max_us, .. }) = pacing.inter_departure {
+        text += &format!(", apart p50 {p50_us:.1} us, p99 {p99_us:.1} us, max {max_us:.1} us");
+    }
+    text.push('\n');
     text
 }
 
@@ -104,6 +136,46 @@ fn details(engine: &EngineReport) -> String {
         );
     }
     text
+}
+
+/// The streams of one direction together. What this end cannot know is said to be not known, or is left out
+/// if it is a detail.
+fn datagrams_line(tag: &str, flow: Flow, streams: &[DatagramReport]) -> String {
+    let flow = match flow {
+        Flow::Send => "send",
+        Flow::Receive => "receive",
+    };
+    let streams: Vec<&DatagramReport> = streams.iter().filter(|stream| stream.flow == flow).collect();
+    if streams.is_empty() {
+        return String::new();
+    }
+    let sum = |pick: fn(&DatagramReport) -> Option<u64>| sum_known(streams.iter().copied().map(pick));
+    let needed = |name: &str, count: Option<u64>| match count {
+        Some(count) => format!("{name} {count}"),
+        None => format!("{name} not known"),
+    };
+    let detail = |name: &str, count: Option<u64>| count.map(|count| format!("{name} {count}"));
+    let (lost, in_socket) = (sum(|stream| stream.lost), sum(|stream| stream.lost_in_socket));
+    let places =
+        [detail("network", sum(|stream| stream.lost_in_network)), detail("receiver's socket", in_socket)];
+    let mut lost_text = needed("lost", lost);
+    if lost != Some(0) && places.iter().any(Option::is_some) {
+        lost_text += &format!(" ({})", places.into_iter().flatten().collect::<Vec<_>>().join(", "));
+    }
+    let foreign = sum(|stream| stream.foreign).filter(|&count| count > 0);
+    let parts = [
+        Some(needed("sent", sum(|stream| stream.sent))),
+        Some(needed("received", sum(|stream| stream.received))),
+        Some(lost_text),
+        detail("duplicates", sum(|stream| stream.duplicates)),
+        detail("reordered", sum(|stream| stream.reordered)),
+        detail("foreign", foreign),
+    ];
+    let hint = match in_socket {
+        Some(1..) => "; fix: a larger -w, which net.core.rmem_max of the receiver must allow",
+        Some(0) | None => "",
+    };
+    format!("Datagrams{tag}: {}{hint}\n", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 fn percentiles_line(what: &str, times: Option<&Percentiles>) -> String {
@@ -165,6 +237,102 @@ Peer engine: receive sync (asked auto): io_uring is switched off; fix: sysctl ke
 CPU time per GB: local 381.470 s, remote 190.735 s
 "
         );
+    }
+
+    #[test]
+    fn a_udp_client_tells_what_became_of_its_datagrams() {
+        let mut end = fixtures::udp_end(Role::Client, Direction::Bidir, 1);
+        // No congestion control is named, whatever a peer says.
+        end.congestion_remote = Some("bbr".into());
+        end.engines[0].pacing = Some(fixtures::pacing());
+        end.datagrams = vec![fixtures::datagrams(1, "send"), fixtures::datagrams(3, "receive")];
+        assert_eq!(
+            summary(&rows(Role::Client, Direction::Bidir, true), &end),
+            "\
+- - - - - - - - - - - - - - - - - - - - - - - - -
+Test Complete. Summary Results:
+[ ID][Role] Interval           Transfer     Bitrate         Jitter    Lost/Total Datagrams
+[  5][TX-C]   0.00-2.00   sec  1.25 MBytes  5.24 Mbits/sec  0.000 ms  0/1280 (0%)  sender
+[  5][TX-C]   0.00-2.00   sec  1.25 MBytes  5.23 Mbits/sec  0.250 ms  4/1280 (0.31%)  receiver
+CPU Utilization: local/sender 50.0% (10.0%u/40.0%s), remote/receiver 25.0% (5.0%u/20.0%s)
+CPU Utilization: local/receiver 50.0% (10.0%u/40.0%s), remote/sender 25.0% (5.0%u/20.0%s)
+[  6][RX-C]   0.00-2.00   sec  1.25 MBytes  5.24 Mbits/sec  0.000 ms  0/1280 (0%)  sender
+[  6][RX-C]   0.00-2.00   sec  1.25 MBytes  5.23 Mbits/sec  0.750 ms  4/1280 (0.31%)  receiver
+Engine: send sync (asked sync)
+      Pacing: target 10.0 Mbits/sec, achieved 9.99 Mbits/sec, 850 bursts of 1.5 datagrams (largest 4), \
+              apart p50 800.0 us, p99 810.5 us, max 900.0 us
+Datagrams[TX-C]: sent 1280, received 1276, lost 4 (network 3, receiver's socket 1), duplicates 2, \
+                 reordered 5; fix: a larger -w, which net.core.rmem_max of the receiver must allow
+Datagrams[RX-C]: sent 1280, received 1276, lost 4 (network 3, receiver's socket 1), duplicates 2, \
+                 reordered 5; fix: a larger -w, which net.core.rmem_max of the receiver must allow
+CPU time per GB: local 382.067 s, remote 191.033 s
+"
+        );
+    }
+
+    #[test]
+    fn datagrams_are_added_up_as_far_as_they_are_known() {
+        let known = fixtures::datagrams(1, "send");
+        let line = |streams: &[DatagramReport]| datagrams_line("", Flow::Send, streams);
+        let clean = DatagramReport {
+            received: Some(1280),
+            lost: Some(0),
+            lost_in_network: Some(0),
+            lost_in_socket: Some(0),
+            ..known.clone()
+        };
+        let sender_alone =
+            DatagramReport { id: 3, flow: "send", sent: Some(20), ..DatagramReport::default() };
+        let receiver_alone = DatagramReport {
+            sent: None,
+            lost: None,
+            lost_in_network: None,
+            foreign: Some(9),
+            ..known.clone()
+        };
+        let no_places = DatagramReport { lost_in_network: None, lost_in_socket: None, ..known.clone() };
+        let fix = "; fix: a larger -w, which net.core.rmem_max of the receiver must allow";
+        let cases = [
+            (vec![], String::new()),
+            (vec![fixtures::datagrams(1, "receive")], String::new()),
+            (vec![clean.clone()], "sent 1280, received 1280, lost 0, duplicates 2, reordered 5".into()),
+            (
+                vec![clean, known.clone()],
+                format!(
+                    "sent 2560, received 2556, lost 4 (network 3, receiver's socket 1), duplicates 4, \
+                     reordered 10{fix}"
+                ),
+            ),
+            (vec![known, sender_alone], "sent 1300, received not known, lost not known".into()),
+            (
+                vec![receiver_alone],
+                format!(
+                    "sent not known, received 1276, lost not known (receiver's socket 1), duplicates 2, \
+                     reordered 5, foreign 9{fix}"
+                ),
+            ),
+            (vec![no_places], "sent 1280, received 1276, lost 4, duplicates 2, reordered 5".into()),
+        ];
+        for (streams, expected) in cases {
+            let expected = if expected.is_empty() { expected } else { format!("Datagrams: {expected}\n") };
+            assert_eq!(line(&streams), expected);
+        }
+    }
+
+    #[test]
+    fn pacing_is_told_where_a_rate_was_asked_for_or_everything_is() {
+        let mut engine = fixtures::sending_engine();
+        let mut told = |verbose: bool, target_bits_per_second: f64| {
+            let pacing = PacingReport { target_bits_per_second, inter_departure: None, ..fixtures::pacing() };
+            engine.pacing = Some(pacing);
+            let rows = rows(Role::Client, Direction::Forward, verbose);
+            let text = engines("Engine", std::slice::from_ref(&engine), &rows);
+            text.lines().find(|line| line.contains("Pacing")).map(str::to_owned)
+        };
+        let end = "achieved 9.99 Mbits/sec, 850 bursts of 1.5 datagrams (largest 4)";
+        assert_eq!(told(false, 0.0), None);
+        assert_eq!(told(true, 0.0), Some(format!("      Pacing: target none, {end}")));
+        assert_eq!(told(false, 1e6), Some(format!("      Pacing: target 1.00 Mbits/sec, {end}")));
     }
 
     #[test]

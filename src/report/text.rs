@@ -135,9 +135,12 @@ impl Test {
                 EndCondition::Unlimited => "0 second test".to_owned(),
             };
             text += &format!(
-                "Starting Test: protocol: TCP, {} streams, {} byte blocks, \
+                "Starting Test: protocol: {}, {} streams, {} byte blocks, \
                  omitting {} seconds, {end}, tos 0\n",
-                test.parallel, test.block.bytes, test.omit_secs
+                test.protocol.name(),
+                test.parallel,
+                test.block.bytes,
+                test.omit_secs
             );
         }
         text
@@ -202,10 +205,14 @@ fn version_lines() -> String {
 /// Everything up to the streams.
 fn session_lines(session: &SessionInfo, verbose: bool) -> String {
     let SessionInfo { host, port, cookie, control_mss, test, .. } = session;
+    let udp = test.protocol.udp().is_some();
     let mut text = String::new();
     if verbose {
         if session.role == Role::Client {
             text += &format!("{}Control connection MSS {control_mss}\n", version_lines());
+            if udp && !test.block.explicit {
+                text += &format!("Setting UDP block size to {}\n", test.block.bytes);
+            }
         }
         text += &format!("Time: {}\n", rfc_1123(session.time));
     }
@@ -219,6 +226,7 @@ fn session_lines(session: &SessionInfo, verbose: bool) -> String {
     if verbose {
         text += &format!("      Cookie: {cookie}\n");
         text += &match test.socket.mss_bytes {
+            _ if udp => String::new(),
             Some(mss) => format!("      TCP MSS: {mss}\n"),
             None => format!("      TCP MSS: {control_mss} (default)\n"),
         };
@@ -336,6 +344,35 @@ iperf Done.
             fixtures::COOKIE,
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_verbose_udp_client() {
+        let mut test = fixtures::udp_test(Direction::Forward, 1);
+        test.pacing = Pacing { bits_per_second: 1_048_576, burst_blocks: 0 };
+        test.socket.mss_bytes = Some(1400);
+        for explicit in [true, false] {
+            test.block.explicit = explicit;
+            let setting = if explicit { "" } else { "Setting UDP block size to 1024\n" };
+            let mut client = reporter(true);
+            let session = fixtures::session(Role::Client, test.clone());
+            let start = fixtures::start(Role::Client, Direction::Forward, 1);
+            let text = client.event(&RunEvent::Session(Box::new(session)))
+                + &client.event(&RunEvent::Start(Box::new(start)));
+            let expected = format!(
+                "\
+Control connection MSS 32768
+{setting}Time: Tue, 24 Nov 2026 07:44:30 GMT
+Connecting to host 127.0.0.1, port 5201
+      Cookie: {}
+      Target Bitrate: 1048576
+[  5] local 127.0.0.1 port 40001 connected to 127.0.0.1 port 5201
+Starting Test: protocol: UDP, 1 streams, 1024 byte blocks, omitting 0 seconds, 10 second test, tos 0
+",
+                fixtures::COOKIE
+            );
+            assert_eq!(text, version_lines() + &expected);
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! What the rows of both reports are made of: spans of time with bytes in them, and their sums.
+//! What the rows of both reports are made of: spans of time with bytes or datagrams in them, and their sums.
 
 use crate::config::Flow;
-use crate::stats::Half;
+use crate::stats::{Half, UdpInterval};
 use crate::units;
 
-use super::{IntervalStream, StreamEnd, TestEnd};
+use super::{IntervalStream, StreamEnd, TestEnd, UdpEnd};
 
 /// Bytes between two moments, which are seconds since the start of the counted (or of the omitted) part.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -46,6 +46,8 @@ pub(super) struct Halves {
     pub(super) sent: Span,
     pub(super) received: Span,
     pub(super) retransmits: Option<u64>,
+    /// In UDP tests.
+    pub(super) udp: Option<UdpEnd>,
 }
 
 impl Halves {
@@ -55,6 +57,7 @@ impl Halves {
             sent: Span::sum(halves().map(|each| each.sent)),
             received: Span::sum(halves().map(|each| each.received)),
             retransmits: sum_retransmits(halves().map(|each| each.retransmits)),
+            udp: sum_udp_ends(halves().filter_map(|each| each.udp)),
         }
     }
 }
@@ -68,13 +71,96 @@ impl From<&StreamEnd> for Halves {
             Span { start: 0.0, end, bytes: half.bytes }
         };
         let retransmits = stream.tcp.map(|tcp| tcp.retransmits).or(stream.remote_retransmits);
-        Self { sent: span(stream.sent), received: span(stream.received), retransmits }
+        Self { sent: span(stream.sent), received: span(stream.received), retransmits, udp: stream.udp }
     }
 }
 
 /// The retransmits of those streams that know them; `None` when none does.
 pub(super) fn sum_retransmits(each: impl Iterator<Item = Option<u64>>) -> Option<u64> {
     each.flatten().reduce(u64::saturating_add)
+}
+
+/// Whether these are the results of a UDP test.
+pub(super) fn is_udp(end: &TestEnd) -> bool {
+    end.streams.iter().any(|stream| stream.udp.is_some())
+}
+
+/// The datagrams of several streams in one interval, with their mean jitter; `None` outside of UDP tests.
+pub(super) fn sum_udp_intervals(each: impl Iterator<Item = UdpInterval>) -> Option<UdpInterval> {
+    let streams: Vec<UdpInterval> = each.collect();
+    let total = |pick: fn(&UdpInterval) -> u64| streams.iter().map(pick).fold(0_u64, u64::saturating_add);
+    Some(UdpInterval {
+        packets: total(|udp| udp.packets),
+        lost: total(|udp| udp.lost),
+        out_of_order: total(|udp| udp.out_of_order),
+        jitter_seconds: mean(streams.iter().map(|udp| udp.jitter_seconds))?,
+    })
+}
+
+/// The same at the end. What one stream does not know, the sum does not know either.
+fn sum_udp_ends(each: impl Iterator<Item = UdpEnd>) -> Option<UdpEnd> {
+    let streams: Vec<UdpEnd> = each.collect();
+    let total = |pick: fn(&UdpEnd) -> u64| streams.iter().map(pick).fold(0_u64, u64::saturating_add);
+    Some(UdpEnd {
+        packets_sent: total(|udp| udp.packets_sent),
+        packets_received: total(|udp| udp.packets_received),
+        lost: sum_known(streams.iter().map(|udp| udp.lost)),
+        out_of_order: total(|udp| udp.out_of_order),
+        jitter_seconds: mean(streams.iter().map(|udp| udp.jitter_seconds))?,
+    })
+}
+
+/// The sum of numbers that are all known; `None` if one is not.
+pub(super) fn sum_known(mut each: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+    each.try_fold(0_u64, |sum, next| Some(sum.saturating_add(next?)))
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    (count > 0.0).then(|| sum / count)
+}
+
+/// Jitter and loss: what the rows and keys of a UDP test show beside the bytes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Loss {
+    pub(super) jitter_seconds: f64,
+    /// `None` when it is not known; never more than `packets`, whatever a peer says.
+    pub(super) lost: Option<u64>,
+    pub(super) packets: u64,
+}
+
+impl Loss {
+    fn new(jitter_seconds: f64, lost: Option<u64>, packets: u64) -> Self {
+        Self { jitter_seconds, lost: lost.map(|lost| lost.min(packets)), packets }
+    }
+
+    /// The half of the sender, which knows of no loss.
+    pub(super) fn at_sender(end: UdpEnd) -> Self {
+        Self::new(0.0, Some(0), end.packets_sent)
+    }
+
+    /// The half of the receiver.
+    pub(super) fn at_receiver(end: UdpEnd) -> Self {
+        Self::new(end.jitter_seconds, end.lost, end.packets_received)
+    }
+
+    /// Both halves in one, as iperf3 puts them together: of what was sent, if the sender's count is known.
+    pub(super) fn of_both(end: UdpEnd) -> Self {
+        let packets = if end.packets_sent > 0 { end.packets_sent } else { end.packets_received };
+        Self::new(end.jitter_seconds, end.lost, packets)
+    }
+
+    /// Share of the datagrams that were lost, in percent; `None` when it is not known.
+    pub(super) fn percent(self) -> Option<f64> {
+        let share = |lost| 100.0 * units::to_f64(lost) / units::to_f64(self.packets);
+        self.lost.map(|lost| if self.packets > 0 { share(lost) } else { 0.0 })
+    }
+}
+
+impl From<UdpInterval> for Loss {
+    fn from(udp: UdpInterval) -> Self {
+        Self::new(udp.jitter_seconds, Some(udp.lost), udp.packets)
+    }
 }
 
 /// Processor seconds that each end needs for 10^9 bytes.
@@ -158,6 +244,44 @@ mod tests {
                 assert_eq!(sum.retransmits.is_some(), known, "{role:?} {direction:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_sum_of_datagrams_has_the_mean_jitter_and_knows_what_all_streams_know() {
+        assert_eq!(sum_udp_intervals(std::iter::empty()), None);
+        let one = UdpInterval { packets: 10, lost: 2, out_of_order: 1, jitter_seconds: 0.25 };
+        let other = UdpInterval { packets: u64::MAX, lost: 1, out_of_order: 0, jitter_seconds: 0.75 };
+        assert_eq!(
+            sum_udp_intervals([one, other].into_iter()),
+            Some(UdpInterval { packets: u64::MAX, lost: 3, out_of_order: 1, jitter_seconds: 0.5 })
+        );
+
+        let mut end = fixtures::udp_end(Role::Client, Direction::Forward, 2);
+        let sum = |end: &TestEnd| Halves::sum(&end.streams.iter().collect::<Vec<_>>()).udp.unwrap();
+        let expected = UdpEnd {
+            packets_sent: 2560,
+            packets_received: 2560,
+            lost: Some(8),
+            out_of_order: 0,
+            jitter_seconds: 0.0005,
+        };
+        assert_eq!(sum(&end), expected);
+        end.streams[1].udp.as_mut().unwrap().lost = None;
+        assert_eq!(sum(&end), UdpEnd { lost: None, ..expected });
+    }
+
+    #[test]
+    fn loss_is_never_more_than_everything() {
+        let end = UdpEnd { packets_sent: 8, packets_received: 4, lost: Some(6), ..UdpEnd::default() };
+        assert_eq!(Loss::at_sender(end).percent(), Some(0.0));
+        assert_eq!(Loss::at_receiver(end).lost, Some(4));
+        assert_eq!(Loss::at_receiver(end).percent(), Some(100.0));
+        assert_eq!(Loss::of_both(end).percent(), Some(75.0));
+        let unheard = UdpEnd { packets_sent: 0, lost: Some(1), ..end };
+        assert_eq!(Loss::of_both(unheard).percent(), Some(25.0));
+        let nothing = UdpEnd { lost: Some(0), ..UdpEnd::default() };
+        assert_eq!(Loss::at_receiver(nothing).percent(), Some(0.0));
+        assert_eq!(Loss::at_receiver(UdpEnd { lost: None, ..end }).percent(), None);
     }
 
     #[test]
