@@ -84,6 +84,7 @@ fn job(
         socket: Arc::new(socket),
         flow,
         asked,
+        udp: None,
         block,
         streams: 1,
         pacing: Pacing::default(),

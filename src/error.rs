@@ -1,6 +1,7 @@
 //! What can go wrong with a run, whose fault it was, and what the process exits with.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::EngineChoice;
@@ -137,6 +138,44 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The server did not answer the first word of a UDP stream.
+    #[error(
+        "the server ({server}) did not answer over UDP within {} seconds; a firewall may block UDP port {}, or the \
+         datagram was lost: let UDP through, or try again",
+        .after.as_secs(), .server.port()
+    )]
+    UdpSilent {
+        /// Where the word was sent to.
+        server: SocketAddr,
+        /// How long the answer had.
+        after: Duration,
+    },
+    /// The server's host says that nothing listens there.
+    #[error(
+        "the server ({server}) refuses UDP port {}; a firewall may block it, or it is not forwarded to the server",
+        .server.port()
+    )]
+    UdpClosed {
+        /// Where the word was sent to.
+        server: SocketAddr,
+    },
+    /// The client has not opened its next UDP stream.
+    #[error(
+        "no UDP datagram came from the client within {} seconds; a firewall may block UDP, or the datagram was lost",
+        .after.as_secs()
+    )]
+    UdpNoClient {
+        /// How long the client had.
+        after: Duration,
+    },
+    /// The server cannot receive over UDP.
+    #[error("{} on {address}, UDP: {}", ErrorCode::LISTEN, plain(source))]
+    UdpListen {
+        /// Address and port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
     /// An option of a data socket was refused.
     #[error("{what}: {}", plain(source))]
     SocketOption {
@@ -200,6 +239,7 @@ impl RunError {
             | Self::SocketOption { .. }
             | Self::BufferSize { .. }
             | Self::Listen { .. }
+            | Self::UdpListen { .. }
             | Self::System { .. } => Fault::Local,
             _ => Fault::Peer,
         }
@@ -216,6 +256,8 @@ impl RunError {
     pub fn code_for_client(&self) -> Option<ErrorCode> {
         match self {
             Self::Engine { .. } | Self::System { .. } => Some(ErrorCode::INIT_TEST),
+            Self::UdpListen { .. } => Some(ErrorCode::STREAM_LISTEN),
+            Self::UdpNoClient { .. } => Some(ErrorCode::STREAM_ACCEPT),
             Self::Silent { .. } => Some(ErrorCode::RECV_MESSAGE),
             Self::UnknownState(_) | Self::Unexpected { .. } => Some(ErrorCode::UNKNOWN_MESSAGE),
             Self::TooLong { what: "parameters", .. } => Some(ErrorCode::RECV_PARAMS),
@@ -228,6 +270,7 @@ impl RunError {
             Self::BufferSize { .. } => Some(ErrorCode::BUFFER_SIZE_NOT_SET),
             Self::Stalled(_) => Some(ErrorCode::RECV_TIMEOUT),
             Self::Overdue => Some(ErrorCode::DURATION_EXPIRED),
+            Self::StreamsLost { .. } => Some(ErrorCode::STREAM_WRITE),
             _ => None,
         }
     }

@@ -14,18 +14,23 @@ use super::running::{Ended, Schedule, keep_last, run_until_end};
 use super::runtime::{RuntimeKind, block_on};
 use super::signals::Signals;
 use super::streams::Streams;
-use crate::config::{ClientConfig, EndCondition, Flow, Role, TestConfig};
+use super::udp;
+use crate::config::{
+    ClientConfig, EndCondition, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Role, TestConfig,
+};
 use crate::engine;
 use crate::error::RunError;
 use crate::protocol::{
     Cookie, ErrorCode, Hello, Request, Results, ServerError, ServerText, State, params, results,
 };
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
-use crate::sys::random_bytes;
+use crate::sys::{Socket, random_bytes};
 
 /// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read
 /// the last bytes of a byte- or block-counted test, after its kernel has acknowledged them.
 const SETTLE: Duration = Duration::from_millis(5);
+/// The same for the last datagrams of a UDP test, which are read as they come.
+const UDP_SETTLE: Duration = Duration::from_millis(2);
 /// Time between two looks at what is unacknowledged.
 const SETTLE_LOOK: Duration = Duration::from_millis(1);
 
@@ -55,13 +60,13 @@ async fn run(
     mut signals: Signals,
 ) -> Result<(), RunError> {
     engine::check(config.engine).map_err(|missing| RunError::Engine { choice: config.engine, missing })?;
-    let parameters = params::encode(&request(config))?;
+    // Fails before anything is connected if it can; a UDP datagram's size does not make it longer.
+    params::encode(&request(config, &config.test))?;
     let cookie = random_cookie()?;
     let socket = tokio::select! {
         name = signals.recv() => return Err(interrupted(name)),
         connected = connect_control(config) => connected?,
     };
-    let control_mss = socket.mss().unwrap_or(0);
     let failed = |source| RunError::System { what: "preparing the control connection", source };
     let server = socket.peer_addr().map_err(failed)?;
     let link = Link::new(socket.into_stream(), runtime).map_err(failed)?;
@@ -76,13 +81,13 @@ async fn run(
             port: config.port,
             cookie: cookie.printable(),
             time: SystemTime::now(),
-            control_mss,
+            control_mss: 0,
             interval: config.output.interval,
             test: Arc::new(config.test.clone()),
         },
         meter: CpuMeter::start(),
     };
-    let result = client.converse(&cookie, parameters, &mut signals).await;
+    let result = client.converse(&cookie, &mut signals).await;
     client.link.close().await;
     result
 }
@@ -99,15 +104,10 @@ struct Client<'a> {
 
 impl Client<'_> {
     /// The whole test, from the cookie to the last byte.
-    async fn converse(
-        &mut self,
-        cookie: &Cookie,
-        parameters: String,
-        signals: &mut Signals,
-    ) -> Result<(), RunError> {
+    async fn converse(&mut self, cookie: &Cookie, signals: &mut Signals) -> Result<(), RunError> {
         let set_up = tokio::select! {
             name = signals.recv() => Err(interrupted(name)),
-            set_up = self.set_up(cookie, parameters) => set_up,
+            set_up = self.set_up(cookie) => set_up,
         };
         let mut streams = match set_up {
             Ok(streams) => streams,
@@ -137,20 +137,33 @@ impl Client<'_> {
     }
 
     /// From the cookie to running streams.
-    async fn set_up(&mut self, cookie: &Cookie, parameters: String) -> Result<Streams, RunError> {
+    async fn set_up(&mut self, cookie: &Cookie) -> Result<Streams, RunError> {
         self.link.write(cookie.as_bytes().to_vec()).await?;
         self.expect(State::ParamExchange, "the server's first answer; it may be busy").await?;
-        self.link.write_frame(&parameters).await?;
+        // Like iperf3's, only now: the server's first answer has opened its window, and the segment size with
+        // it.
+        self.info.control_mss = self.link.mss();
+        self.info.test = Arc::new(with_datagram_size(&self.config.test, self.info.control_mss));
+        self.link.write_frame(&params::encode(&request(self.config, &self.info.test))?).await?;
         self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
+        if let Some(warning) = fragmentation_warning(&self.info) {
+            self.report.emit(RunEvent::Warning(warning));
+        }
         self.expect(State::CreateStreams, "the server's consent to the parameters").await?;
 
-        let mut streams = Streams::new(Role::Client, Arc::clone(&self.info.test), self.config.engine);
-        for (index, flow) in (0..).zip(Streams::planned(Role::Client, &self.config.test)) {
+        let test = Arc::clone(&self.info.test);
+        let mut streams =
+            Streams::new(Role::Client, Arc::clone(&test), self.config.engine, self.config.offload);
+        for (index, flow) in (0..).zip(Streams::planned(Role::Client, &test)) {
             // One after the other: the order in which the server accepts them is all that tells them apart.
-            let socket = connect_stream(self.config, self.server, index, limits::STREAM_CONNECT).await?;
-            socket
-                .send(cookie.as_bytes())
-                .map_err(|source| RunError::StreamConnect { address: self.server.to_string(), source })?;
+            let socket = if streams.is_udp() {
+                match udp::connect_stream(self.config, &test, self.server, (index, flow)).await {
+                    Ok(socket) => socket,
+                    Err(error) => return Err(self.better_reason(error).await),
+                }
+            } else {
+                self.connect_tcp(cookie, index).await?
+            };
             streams.add(socket, flow)?;
         }
         streams.wait_ready().await?;
@@ -158,6 +171,25 @@ impl Client<'_> {
         self.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
         self.expect(State::TestRunning, "the start of the test").await?;
         Ok(streams)
+    }
+
+    /// A server that does not answer over UDP may have said why on the control connection.
+    async fn better_reason(&mut self, error: RunError) -> RunError {
+        match self.link.state_within(limits::LAST_WORDS, "a reason").await {
+            Ok(state @ (State::ServerError | State::ServerTerminate | State::AccessDenied)) => {
+                self.refusal(state, "the answer over UDP").await
+            }
+            _ => error,
+        }
+    }
+
+    /// Opens TCP stream number `index`.
+    async fn connect_tcp(&self, cookie: &Cookie, index: u16) -> Result<Socket, RunError> {
+        let socket = connect_stream(self.config, self.server, index, limits::STREAM_CONNECT).await?;
+        socket
+            .send(cookie.as_bytes())
+            .map_err(|source| RunError::StreamConnect { address: self.server.to_string(), source })?;
+        Ok(socket)
     }
 
     /// Lets the test run to its end and exchanges results.
@@ -192,7 +224,11 @@ impl Client<'_> {
         self.link.write_state(State::TestEnd).await?;
         streams.stop_senders();
         self.expect(State::ExchangeResults, "the server's readiness for results").await?;
-        // A sending server has closed its data connections by now; what is under way still counts.
+        // A sending server has closed its data connections by now; what is under way still counts. UDP knows
+        // no end, so there it is silence that tells.
+        if streams.is_udp() {
+            streams.stop_receivers();
+        }
         streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
         self.close_streams(streams).await;
         let own = self.measure(streams);
@@ -205,20 +241,25 @@ impl Client<'_> {
     }
 
     fn measure(&self, streams: &Streams) -> Measured {
-        Measured::new(streams, Role::Client, self.config.test.direction, &self.meter)
+        Measured::new(streams, Role::Client, &self.info.test, &self.meter)
     }
 
-    /// Lets an iperf3 server read the last bytes of a counted test before it hears of the end.
-    async fn settle(&self, streams: &Streams) {
+    /// Lets an iperf3 server read the last bytes of a counted test, and the last datagrams of any, before it
+    /// hears of the end, since then it stops counting.
+    async fn settle(&self, streams: &mut Streams) {
         let counted = matches!(self.config.test.end, EndCondition::Bytes(_) | EndCondition::Blocks(_));
-        if !counted || streams.of(Flow::Send).next().is_none() {
+        if !(counted || streams.is_udp()) || streams.of(Flow::Send).next().is_none() {
             return;
+        }
+        if streams.is_udp() {
+            streams.stop_senders();
+            streams.wait_stopped(Flow::Send, limits::DRAIN).await;
         }
         let deadline = Instant::now() + limits::DRAIN;
         while streams.unacknowledged_bytes() > 0 && Instant::now() < deadline {
             sleep(SETTLE_LOOK).await;
         }
-        sleep(SETTLE).await;
+        sleep(if streams.is_udp() { UDP_SETTLE } else { SETTLE }).await;
     }
 
     /// Joins the stream threads and reports their last interval.
@@ -320,14 +361,31 @@ pub(super) fn test_start(streams: &Streams) -> TestStart {
     }
 }
 
-fn request(config: &ClientConfig) -> Request {
+/// The test with datagrams as large as the segments of the control connection, where the user has not chosen.
+fn with_datagram_size(test: &TestConfig, control_mss: u32) -> TestConfig {
+    let mut test = test.clone();
+    let fits = (MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES).contains(&control_mss);
+    if test.protocol.udp().is_some() && !test.block.explicit && fits {
+        test.block.bytes = control_mss;
+    }
+    test
+}
+
+/// iperf3's warning of datagrams that do not fit the path, as far as the control connection knows it.
+fn fragmentation_warning(info: &SessionInfo) -> Option<String> {
+    let (bytes, mss) = (info.test.block.bytes, info.control_mss);
+    (info.test.protocol.udp().is_some() && mss > 0 && bytes > mss)
+        .then(|| format!("UDP block size {bytes} exceeds TCP MSS {mss}, may result in fragmentation / drops"))
+}
+
+fn request(config: &ClientConfig, test: &TestConfig) -> Request {
     Request {
-        test: TestConfig::clone(&config.test),
+        test: test.clone(),
         client_version: None,
         hello: Some(Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             engine: config.peer_engine,
-            explicit_block: config.test.block.explicit,
+            explicit_block: test.block.explicit,
         }),
     }
 }

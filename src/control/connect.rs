@@ -1,7 +1,7 @@
 //! Outgoing connections: the control connection of a client and its data connections.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::TcpSocket;
@@ -39,10 +39,7 @@ pub(super) async fn connect_stream(
     wait: Duration,
 ) -> Result<Socket, RunError> {
     let options = &config.test.socket;
-    let port = config.client_port.map_or(0, |first| first.wrapping_add(index));
-    let unspecified = if server.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-    let local = (config.bind.is_some() || port != 0)
-        .then(|| SocketAddr::new(config.bind.unwrap_or(unspecified), port));
+    let local = config.stream_address(&server, index);
     let mut refused = None;
     let connecting = connect(server, local, |socket| {
         before_connect(socket, options).map_err(|error| {
@@ -94,7 +91,8 @@ pub(super) fn set_congestion(socket: &Socket, name: &str) -> Result<(), RunError
     set(socket.set_congestion(name), &what, ErrorCode::CONGESTION)
 }
 
-fn set_buffers(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
+/// Sets the socket buffers that were asked for.
+pub(super) fn set_buffers(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
     let Some(asked) = options.window_bytes else { return Ok(()) };
     let what = format!("setting the socket buffers to {asked} bytes");
     set(socket.set_buffers(asked), &what, ErrorCode::SET_BUFFER)?;
@@ -106,7 +104,8 @@ fn set_buffers(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> 
     }
 }
 
-fn set_pacing(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
+/// Has the kernel pace what is sent, if that was asked for.
+pub(super) fn set_pacing(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
     if options.fq_bits_per_second == 0 {
         return Ok(());
     }
@@ -124,7 +123,7 @@ async fn connect(
     local: Option<SocketAddr>,
     prepare: impl FnOnce(&Socket) -> io::Result<()>,
 ) -> io::Result<Socket> {
-    let socket = Socket::new_for(&remote)?;
+    let socket = Socket::new_tcp(&remote)?;
     if let Some(local) = local {
         socket.bind(local)?;
     }

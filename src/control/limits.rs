@@ -8,6 +8,14 @@ pub(super) const ADMISSION: Duration = Duration::from_secs(10);
 pub(super) const SET_UP: Duration = Duration::from_secs(10);
 /// A data connection must be made by then.
 pub(super) const STREAM_CONNECT: Duration = Duration::from_secs(10);
+/// The answer to the first word of a UDP stream must be there by then ...
+pub(super) const UDP_REPLY: Duration = Duration::from_secs(5);
+/// ... and the word is repeated this often where that does no harm.
+pub(super) const UDP_REPEAT: Duration = Duration::from_secs(1);
+/// A failed server's reason, if it has sent one, is there by then.
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
+/// A counted UDP test is over when nothing came for this long: its last datagrams were lost.
+pub(super) const UDP_QUIET: Duration = Duration::from_secs(5);
 /// The answer to a message at the end of a test must be complete by then.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// What is still under way when a test ends may take this long to arrive.

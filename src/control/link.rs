@@ -66,6 +66,11 @@ impl Link {
         Ok(Self { transport, socket, chunks, unread: Vec::new(), pump })
     }
 
+    /// Largest segment in bytes; 0 if the system does not say.
+    pub(super) fn mss(&self) -> u32 {
+        self.socket.mss().unwrap_or(0)
+    }
+
     /// The next state byte, however long it takes. May be dropped and called again without losing anything.
     pub(super) async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, RunError> {
         self.fill(1, waiting_for).await?;

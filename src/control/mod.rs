@@ -6,6 +6,7 @@
 
 mod client;
 mod connect;
+mod datagrams;
 mod limits;
 mod link;
 mod listener;
@@ -16,6 +17,7 @@ mod runtime;
 mod server;
 mod signals;
 mod streams;
+mod udp;
 
 pub use client::run_client;
 pub use loopback::run_loopback;

@@ -3,17 +3,23 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::datagrams::UdpCount;
 use super::streams::{Stream, Streams};
-use crate::config::{Direction, Flow, Role};
+use crate::config::{Flow, Role, TestConfig};
 use crate::engine::{EngineUse, StreamExit};
 use crate::error::RunError;
 use crate::protocol::results::{self, Results, ServerText, StreamResult};
-use crate::report::{EngineReport, LatencyReport, PeerEngine, StreamEnd, TestEnd};
-use crate::stats::{CpuTime, CpuUse, Half, Latency, TcpLimits, ZeroCopy};
+use crate::report::{
+    EngineReport, LatencyReport, PacingReport, PeerEngine, ReceivedDatagrams, StreamEnd, TestEnd,
+};
+use crate::stats::{CpuTime, CpuUse, Departures, Half, Latency, TcpLimits, ZeroCopy};
 use crate::sys::thread_cpu_time;
+use crate::units::{bits_per_second, to_f64};
 
 /// A peer has one engine for sending and one for receiving.
 const MAX_PEER_ENGINES: usize = 2;
+/// A peer has so many streams at most.
+const MAX_PEER_STREAMS: usize = 256;
 
 /// Measures what this end of a test costs: its control thread from now on, and its stream threads.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +58,8 @@ pub(super) fn read_results(frame: &[u8], streams: &Streams) -> Result<Results, R
 /// What this end has measured, all streams having ended.
 pub(super) struct Measured {
     streams: Vec<StreamEnd>,
+    /// For each of them in a UDP test; else empty.
+    udp: Vec<UdpCount>,
     flows: &'static [Flow],
     cpu_time: CpuTime,
     cpu: CpuUse,
@@ -60,16 +68,19 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    pub(super) fn new(streams: &Streams, role: Role, direction: Direction, meter: &CpuMeter) -> Self {
+    pub(super) fn new(streams: &Streams, role: Role, test: &TestConfig, meter: &CpuMeter) -> Self {
         let (cpu_time, elapsed) = meter.read(streams);
-        let flows = direction.flows(role);
+        let flows = test.direction.flows(role);
+        let is_udp = test.protocol.udp().is_some();
+        let udp = || streams.all().iter().map(UdpCount::new);
         Self {
-            streams: streams.all().iter().map(stream_end).collect(),
+            streams: streams.all().iter().map(|stream| stream_end(stream, is_udp)).collect(),
+            udp: if is_udp { udp().collect() } else { Vec::new() },
             flows,
             cpu_time,
             cpu: cpu_time.percent_of(elapsed),
             congestion: streams.all().first().and_then(|stream| stream.socket.congestion().ok()),
-            engines: flows.iter().filter_map(|&flow| engine_report(streams, flow)).collect(),
+            engines: flows.iter().filter_map(|&flow| engine_report(streams, flow, test)).collect(),
         }
     }
 
@@ -81,14 +92,22 @@ impl Measured {
             cpu_user_seconds: self.cpu_time.user.as_secs_f64(),
             cpu_system_seconds: self.cpu_time.system.as_secs_f64(),
             engines: self.engines.clone(),
-            datagrams: Vec::new(),
+            datagrams: self.udp.iter().filter_map(UdpCount::for_peer).collect(),
         };
+        let mut streams: Vec<StreamResult> = self.streams.iter().map(stream_result).collect();
+        for (result, udp) in streams.iter_mut().zip(&self.udp) {
+            udp.add_to(result);
+        }
         Results {
             cpu: self.cpu,
-            sender_has_retransmits: if sends { 1 } else { -1 },
+            sender_has_retransmits: match (sends, self.udp.is_empty()) {
+                (true, true) => 1,
+                (true, false) => 0,
+                (false, _) => -1,
+            },
             congestion_used: self.congestion.clone(),
             server_output,
-            streams: self.streams.iter().map(stream_result).collect(),
+            streams,
             ringperf: with_engines.then(|| serde_json::to_value(own).expect("plain structs become JSON")),
         }
     }
@@ -106,7 +125,7 @@ impl Measured {
             congestion_remote: None,
             engines: self.engines,
             peer: None,
-            datagrams: Vec::new(),
+            datagrams: self.udp.iter().map(|udp| udp.report(None, None)).collect(),
         }
     }
 
@@ -119,11 +138,23 @@ impl Measured {
                 fill_in_peer(stream, result);
             }
         }
+        for (stream, udp) in self.streams.iter_mut().zip(&self.udp) {
+            if let Some(result) = theirs.get(&stream.id) {
+                stream.udp = Some(udp.end_with(result));
+            }
+        }
         // A peer's own words are believed only as far as they have the right shape.
         let mut peer = results.ringperf.and_then(|value| serde_json::from_value::<PeerEngine>(value).ok());
         if let Some(peer) = &mut peer {
             peer.engines.truncate(MAX_PEER_ENGINES);
+            peer.datagrams.truncate(MAX_PEER_STREAMS);
         }
+        let details = |id: u32| -> Option<&ReceivedDatagrams> {
+            peer.as_ref()?.datagrams.iter().find(|stream| stream.id == id)
+        };
+        let datagrams = self.streams.iter().zip(&self.udp);
+        let datagrams =
+            datagrams.map(|(stream, udp)| udp.report(theirs.get(&stream.id), details(stream.id))).collect();
         let elapsed = self.streams.iter().map(|stream| stream.sent.seconds.max(stream.received.seconds));
         let cpu_time_remote = peer.as_ref().and_then(peer_cpu).or_else(|| {
             let seconds = elapsed.fold(0.0, f64::max);
@@ -135,13 +166,14 @@ impl Measured {
             cpu_remote: results.cpu,
             cpu_time_remote,
             congestion_remote: results.congestion_used,
+            datagrams,
             peer,
             ..self.alone()
         }
     }
 }
 
-fn stream_end(stream: &Stream) -> StreamEnd {
+fn stream_end(stream: &Stream, is_udp: bool) -> StreamEnd {
     let own = Half { bytes: stream.sampler.counted_bytes(), seconds: stream.sampler.elapsed().as_secs_f64() };
     let unknown = Half { bytes: 0, seconds: own.seconds };
     let sends = stream.connected.flow == Flow::Send;
@@ -151,9 +183,9 @@ fn stream_end(stream: &Stream) -> StreamEnd {
         flow: stream.connected.flow,
         sent: if sends { own } else { unknown },
         received: if sends { unknown } else { own },
-        tcp: sends.then(|| stream.sampler.tcp_summary()),
+        tcp: (sends && !is_udp).then(|| stream.sampler.tcp_summary()),
         remote_retransmits: None,
-        udp: None,
+        udp: is_udp.then(|| UdpCount::new(stream).end()),
     }
 }
 
@@ -163,7 +195,7 @@ fn fill_in_peer(stream: &mut StreamEnd, result: &StreamResult) {
         Flow::Receive => &mut stream.sent,
     };
     *theirs = Half { bytes: result.bytes, seconds: result.seconds().unwrap_or(theirs.seconds) };
-    if stream.flow == Flow::Receive {
+    if stream.flow == Flow::Receive && stream.udp.is_none() {
         stream.remote_retransmits = result.retransmits;
     }
 }
@@ -192,7 +224,7 @@ fn peer_cpu(peer: &PeerEngine) -> Option<CpuTime> {
 }
 
 /// One direction of this end, all its streams together.
-fn engine_report(streams: &Streams, flow: Flow) -> Option<EngineReport> {
+fn engine_report(streams: &Streams, flow: Flow, test: &TestConfig) -> Option<EngineReport> {
     let exits = || streams.of(flow).filter_map(|stream| stream.exit.as_ref());
     let EngineUse { asked, used, reason, fix } = leading_engine(exits())?;
     let zero_copy = exits().filter_map(|exit| exit.zero_copy).reduce(|mut sum: ZeroCopy, next| {
@@ -207,7 +239,7 @@ fn engine_report(streams: &Streams, flow: Flow) -> Option<EngineReport> {
     let limits = |pick: fn(&TcpLimits) -> Duration| {
         let summed =
             || streams.of(flow).map(|stream| pick(&stream.sampler.tcp_summary().limits).as_secs_f64()).sum();
-        (flow == Flow::Send).then(summed)
+        (flow == Flow::Send && !streams.is_udp()).then(summed)
     };
     Some(EngineReport {
         flow: if flow == Flow::Send { "send" } else { "receive" }.to_owned(),
@@ -222,11 +254,32 @@ fn engine_report(streams: &Streams, flow: Flow) -> Option<EngineReport> {
             completion: percentiles(|exit| &exit.completion),
             release: percentiles(|exit| &exit.release),
         },
-        pacing: None,
+        pacing: (flow == Flow::Send && streams.is_udp()).then(|| pacing_report(streams, test)),
         busy_seconds: limits(|limits| limits.busy),
         rwnd_limited_seconds: limits(|limits| limits.rwnd_limited),
         sndbuf_limited_seconds: limits(|limits| limits.sndbuf_limited),
     })
+}
+
+/// The senders of a UDP test, all together.
+fn pacing_report(streams: &Streams, test: &TestConfig) -> PacingReport {
+    let mut departures = Departures::default();
+    let (mut count, mut achieved) = (0.0, 0.0);
+    for stream in streams.of(Flow::Send) {
+        if let Some(exit) = &stream.exit {
+            departures.merge(&exit.departures);
+        }
+        count += 1.0;
+        achieved += bits_per_second(stream.sampler.counted_bytes(), stream.sampler.elapsed().as_secs_f64());
+    }
+    PacingReport {
+        target_bits_per_second: count * to_f64(test.pacing.bits_per_second),
+        achieved_bits_per_second: achieved,
+        bursts: departures.bursts,
+        burst_mean: to_f64(departures.datagrams) / to_f64(departures.bursts.max(1)),
+        burst_max: departures.largest,
+        inter_departure: departures.between.percentiles(),
+    }
 }
 
 /// The engine that moved most: streams of one test can differ when some had too little to send to step down.

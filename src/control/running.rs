@@ -9,7 +9,7 @@ use super::limits;
 use super::link::Link;
 use super::signals::Signals;
 use super::streams::Streams;
-use crate::config::{Role, TestConfig};
+use crate::config::{Flow, Role, TestConfig};
 use crate::error::RunError;
 use crate::protocol::State;
 use crate::report::{Interval, ReportHandle, RunEvent};
@@ -34,7 +34,7 @@ pub(super) async fn run_until_end(
     report: &ReportHandle,
     mut schedule: Schedule,
 ) -> Ended {
-    let mut progress = Progress::new(schedule.start, schedule.stall);
+    let mut progress = Progress::new(schedule.start, schedule.stall, schedule.quiet_end);
     loop {
         let (moment, due) = schedule.next(progress.next_look);
         tokio::select! {
@@ -46,11 +46,12 @@ pub(super) async fn run_until_end(
             },
             notice = streams.next_notice() => {
                 streams.note(notice);
+                // Before the goal: a stream that failed does not send what it has claimed of it.
+                if let Some(error) = streams.all_lost() {
+                    return Ended::Failed(error);
+                }
                 if schedule.role == Role::Client && schedule.omit_end.is_none() && streams.goal_reached() {
                     return Ended::Condition;
-                }
-                if schedule.role == Role::Client && let Some(error) = streams.all_lost() {
-                    return Ended::Failed(error);
                 }
             }
             () = sleep_until(moment.into()) => match due {
@@ -65,8 +66,17 @@ pub(super) async fn run_until_end(
                 }
                 Due::End => return Ended::Condition,
                 Due::Overdue => return Ended::Failed(RunError::Overdue),
-                Due::Look => if let Some(error) = progress.look(streams.moved_bytes()) {
-                    return Ended::Failed(error);
+                Due::Look => match progress.look(streams.moved_bytes()) {
+                    Look::Fine => {}
+                    Look::Over(silence) => {
+                        report.emit(RunEvent::Warning(format!(
+                            "no datagram came for {} seconds: the last ones of the test are lost, or the sender \
+                             has stopped",
+                            silence.as_secs()
+                        )));
+                        return Ended::Condition;
+                    }
+                    Look::Stalled(silence) => return Ended::Failed(RunError::Stalled(silence)),
                 },
             }
         }
@@ -83,6 +93,8 @@ pub(super) struct Schedule {
     end: Option<Instant>,
     overdue: Option<Instant>,
     stall: Duration,
+    /// A counted UDP test is over after so much silence.
+    quiet_end: Option<Duration>,
 }
 
 /// What is due next.
@@ -108,6 +120,9 @@ impl Schedule {
         let block_bits = f64::from(test.block.bytes) * 8.0 * f64::from(test.pacing.burst_blocks.max(1));
         let rate = u32::try_from(test.pacing.bits_per_second).unwrap_or(u32::MAX);
         let pause = if rate == 0 { 0.0 } else { block_bits / f64::from(rate) };
+        let pause = Duration::from_secs_f64(pause.min(1e6) * 2.0);
+        let receives = test.direction.flows(role).contains(&Flow::Receive);
+        let counts_datagrams = test.protocol.udp().is_some() && test.goal_bytes().is_some() && receives;
         let mut schedule = Self {
             role,
             start,
@@ -116,7 +131,8 @@ impl Schedule {
             omit_end: (test.omit_secs > 0).then(|| start + omit),
             end,
             overdue: end.filter(|_| role == Role::Server).map(|end| end + limits::OVERDUE),
-            stall: limits::STALL + Duration::from_secs_f64(pause.min(1e6) * 2.0),
+            stall: limits::STALL + pause,
+            quiet_end: (counts_datagrams && role == Role::Client).then_some(limits::UDP_QUIET + pause),
         };
         schedule.next_interval = interval.map(|interval| start + interval);
         schedule.skip_interval_at_the_end();
@@ -186,26 +202,47 @@ pub(super) fn keep_last(last: &Interval, interval: Option<Duration>) -> bool {
 /// Notices a test in which nothing moves.
 struct Progress {
     stall: Duration,
+    quiet_end: Option<Duration>,
     bytes: u64,
     moved: Instant,
     next_look: Instant,
 }
 
+/// What a look at the progress shows.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    Fine,
+    /// Silence that ends a counted UDP test.
+    Over(Duration),
+    /// Silence that no test has.
+    Stalled(Duration),
+}
+
 impl Progress {
     const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-    fn new(start: Instant, stall: Duration) -> Self {
-        Self { stall, bytes: 0, moved: start, next_look: start + Self::LOOK_EVERY }
+    fn new(start: Instant, stall: Duration, quiet_end: Option<Duration>) -> Self {
+        let next_look = start + quiet_end.unwrap_or(Self::LOOK_EVERY);
+        Self { stall, quiet_end, bytes: 0, moved: start, next_look }
     }
 
-    fn look(&mut self, bytes: u64) -> Option<RunError> {
+    fn look(&mut self, bytes: u64) -> Look {
         let now = Instant::now();
-        self.next_look = now + Self::LOOK_EVERY;
         if bytes != self.bytes {
             (self.bytes, self.moved) = (bytes, now);
         }
         let silence = now.duration_since(self.moved);
-        (silence >= self.stall).then_some(RunError::Stalled(silence))
+        self.next_look = match self.quiet_end {
+            // The next look comes when the silence would be long enough.
+            Some(quiet) => now + quiet.saturating_sub(silence).max(Duration::from_millis(100)),
+            None => now + Self::LOOK_EVERY,
+        };
+        match self.quiet_end {
+            // Before the first byte it is the set-up that is slow, or nothing gets through at all.
+            Some(quiet) if self.bytes > 0 && silence >= quiet => Look::Over(silence),
+            _ if silence >= self.stall => Look::Stalled(silence),
+            _ => Look::Fine,
+        }
     }
 }
 
@@ -247,10 +284,20 @@ mod tests {
     #[test]
     fn silence_is_a_stall_only_when_it_lasts() {
         let long_ago = Instant::now().checked_sub(Duration::from_secs(200)).unwrap();
-        let mut progress = Progress::new(long_ago, limits::STALL);
-        assert!(progress.look(10).is_none());
-        assert!(progress.look(10).is_none());
+        let mut progress = Progress::new(long_ago, limits::STALL, None);
+        assert_eq!(progress.look(10), Look::Fine);
+        assert_eq!(progress.look(10), Look::Fine);
         progress.moved = long_ago;
-        assert!(matches!(progress.look(10), Some(RunError::Stalled(_))));
+        assert!(matches!(progress.look(10), Look::Stalled(_)));
+    }
+
+    #[test]
+    fn silence_ends_a_counted_udp_test_that_has_begun() {
+        let start = Instant::now().checked_sub(Duration::from_secs(20)).unwrap();
+        let mut progress = Progress::new(start, limits::STALL, Some(limits::UDP_QUIET));
+        assert_eq!(progress.look(0), Look::Fine);
+        assert_eq!(progress.look(10), Look::Fine);
+        progress.moved = start;
+        assert!(matches!(progress.look(10), Look::Over(_)));
     }
 }

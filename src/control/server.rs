@@ -1,8 +1,10 @@
 //! The server: one test at a time, for as many clients as come.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -16,11 +18,13 @@ use super::running::{Ended, Schedule, keep_last, run_until_end};
 use super::runtime::{RuntimeKind, block_on};
 use super::signals::Signals;
 use super::streams::Streams;
-use crate::config::{EngineChoice, Flow, Role, ServerConfig};
+use super::udp::UdpDoor;
+use crate::config::{EngineChoice, Flow, Role, ServerConfig, TestConfig};
 use crate::engine;
 use crate::error::{Fault, RunError};
 use crate::protocol::{Cookie, Request, ServerError, ServerText, State, params, results};
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
+use crate::sys::Socket;
 
 /// Serves until a signal comes, or one test with `-1`.
 ///
@@ -99,6 +103,7 @@ impl Server<'_> {
     /// One test, from the first state to the last, and the words that a failure has in the protocol.
     async fn run_test(&mut self, listener: &Listener, control: Control) -> Result<(), RunError> {
         let failed = |source| RunError::System { what: "preparing a control connection", source };
+        let local = control.socket.local_addr().map_err(failed)?;
         let link = Link::new(control.socket.into_stream(), self.runtime).map_err(failed)?;
         let info = SessionInfo {
             role: Role::Server,
@@ -110,8 +115,16 @@ impl Server<'_> {
             interval: self.config.output.interval,
             test: Arc::default(),
         };
-        let mut session =
-            Session { server: self, listener, cookie: control.cookie, link, info, meter: CpuMeter::start() };
+        let mut session = Session {
+            server: self,
+            listener,
+            cookie: control.cookie,
+            link,
+            local,
+            client: control.peer.ip(),
+            info,
+            meter: CpuMeter::start(),
+        };
         let outcome = session.converse().await.map_err(|error| match error {
             RunError::Closed { waiting_for } => RunError::ClientGone { waiting_for },
             other => other,
@@ -151,8 +164,40 @@ struct Session<'a, 'b> {
     listener: &'a Listener,
     cookie: Cookie,
     link: Link,
+    /// The address that the client has connected to.
+    local: SocketAddr,
+    /// The client's host.
+    client: IpAddr,
     info: SessionInfo,
     meter: CpuMeter,
+}
+
+/// Where the streams of a test come in.
+enum Door {
+    Tcp(mpsc::Receiver<Socket>),
+    Udp(UdpDoor),
+}
+
+impl Door {
+    /// The next stream, within the time that a client has for it.
+    async fn next(&mut self, test: &TestConfig, flow: Flow, last: bool) -> Result<Socket, RunError> {
+        match self {
+            Self::Tcp(accepted) => {
+                let silent = |_| RunError::Silent {
+                    waiting_for: "the client's next data connection",
+                    after: limits::SET_UP,
+                };
+                let socket = timeout(limits::SET_UP, accepted.recv()).await.map_err(silent)?;
+                let socket = socket.expect("the router keeps a sender until the phase changes");
+                after_accept(&socket, &test.socket)?;
+                Ok(socket)
+            }
+            Self::Udp(door) => {
+                let silent = |_| RunError::UdpNoClient { after: limits::SET_UP };
+                timeout(limits::SET_UP, door.next(test, flow, last)).await.map_err(silent)?
+            }
+        }
+    }
 }
 
 impl Session<'_, '_> {
@@ -163,7 +208,10 @@ impl Session<'_, '_> {
         // may want it.
         if matches!(ended, Ended::Peer(State::TestEnd)) {
             streams.stop_senders();
-            if request.hello.is_some() {
+            if streams.is_udp() {
+                streams.stop_receivers();
+                streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
+            } else if request.hello.is_some() {
                 // A ringperf ends its data connections, so everything it sent can be counted.
                 streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
             }
@@ -174,7 +222,7 @@ impl Session<'_, '_> {
                 self.server.report.emit(RunEvent::Warning(fault));
             }
         }
-        let measured = Measured::new(&streams, Role::Server, self.info.test.direction, &self.meter);
+        let measured = Measured::new(&streams, Role::Server, &self.info.test, &self.meter);
         let with_engines = request.hello.is_some();
         let own = measured.to_results(None, with_engines);
         self.server.report.emit(RunEvent::End(Box::new(measured.alone())));
@@ -211,33 +259,42 @@ impl Session<'_, '_> {
         self.server.report.emit(RunEvent::Session(Box::new(self.info.clone())));
         engine::check(engine).map_err(|missing| RunError::Engine { choice: engine, missing })?;
 
-        let mut streams = Streams::new(Role::Server, Arc::clone(&self.info.test), engine);
-        let mut accepted = self.listener.expect_streams(&self.cookie);
+        let test = Arc::clone(&self.info.test);
+        let mut streams = Streams::new(Role::Server, Arc::clone(&test), engine, self.server.config.offload);
+        let mut door = self.open_door(&test)?;
         self.link.write_state(State::CreateStreams).await?;
-        for flow in Streams::planned(Role::Server, &request.test) {
+        let planned = Streams::planned(Role::Server, &test);
+        for (index, &flow) in planned.iter().enumerate() {
+            let last = index + 1 == planned.len();
             let next = tokio::select! {
                 biased;
                 state = self.link.next_state("the client's data connections") => Err(state?),
-                socket = timeout(limits::SET_UP, accepted.recv()) => Ok(socket),
+                socket = door.next(&test, flow, last) => Ok(socket?),
             };
             let socket = match next {
-                Ok(Ok(socket)) => socket.expect("the router keeps a sender until the phase changes"),
-                Ok(Err(_)) => {
-                    let waiting_for = "the client's next data connection";
-                    return Err(RunError::Silent { waiting_for, after: limits::SET_UP });
-                }
+                Ok(socket) => socket,
                 Err(State::IperfDone) => return Ok(None),
                 Err(State::ClientTerminate) => return Err(RunError::ClientTerminated),
                 Err(state) => return Err(RunError::Unexpected { state, waiting_for: "data connections" }),
             };
-            after_accept(&socket, &request.test.socket)?;
             streams.add(socket, flow)?;
         }
         self.listener.set_busy();
         streams.wait_ready().await?;
+        streams.forget_received();
         self.server.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
         self.link.write(vec![State::TestStart.byte(), State::TestRunning.byte()]).await?;
         Ok(Some((request, streams)))
+    }
+
+    /// Where the streams of the test come in.
+    fn open_door(&self, test: &TestConfig) -> Result<Door, RunError> {
+        if test.protocol.udp().is_some() {
+            // Connections that come now are not of this test.
+            self.listener.set_busy();
+            return Ok(Door::Udp(UdpDoor::open(self.local, self.client)?));
+        }
+        Ok(Door::Tcp(self.listener.expect_streams(&self.cookie)))
     }
 
     async fn run(&mut self, streams: &mut Streams) -> Ended {
@@ -277,7 +334,10 @@ impl Session<'_, '_> {
         let wished = request.hello.as_ref().and_then(|hello| hello.engine);
         match (wished, self.server.config.engine) {
             (Some(engine), _) => engine,
-            (None, EngineChoice::Auto) if request.test.zerocopy => EngineChoice::Sendfile,
+            // UDP has no sendfile(2); iperf3 takes the flag and does nothing about it.
+            (None, EngineChoice::Auto) if request.test.zerocopy && request.test.protocol.udp().is_none() => {
+                EngineChoice::Sendfile
+            }
             (None, own) => own,
         }
     }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use super::{connect, limits};
+use super::{connect, limits, udp};
 use crate::config::{Direction, EngineChoice, Flow, Role, TestConfig};
-use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob};
+use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::error::RunError;
 use crate::report::{ConnectedStream, Interval, IntervalStream};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
@@ -26,6 +26,7 @@ pub(super) struct Streams {
     role: Role,
     test: Arc<TestConfig>,
     engine: EngineChoice,
+    offload: bool,
     streams: Vec<Stream>,
     start: Arc<StartGate>,
     stop_senders: StopToken,
@@ -44,6 +45,7 @@ pub(super) struct Stream {
     pub(super) socket: Arc<Socket>,
     pub(super) sampler: StreamSampler,
     pub(super) exit: Option<StreamExit>,
+    is_udp: bool,
     counters: Arc<SharedCounters>,
     thread: Option<JoinHandle<()>>,
     ready: bool,
@@ -63,10 +65,14 @@ pub(super) enum StreamNotice {
 }
 
 impl Streams {
-    pub(super) fn new(role: Role, test: Arc<TestConfig>, engine: EngineChoice) -> Self {
+    /// No stream yet. `offload` says whether UDP streams may use segmentation and receive offload.
+    pub(super) fn new(role: Role, test: Arc<TestConfig>, engine: EngineChoice, offload: bool) -> Self {
         let (notify, notices) = mpsc::unbounded_channel();
         let goal = |flow: Flow| {
-            let bytes = test.goal_bytes()?;
+            // Of the datagrams that a server sends some may be lost, so it goes on until the client has
+            // enough.
+            let endless = role == Role::Server && flow == Flow::Send && test.protocol.udp().is_some();
+            let bytes = test.goal_bytes().filter(|_| !endless)?;
             let notify = notify.clone();
             Some(Arc::new(ByteGoal::new(bytes, move || {
                 if flow == Flow::Receive {
@@ -78,6 +84,7 @@ impl Streams {
         Self {
             role,
             engine,
+            offload,
             streams: Vec::new(),
             start: Arc::new(StartGate::default()),
             stop_senders: StopToken::default(),
@@ -103,7 +110,7 @@ impl Streams {
     /// start.
     pub(super) fn add(&mut self, socket: Socket, flow: Flow) -> Result<(), RunError> {
         let failed = |what| move |source| RunError::System { what, source };
-        if let Some(name) = &self.test.socket.congestion {
+        if let Some(name) = self.test.socket.congestion.as_ref().filter(|_| !self.is_udp()) {
             match connect::set_congestion(&socket, name) {
                 Ok(()) => {}
                 // A server that lacks the algorithm goes on with its own, as iperf3 does; the report tells
@@ -130,6 +137,7 @@ impl Streams {
             socket,
             sampler: StreamSampler::new(Instant::now()),
             exit: None,
+            is_udp: self.is_udp(),
             counters,
             thread: Some(thread),
             ready: false,
@@ -153,6 +161,18 @@ impl Streams {
             }
         }
         Ok(())
+    }
+
+    /// Whether the streams are UDP streams.
+    pub(super) fn is_udp(&self) -> bool {
+        self.test.protocol.udp().is_some()
+    }
+
+    /// Throws away what UDP receivers got before the test begins: nobody has a right to send yet.
+    pub(super) fn forget_received(&self) {
+        if self.is_udp() {
+            self.of(Flow::Receive).for_each(|stream| udp::forget_received(&stream.socket));
+        }
     }
 
     /// Lets all streams go; `now` is the zero of the test's time.
@@ -210,14 +230,22 @@ impl Streams {
     }
 
     /// Why no stream is left, when the test is not over yet: all have ended, at least one by a fault.
+    ///
+    /// A client learns from its TCP streams what has become of those at the server. Of UDP streams it does
+    /// not, so there a server tells. That the client's port is closed is no such news: the client is gone, or
+    /// about to say that it goes.
     pub(super) fn all_lost(&self) -> Option<RunError> {
+        let is_told = self.role == Role::Client || self.is_udp();
+        let is_news = |fault: &&io::Error| {
+            self.role == Role::Client || fault.kind() != io::ErrorKind::ConnectionRefused
+        };
         let all_ended = self.streams.iter().all(|stream| stream.exit.is_some());
-        let faults = || self.streams.iter().filter_map(|stream| stream.exit.as_ref()?.fault.as_ref());
+        let mut faults = self.streams.iter().filter_map(|stream| stream.exit.as_ref()?.fault.as_ref());
         let ended_by_peer = self.role == Role::Client && self.test.direction == Direction::Reverse;
-        if !all_ended || self.streams.is_empty() {
+        if !is_told || !all_ended || self.streams.is_empty() {
             return None;
         }
-        match faults().next_back() {
+        match faults.rfind(is_news) {
             Some(fault) => Some(RunError::StreamsLost { reason: fault.to_string() }),
             None if ended_by_peer && !self.receive_goal_reached => {
                 Some(RunError::StreamsLost { reason: "the peer closed them".to_owned() })
@@ -226,16 +254,25 @@ impl Streams {
         }
     }
 
-    /// Tells senders to stop at once, and the peer that nothing more comes.
+    /// Tells senders to stop at once, and the peer that nothing more comes, as far as the protocol has words
+    /// for it.
     pub(super) fn stop_senders(&self) {
         self.stop_senders.set();
+        if self.is_udp() {
+            return;
+        }
         for stream in self.of(Flow::Send) {
             stream.socket.shutdown(Shutdown::Write);
         }
     }
 
-    /// Lets receivers take what has arrived, and end.
+    /// Lets receivers take what has arrived, and end. Those of a UDP test listen on until nothing comes any
+    /// more.
     pub(super) fn stop_receivers(&self) {
+        if self.is_udp() {
+            self.stop_receivers.set();
+            return;
+        }
         for stream in self.of(Flow::Receive) {
             stream.socket.shutdown(Shutdown::Read);
         }
@@ -290,7 +327,8 @@ impl Streams {
         self.streams.iter().map(|stream| stream.totals().bytes).sum()
     }
 
-    /// Bytes of all senders that the peer's kernel has not acknowledged.
+    /// Bytes of all senders that have not left: that the peer's kernel has not acknowledged, or, with UDP,
+    /// that wait in this machine.
     pub(super) fn unacknowledged_bytes(&self) -> u64 {
         self.of(Flow::Send).map(|stream| stream.socket.unacknowledged_bytes().unwrap_or(0)).sum()
     }
@@ -319,6 +357,10 @@ impl Streams {
             socket,
             flow,
             asked: self.engine,
+            udp: test
+                .protocol
+                .udp()
+                .map(|udp| UdpJob { counters_64bit: udp.counters_64bit, offload: self.offload }),
             block: test.block,
             streams: test.parallel * flows,
             pacing: test.pacing,
@@ -398,12 +440,12 @@ impl Drop for Streams {
 
 impl Stream {
     /// Exact totals of a stream that has ended, the newest published ones of a running one.
-    fn totals(&self) -> Counters {
+    pub(super) fn totals(&self) -> Counters {
         self.exit.as_ref().map_or_else(|| self.counters.load(), |exit| exit.totals)
     }
 
     fn tcp_sample(&self) -> Option<TcpSample> {
-        if self.connected.flow == Flow::Receive {
+        if self.connected.flow == Flow::Receive || self.is_udp {
             return None;
         }
         self.socket.tcp_info().ok()
@@ -417,10 +459,15 @@ fn run_stream(index: usize, job: &StreamJob, notify: &mpsc::UnboundedSender<Stre
         // Fails only when the session is gone; then nobody wants to know.
         let _ = notify.send(notice);
     };
-    let exit = engine::run(job, &|notice| match notice {
-        Notice::Ready(ready) => tell(StreamNotice::Ready(index, ready)),
-        Notice::Stopped => tell(StreamNotice::Stopped(index)),
-    });
+    let run = || {
+        engine::run(job, &|notice| match notice {
+            Notice::Ready(ready) => tell(StreamNotice::Ready(index, ready)),
+            Notice::Stopped => tell(StreamNotice::Stopped(index)),
+        })
+    };
+    // Whatever a panic leaves behind belongs to this thread alone, and the test ends.
+    let exit = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
+        .unwrap_or_else(|_| StreamExit::panicked(job.asked));
     tell(StreamNotice::Exit(index, Box::new(exit)));
 }
 

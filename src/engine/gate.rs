@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{StopToken, StreamJob};
+use super::{StopToken, StreamJob, udp};
 use crate::config::Pacing;
 
 /// Bytes granted at once to an unpaced sender of small blocks, so that it reads the clock once per this many.
 const ROUND_BYTES: u64 = 64 * 1024;
 /// Largest number of blocks granted at once to such a sender.
 const ROUND_BLOCKS_MAX: u64 = 64;
-/// Longest stretch of missed sending that a paced sender makes up for.
+/// Longest stretch of missed sending that a paced TCP sender makes up for.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
 /// What a sender may do now.
@@ -43,10 +43,14 @@ pub struct SendGate {
 impl SendGate {
     pub(super) fn new(job: &StreamJob, start: Instant) -> Self {
         let block = u64::from(job.block.bytes);
+        let (pacing, catch_up_max) = match job.udp {
+            Some(_) => (udp::pacing(job), udp::CATCH_UP_MAX),
+            None => (job.pacing, CATCH_UP_MAX),
+        };
         Self {
             stop: job.stop.clone(),
             deadline: job.duration.map(|duration| start + duration),
-            pacer: Pacer::new(job.pacing, block, start),
+            pacer: Pacer::new(pacing, block, start, catch_up_max),
             goal: job.goal.clone(),
             round_bytes: block * (ROUND_BYTES / block).clamp(1, ROUND_BLOCKS_MAX),
             quota: 0,
@@ -60,7 +64,7 @@ impl SendGate {
 
     /// Looks at the clock, the stop token, the pacing and the goal.
     pub fn refresh(&mut self, now: Instant) -> GateState {
-        if self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline) {
+        if self.is_over(now) {
             self.quota = 0;
             return GateState::Stopped;
         }
@@ -86,6 +90,12 @@ impl SendGate {
         GateState::Open
     }
 
+    /// Whether time is over, or somebody said stop.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline)
+    }
+
     /// Takes up to `most` of the granted bytes; 0 means that it is time to refresh.
     pub fn take(&mut self, most: u64) -> u64 {
         let taken = most.min(self.quota);
@@ -109,20 +119,22 @@ impl SendGate {
 }
 
 /// Keeps a stream at its average rate since the start, as iperf3 does: a burst may go when the average is not
-/// above the rate. After a stall at most [`CATCH_UP_MAX`] of the rate is made up for.
+/// above the rate. After a stall at most `catch_up_max` of the rate is made up for.
 #[derive(Debug)]
 struct Pacer {
     bits_per_second: u64,
     burst_bytes: u64,
+    catch_up_max: Duration,
     origin: Instant,
     spent_bytes: u64,
 }
 
 impl Pacer {
-    fn new(pacing: Pacing, block: u64, start: Instant) -> Option<Self> {
+    fn new(pacing: Pacing, block: u64, start: Instant, catch_up_max: Duration) -> Option<Self> {
         (pacing.bits_per_second > 0).then(|| Self {
             bits_per_second: pacing.bits_per_second,
             burst_bytes: block * u64::from(pacing.burst_blocks.max(1)),
+            catch_up_max,
             origin: start,
             spent_bytes: 0,
         })
@@ -131,7 +143,7 @@ impl Pacer {
     /// Bytes that may go now, in whole bursts, or when the next burst may go.
     fn allowance(&mut self, now: Instant) -> Result<u64, Instant> {
         let earned = self.earned(now.saturating_duration_since(self.origin));
-        let forgiven = earned.saturating_sub(self.earned(CATCH_UP_MAX).max(self.burst_bytes));
+        let forgiven = earned.saturating_sub(self.earned(self.catch_up_max).max(self.burst_bytes));
         self.spent_bytes = self.spent_bytes.max(forgiven);
         if self.spent_bytes <= earned {
             let whole_bursts = (earned - self.spent_bytes) / self.burst_bytes + 1;
@@ -224,7 +236,7 @@ mod tests {
         SendGate {
             stop: StopToken::default(),
             deadline: None,
-            pacer: Pacer::new(pacing, block, start),
+            pacer: Pacer::new(pacing, block, start, CATCH_UP_MAX),
             goal,
             round_bytes: block,
             quota: 0,

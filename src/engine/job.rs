@@ -1,13 +1,12 @@
 //! What a stream thread is given, and what it gives back.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{ByteGoal, Engine, SendGate};
 use crate::config::{BlockSize, EngineChoice, Flow, Pacing};
-use crate::stats::{Counters, CpuTime, Latency, SharedCounters, ZeroCopy};
+use crate::stats::{Counters, CpuTime, Departures, Latency, SharedCounters, ZeroCopy};
 use crate::sys::{Missing, Socket};
 
 /// One stream, ready to be run.
@@ -19,7 +18,10 @@ pub struct StreamJob {
     pub flow: Flow,
     /// The engine asked for.
     pub asked: EngineChoice,
-    /// Bytes of one block, and whether each block must stay an operation of its own.
+    /// What only a UDP stream has; `None` on a TCP stream.
+    pub udp: Option<UdpJob>,
+    /// Bytes of one block, and whether each block must stay an operation of its own. With UDP a block is a
+    /// datagram.
     pub block: BlockSize,
     /// Streams that this process runs in the same test; they share the memory lock limit.
     pub streams: u32,
@@ -41,6 +43,15 @@ pub struct StreamJob {
     pub start: Arc<StartGate>,
     /// When to give up.
     pub stop: StopToken,
+}
+
+/// What only a UDP stream has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpJob {
+    /// Sequence numbers have 64 bits instead of 32.
+    pub counters_64bit: bool,
+    /// The kernel may cut large sends into datagrams and put received ones together.
+    pub offload: bool,
 }
 
 impl StreamJob {
@@ -99,20 +110,25 @@ impl StartGate {
 /// Tells streams to stop. All copies are one token.
 #[derive(Clone, Debug, Default)]
 pub struct StopToken {
-    stopped: Arc<AtomicBool>,
+    stopped: Arc<OnceLock<Instant>>,
 }
 
 impl StopToken {
     /// Every stream that holds the token ends at its next look, at the latest after its next kernel wait.
     pub fn set(&self) {
-        // Relaxed: the flag stands for itself, no other data is published with it.
-        self.stopped.store(true, Ordering::Relaxed);
+        self.stopped.get_or_init(Instant::now);
+    }
+
+    /// Since when it is over.
+    #[must_use]
+    pub fn since(&self) -> Option<Instant> {
+        self.stopped.get().copied()
     }
 
     /// Whether it is over.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.stopped.get().is_some()
     }
 }
 
@@ -156,6 +172,8 @@ pub struct StreamExit {
     pub completion: Latency,
     /// From submission of zero-copy sends to the release of their buffers.
     pub release: Latency,
+    /// How a UDP sender spread its datagrams over time.
+    pub departures: Departures,
     /// Processor time of the stream's thread.
     pub cpu: CpuTime,
     /// Why it ended before its time.
@@ -163,6 +181,13 @@ pub struct StreamExit {
 }
 
 impl StreamExit {
+    /// The exit of a stream whose thread has panicked; what it has moved is not known.
+    #[must_use]
+    pub fn panicked(asked: EngineChoice) -> Self {
+        let fault = io::Error::other("its thread panicked, which is a bug in ringperf");
+        Self { fault: Some(fault), ..Self::never_started(asked) }
+    }
+
     /// The exit of a stream that moved nothing.
     pub(super) fn never_started(asked: EngineChoice) -> Self {
         Self {
@@ -173,6 +198,7 @@ impl StreamExit {
             rtt: Latency::default(),
             completion: Latency::default(),
             release: Latency::default(),
+            departures: Departures::default(),
             cpu: CpuTime::default(),
             fault: None,
         }

@@ -15,14 +15,16 @@ mod resolve;
 mod sendfile;
 mod splice;
 mod sync;
+mod udp;
 mod uring_recv;
 mod uring_send;
+mod zero_copy;
 
 use std::io;
 use std::time::Instant;
 
 pub use gate::{ByteGoal, GateState, SendGate};
-pub use job::{EngineUse, Notice, StartGate, StopToken, StreamExit, StreamJob};
+pub use job::{EngineUse, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 pub use resolve::{Engine, check};
 
 use crate::config::Flow;
@@ -38,6 +40,10 @@ enum Prepared {
     MsgZc(msg_zc::MsgZc),
     SyncSend(sync::SyncSend),
     SyncReceive(sync::SyncReceive),
+    UdpUringSend(udp::UdpUringSend),
+    UdpUringReceive(udp::UdpUringReceive),
+    UdpSyncSend(udp::UdpSyncSend),
+    UdpSyncReceive(udp::UdpSyncReceive),
     Null,
 }
 
@@ -65,13 +71,19 @@ pub fn run(job: &StreamJob, notify: &dyn Fn(Notice)) -> StreamExit {
     let finished = match (&job.goal, recorder.last_received()) {
         // A counted test is over with its last byte. The end of the connection may come later.
         (Some(_), Some(last)) if result.is_ok() => last,
-        _ => Instant::now(),
+        // A sender may have slept through the word to stop.
+        _ if job.flow == Flow::Send => job.stop.since().unwrap_or_else(Instant::now),
+        _ => recorder.finished().unwrap_or_else(Instant::now),
     };
     recorder.publish();
-    notify(Notice::Stopped);
+    if result.is_ok() {
+        // A stream that failed has not done its part; its exit tells.
+        notify(Notice::Stopped);
+    }
 
     match &mut prepared {
         Prepared::UringSend(engine) => engine.release_all(&mut recorder),
+        Prepared::UdpUringSend(engine) => engine.release_all(&mut recorder),
         Prepared::MsgZc(engine) => engine.release_all(job, &mut recorder),
         _ => {}
     }
@@ -104,6 +116,35 @@ fn prepare_first_possible(job: &StreamJob) -> Result<(Prepared, EngineUse), Miss
 
 /// Makes one engine ready. The note that may come with it is something that it had to do without.
 fn prepare(engine: Engine, job: &StreamJob) -> Result<(Prepared, Option<Missing>), Missing> {
+    match job.udp {
+        Some(udp) => prepare_udp(engine, job, udp),
+        None => prepare_tcp(engine, job),
+    }
+}
+
+fn prepare_udp(engine: Engine, job: &StreamJob, udp: UdpJob) -> Result<(Prepared, Option<Missing>), Missing> {
+    let uring = matches!(engine, Engine::Uring | Engine::UringZc);
+    Ok(match (job.flow, uring) {
+        (Flow::Send, true) => {
+            let (engine, note) = udp::UdpUringSend::prepare(job, udp, engine == Engine::UringZc)?;
+            (Prepared::UdpUringSend(engine), note)
+        }
+        (Flow::Receive, true) => {
+            let (engine, note) = udp::UdpUringReceive::prepare(job, udp)?;
+            (Prepared::UdpUringReceive(engine), note)
+        }
+        (Flow::Send, false) => {
+            let (engine, note) = udp::UdpSyncSend::prepare(job, udp)?;
+            (Prepared::UdpSyncSend(engine), note)
+        }
+        (Flow::Receive, false) => {
+            let (engine, note) = udp::UdpSyncReceive::prepare(job, udp)?;
+            (Prepared::UdpSyncReceive(engine), note)
+        }
+    })
+}
+
+fn prepare_tcp(engine: Engine, job: &StreamJob) -> Result<(Prepared, Option<Missing>), Missing> {
     let sends = job.flow == Flow::Send;
     let plain = |prepared| Ok((prepared, None));
     match engine {
@@ -139,12 +180,19 @@ fn run_loop(
         Prepared::MsgZc(engine) => engine.run(job, gate, recorder),
         Prepared::SyncSend(engine) => engine.run(job, gate, recorder),
         Prepared::SyncReceive(engine) => engine.run(job, recorder),
+        Prepared::UdpUringSend(engine) => engine.run(job, gate, recorder),
+        Prepared::UdpUringReceive(engine) => engine.run(job, recorder),
+        Prepared::UdpSyncSend(engine) => engine.run(job, gate, recorder),
+        Prepared::UdpSyncReceive(engine) => engine.run(job, recorder),
         Prepared::Null => null::run(job, gate, recorder),
     }
 }
 
 /// Whether an error only says that the connection has ended.
 fn is_disconnect(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
-    matches!(error.kind(), BrokenPipe | ConnectionReset | ConnectionAborted | NotConnected)
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionRefused | ConnectionReset | ConnectionAborted | NotConnected
+    )
 }

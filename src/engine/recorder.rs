@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{EngineUse, StreamExit, StreamJob};
+use super::{Engine, EngineUse, StreamExit, StreamJob};
 use crate::config::Flow;
-use crate::stats::{Counters, CpuTime, SharedCounters, ZeroCopy};
-use crate::sys::Socket;
+use crate::stats::{Counters, CpuTime, DatagramCounters, SharedCounters, ZeroCopy};
+use crate::sys::{Missing, Socket};
 
 /// Time between two looks at the smoothed round-trip time.
 const RTT_EVERY: Duration = Duration::from_millis(10);
@@ -20,6 +20,8 @@ pub(super) struct Recorder {
     next_rtt: Instant,
     totals: Counters,
     last_received: Option<Instant>,
+    finished: Option<Instant>,
+    without: Option<Missing>,
     exit: StreamExit,
 }
 
@@ -29,10 +31,12 @@ impl Recorder {
         Self {
             shared: Arc::clone(&job.counters),
             socket: Arc::clone(&job.socket),
-            samples_rtt: job.flow == Flow::Send,
+            samples_rtt: job.flow == Flow::Send && job.udp.is_none(),
             next_rtt: start + RTT_EVERY,
             totals: Counters::default(),
             last_received: None,
+            finished: None,
+            without: None,
             exit,
         }
     }
@@ -53,6 +57,31 @@ impl Recorder {
         self.last_received
     }
 
+    /// A UDP sender hands so many datagrams to the kernel at once.
+    pub(super) fn departs(&mut self, now: Instant, datagrams: u64) {
+        self.exit.departures.burst(now, datagrams);
+    }
+
+    /// The kernel took so many datagrams of a UDP sender.
+    pub(super) fn sent_datagrams(&mut self, datagrams: u64) {
+        self.totals.datagrams.packets += datagrams;
+    }
+
+    /// What a UDP receiver has counted so far.
+    pub(super) fn received_datagrams(&mut self, counters: DatagramCounters) {
+        self.totals.datagrams = counters;
+    }
+
+    /// The stream ended at that moment, and not when its loop did.
+    pub(super) fn finished_at(&mut self, moment: Instant) {
+        self.finished = Some(moment);
+    }
+
+    /// When the stream ended, if its engine knows better than the end of its loop.
+    pub(super) fn finished(&self) -> Option<Instant> {
+        self.finished
+    }
+
     /// Bytes moved so far.
     pub(super) fn bytes(&self) -> u64 {
         self.totals.bytes
@@ -70,14 +99,18 @@ impl Recorder {
 
     /// A zero-copy send of `bytes` was handed over.
     pub(super) fn zero_copy_requested(&mut self, bytes: u64) {
-        self.zero_copy().requested_bytes += bytes;
+        let zero_copy = self.zero_copy();
+        zero_copy.requested_bytes += bytes;
+        zero_copy.requested_sends += 1;
     }
 
     /// The kernel let go of a zero-copy send of `bytes`, `time` after its submission.
     pub(super) fn zero_copy_released(&mut self, bytes: u64, copied: bool, time: Duration) {
         self.exit.release.record(time);
-        if copied {
-            self.zero_copy().copied_bytes += bytes;
+        if copied && bytes > 0 {
+            let zero_copy = self.zero_copy();
+            zero_copy.copied_bytes += bytes;
+            zero_copy.copied_sends += 1;
         }
     }
 
@@ -86,9 +119,20 @@ impl Recorder {
         self.zero_copy().outstanding += count;
     }
 
-    /// From now on another engine does the work.
-    pub(super) fn change_engine(&mut self, engine: EngineUse) {
-        self.exit.engine = engine;
+    /// This engine does the work, for this reason. What had to be done without stays said.
+    pub(super) fn explain(&mut self, used: Engine, reason: String) {
+        let (reason, fix) = match &self.without {
+            Some(without) => (format!("{reason}; {}", without.reason), without.fix.clone()),
+            None => (reason, String::new()),
+        };
+        self.exit.engine = EngineUse { asked: self.exit.engine.asked, used, reason, fix };
+    }
+
+    /// The engine has to do without something.
+    pub(super) fn does_without(&mut self, missing: &Missing) {
+        self.without = Some(missing.clone());
+        let Missing { reason, fix } = missing.clone();
+        self.exit.engine = EngineUse { reason, fix, ..self.exit.engine };
     }
 
     /// Looks at the round-trip time if it is time for that.
@@ -100,11 +144,6 @@ impl Recorder {
         if let Ok(sample) = self.socket.tcp_info() {
             self.exit.rtt.record(Duration::from_micros(u64::from(sample.rtt_us)));
         }
-    }
-
-    /// The engine as it stands now.
-    pub(super) fn engine(&self) -> &EngineUse {
-        &self.exit.engine
     }
 
     pub(super) fn into_exit(self, finished: Instant, fault: Option<io::Error>, cpu: CpuTime) -> StreamExit {

@@ -66,6 +66,12 @@ pub fn check(choice: EngineChoice) -> Result<(), Missing> {
 pub(super) fn candidates(job: &StreamJob) -> Vec<Candidate> {
     let as_asked = |engine| Candidate { engine, reason: "as asked", possible: check(job.asked) };
     match job.asked {
+        EngineChoice::Sendfile | EngineChoice::Splice | EngineChoice::MsgZc | EngineChoice::Null
+            if job.udp.is_some() =>
+        {
+            let reason = "with UDP there are uring-zc, uring and sync only";
+            vec![Candidate { engine: Engine::Sync, reason, possible: Ok(()) }]
+        }
         EngineChoice::Auto => automatic(job),
         // A receiver has nothing to copy from: zero-copy is the sender's matter.
         EngineChoice::UringZc if job.flow == Flow::Receive => vec![as_asked(Engine::Uring)],
@@ -88,7 +94,10 @@ fn automatic(job: &StreamJob) -> Vec<Candidate> {
     let uring = |reason| Candidate { engine: Engine::Uring, reason, possible: features.uring() };
     match job.flow {
         Flow::Receive => vec![uring("io_uring is available"), sync],
-        Flow::Send if job.block.bytes < ZERO_COPY_BYTES_MIN => {
+        Flow::Send if job.udp.is_some() && job.pacing.bits_per_second > 0 => {
+            vec![uring("a paced sender has time to copy"), sync]
+        }
+        Flow::Send if job.block.bytes < ZERO_COPY_BYTES_MIN && !cuts_large_sends(job) => {
             vec![uring("blocks below 4 KiB are cheaper to copy"), sync]
         }
         Flow::Send => vec![
@@ -101,4 +110,9 @@ fn automatic(job: &StreamJob) -> Vec<Candidate> {
             sync,
         ],
     }
+}
+
+/// Whether one operation holds many datagrams, so that it is large although they are small.
+fn cuts_large_sends(job: &StreamJob) -> bool {
+    job.udp.is_some_and(|udp| udp.offload)
 }

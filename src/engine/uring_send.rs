@@ -7,11 +7,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::StreamJob;
 use super::gate::{GateState, SendGate};
-use super::job::EngineUse;
 use super::payload::payload;
 use super::recorder::Recorder;
-use super::{Engine, StreamJob};
+use super::zero_copy::Judge;
 use crate::config::{BlockSize, EngineChoice};
 use crate::sys::Missing;
 use crate::sys::uring::{Completion, Ring};
@@ -32,8 +32,6 @@ const UNRELEASED_PER_SEND: usize = 8;
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Longest wait for the last releases.
 const RELEASE_WAIT_MAX: Duration = Duration::from_secs(1);
-/// `auto` judges zero-copy by so many releases.
-const JUDGED_RELEASES: u32 = 16;
 
 /// One sending ring.
 pub(super) struct UringSend {
@@ -41,12 +39,10 @@ pub(super) struct UringSend {
     operation_bytes: u32,
     depth: usize,
     zero_copy: bool,
-    automatic: bool,
     slots: Vec<Slot>,
     free: Vec<usize>,
     unsent: usize,
-    judged: u32,
-    judged_copied: u32,
+    judge: Judge,
 }
 
 /// One operation that the kernel has not finished with.
@@ -83,12 +79,10 @@ impl UringSend {
             operation_bytes,
             depth,
             zero_copy,
-            automatic,
             slots: vec![Slot { bytes: 0, submitted: Instant::now() }; slots],
             free: (0..slots).rev().collect(),
             unsent: 0,
-            judged: 0,
-            judged_copied: 0,
+            judge: Judge::new(automatic),
         };
         Ok((engine, note))
     }
@@ -132,16 +126,8 @@ impl UringSend {
         if self.ring.in_flight() > 0 {
             recorder.zero_copy_outstanding(u64::from(self.ring.in_flight()));
         }
-        if self.automatic && self.zero_copy {
-            let (judged, copied) = (self.judged, self.judged_copied);
-            let verdict = if judged < JUDGED_RELEASES {
-                format!("too few sends to judge zero-copy; the kernel copied {copied} of {judged}")
-            } else {
-                format!(
-                    "zero-copy is real on this path; the kernel copied {copied} of the first {judged} sends"
-                )
-            };
-            Self::explain(recorder, Engine::UringZc, verdict);
+        if self.zero_copy {
+            self.judge.verdict(recorder);
         }
     }
 
@@ -172,7 +158,9 @@ impl UringSend {
         while let Some(completion) = self.ring.next_completion() {
             if completion.notification {
                 self.release(completion, recorder, now);
-                self.judge(recorder);
+                if let Some(objection) = self.judge.objection().filter(|_| self.zero_copy) {
+                    self.step_down(recorder, &objection);
+                }
             } else {
                 outcome = outcome.and(self.result(completion, gate, recorder, now));
             }
@@ -219,9 +207,8 @@ impl UringSend {
             let slot = self.slots[index];
             let waited = now.duration_since(slot.submitted);
             recorder.zero_copy_released(u64::from(slot.bytes), completion.copied, waited);
-            if self.judged < JUDGED_RELEASES && slot.bytes > 0 {
-                self.judged += 1;
-                self.judged_copied += u32::from(completion.copied);
+            if slot.bytes > 0 {
+                self.judge.released(completion.copied);
             }
         }
         self.free_unless_held(completion, index);
@@ -235,37 +222,21 @@ impl UringSend {
 
     /// A send failed. `auto` gives zero-copy up where the kernel or the protocol has none.
     fn failed(&mut self, errno: i32, recorder: &mut Recorder) -> io::Result<()> {
-        let error = io::Error::from_raw_os_error(errno);
-        let unsupported = matches!(errno, libc::EOPNOTSUPP | libc::EINVAL | libc::EFAULT | libc::ENOMEM);
-        match errno {
-            libc::EAGAIN | libc::EINTR => Ok(()),
-            _ if self.zero_copy && self.automatic && unsupported => {
-                self.step_down(recorder, &format!("zero-copy sends fail here ({error})"));
+        if matches!(errno, libc::EAGAIN | libc::EINTR) {
+            return Ok(());
+        }
+        match self.judge.objection_to_failure(errno).filter(|_| self.zero_copy) {
+            Some(objection) => {
+                self.step_down(recorder, &objection);
                 Ok(())
             }
-            _ => Err(error),
+            None => Err(io::Error::from_raw_os_error(errno)),
         }
     }
 
-    /// `auto` looks at the first releases: where the kernel copies after all, copying at once is cheaper.
-    fn judge(&mut self, recorder: &mut Recorder) {
-        let mostly_copied = self.judged_copied * 2 > JUDGED_RELEASES;
-        if self.automatic && self.zero_copy && self.judged == JUDGED_RELEASES && mostly_copied {
-            let reason = format!(
-                "the kernel copied {} of the first {JUDGED_RELEASES} zero-copy sends, as on loopback and veth",
-                self.judged_copied
-            );
-            self.step_down(recorder, &reason);
-        }
-    }
-
-    fn step_down(&mut self, recorder: &mut Recorder, reason: &str) {
+    fn step_down(&mut self, recorder: &mut Recorder, objection: &str) {
         self.zero_copy = false;
-        Self::explain(recorder, Engine::Uring, format!("{reason}; stepped down from uring-zc"));
-    }
-
-    fn explain(recorder: &mut Recorder, used: Engine, reason: String) {
-        recorder.change_engine(EngineUse { used, reason, fix: String::new(), ..*recorder.engine() });
+        Judge::step_down(recorder, objection);
     }
 
     /// Cancels what the peer does not take, and counts what it took all the same.

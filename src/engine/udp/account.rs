@@ -1,0 +1,158 @@
+//! The receiver's account of what came, and its end.
+
+use std::time::{Duration, Instant};
+
+use super::super::recorder::Recorder;
+use super::super::{StreamJob, UdpJob};
+use crate::protocol::DatagramHeader;
+use crate::stats::DatagramTracker;
+use crate::sys::Message;
+
+/// Longest wait in the kernel, and the silence after which a stopped receiver has heard everything.
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(20);
+/// A stopped receiver does not listen longer than this, whatever comes.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// Takes messages apart and counts their datagrams.
+pub(super) struct Account {
+    udp: UdpJob,
+    datagram_bytes: usize,
+    tracker: DatagramTracker,
+    messages: u64,
+    settled_messages: u64,
+    passed_bytes: u64,
+    /// When something came for the first and for the last time.
+    came: Option<(Instant, Instant)>,
+}
+
+impl Account {
+    /// `drops_before` is the socket's drop counter before the test.
+    pub(super) fn new(job: &StreamJob, udp: UdpJob, drops_before: u32) -> Self {
+        let mut tracker = DatagramTracker::new(udp.counters_64bit);
+        tracker.begin_after(drops_before);
+        Self {
+            udp,
+            datagram_bytes: usize::try_from(job.block.bytes).expect("a u32 fits a usize on Linux"),
+            tracker,
+            messages: 0,
+            settled_messages: 0,
+            passed_bytes: 0,
+            came: None,
+        }
+    }
+
+    /// Messages so far.
+    pub(super) fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Counts one message, found at `found` if the kernel does not say when it arrived. Datagrams of another
+    /// length than the test's are foreign to it: a repeated connect word has four bytes.
+    pub(super) fn take(&mut self, message: &Message<'_>, found: Duration, recorder: &mut Recorder) {
+        let segment = message.segment_bytes;
+        let datagrams = message.bytes.div_ceil(segment);
+        let arrived = message.arrived.unwrap_or(found);
+        self.messages += 1;
+        self.tracker.message(message.socket_drops, to_u64(datagrams));
+        if message.bytes == 0 {
+            self.tracker.foreign();
+        }
+        let mut bytes = 0;
+        let mut left = message.bytes;
+        // What was not copied (see --skip-rx-copy) still has its length, and one datagram's header.
+        let mut payload = message.payload;
+        while left > 0 {
+            let length = left.min(segment);
+            let (datagram, rest) = payload.split_at(length.min(payload.len()));
+            match DatagramHeader::read(self.udp.counters_64bit, datagram) {
+                Some(header) if length == self.datagram_bytes => {
+                    let sent = Duration::from_secs(header.seconds.into())
+                        + Duration::from_micros(header.microseconds.into());
+                    self.tracker.take(header.sequence, sent, arrived);
+                    bytes += length;
+                }
+                _ => self.tracker.foreign(),
+            }
+            payload = rest;
+            left -= length;
+        }
+        if bytes > 0 {
+            recorder.moved(to_u64(bytes));
+        }
+    }
+
+    /// Lets others see what has been counted since the last call. Says whether anything came, be it foreign:
+    /// datagrams of the test may wait behind it.
+    pub(super) fn settle(&mut self, job: &StreamJob, recorder: &mut Recorder, before: u64) -> bool {
+        let counters = self.tracker.counters();
+        recorder.received_datagrams(counters);
+        let came = self.messages > self.settled_messages;
+        self.settled_messages = self.messages;
+        if recorder.bytes() == before {
+            return came;
+        }
+        let now = Instant::now();
+        recorder.received_at(now);
+        self.came = Some((self.came.map_or(now, |(first, _)| first), now));
+        if let Some(goal) = &job.goal {
+            // A datagram that was lost on the way is one that was sent, so the goal is not held up by it.
+            let passed = counters.packets.saturating_mul(u64::from(job.block.bytes));
+            goal.received(passed.saturating_sub(self.passed_bytes));
+            self.passed_bytes = self.passed_bytes.max(passed);
+        }
+        true
+    }
+
+    /// Whether the stream is over: told to stop, and nothing came during a whole wait after that.
+    pub(super) fn is_over(&self, job: &StreamJob, came: bool, waited_since: Instant) -> bool {
+        match job.stop.since() {
+            None => false,
+            Some(stop) => (!came && waited_since >= stop) || stop.elapsed() >= DRAIN_MAX,
+        }
+    }
+
+    /// The last words: drops that no later message could tell of, and when it ended.
+    pub(super) fn close(&mut self, job: &StreamJob, recorder: &mut Recorder) {
+        if let Ok(drops) = job.socket.socket_drops() {
+            self.tracker.finish(drops);
+        }
+        recorder.received_datagrams(self.tracker.counters());
+        let stop = job.stop.since().unwrap_or_else(Instant::now);
+        let datagrams = self.tracker.counters().received;
+        let finished = self.came.map_or(stop, |(first, last)| end(stop, first, last, datagrams));
+        recorder.finished_at(finished);
+    }
+}
+
+/// When a stream ended that was told to stop at `stop`: when the datagram after its last one would have come,
+/// if that is earlier. Between the sender's end and the word to stop nothing is under way, and that time
+/// would make the rate look lower than it was.
+fn end(stop: Instant, first: Instant, last: Instant, datagrams: u64) -> Instant {
+    let gaps = u32::try_from(datagrams.saturating_sub(1)).unwrap_or(u32::MAX);
+    match last.duration_since(first).checked_div(gaps) {
+        Some(gap) => stop.min(last + gap).max(last),
+        None => stop.max(last),
+    }
+}
+
+fn to_u64(value: usize) -> u64 {
+    u64::try_from(value).expect("a usize fits a u64")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_behind_the_last_datagram_does_not_count() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        // One each millisecond: the next would have come at 1000 ms.
+        assert_eq!(end(at(1010), start, at(999), 1000), at(1000));
+        // One each 250 ms: the next may still come.
+        assert_eq!(end(at(1010), start, at(1000), 5), at(1010));
+        assert_eq!(end(at(1010), at(500), at(500), 1), at(1010));
+        // Datagrams that came after the word to stop count with their time.
+        assert_eq!(end(at(990), start, at(1000), 1001), at(1000));
+    }
+}

@@ -1,0 +1,73 @@
+//! recvmmsg(2): many messages per system call, each of many datagrams where the kernel puts them together.
+
+use std::io;
+use std::time::Instant;
+
+use super::super::blocking::is_pause;
+use super::super::recorder::Recorder;
+use super::super::{StreamJob, UdpJob};
+use super::account::Account;
+use super::pause::Pause;
+use super::uring_receive::{drops_before, is_passing, prepare_socket, slot_bytes};
+use crate::sys::{Missing, ReceiveSlots, monotonic_now, use_exact_timers};
+
+/// Messages of one system call when each may hold many datagrams ...
+const LARGE_SLOTS: usize = 8;
+/// ... and when each is one datagram.
+const SMALL_SLOTS: usize = 64;
+
+/// Receives until it is told to stop and everything has been read.
+pub(in super::super) struct UdpSyncReceive {
+    slots: ReceiveSlots,
+    udp: UdpJob,
+    drops_before: u32,
+}
+
+impl UdpSyncReceive {
+    pub(in super::super) fn prepare(
+        job: &StreamJob,
+        udp: UdpJob,
+    ) -> Result<(Self, Option<Missing>), Missing> {
+        let (together, note) = prepare_socket(job, udp);
+        let count = match (together, udp.offload) {
+            (true, _) => LARGE_SLOTS,
+            (false, true) => SMALL_SLOTS,
+            // One datagram per system call was asked for.
+            (false, false) => 1,
+        };
+        let slots = ReceiveSlots::new(count, slot_bytes(job, together)).map_err(|error| Missing {
+            reason: format!("no memory for receive buffers: {error}"),
+            fix: "use fewer streams".to_owned(),
+        })?;
+        Ok((Self { slots, udp, drops_before: drops_before(job) }, note))
+    }
+
+    pub(in super::super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+        let mut account = Account::new(job, self.udp, self.drops_before);
+        let mut pause = Pause::new(self.slots.len(), job.socket.receive_buffer().unwrap_or(0));
+        use_exact_timers();
+        loop {
+            recorder.publish();
+            let (since, before) = (Instant::now(), recorder.bytes());
+            let messages = account.messages();
+            match self.slots.receive(&job.socket, job.skip_rx_copy) {
+                Ok(count) => {
+                    let arrived = monotonic_now();
+                    for index in 0..count {
+                        account.take(&self.slots.message(index), arrived, recorder);
+                    }
+                }
+                Err(error) if is_pause(&error) || is_passing(&error) => {}
+                Err(error) => return Err(error),
+            }
+            let came = account.settle(job, recorder, before);
+            if account.is_over(job, came, since) {
+                account.close(job, recorder);
+                return Ok(());
+            }
+            if self.udp.offload {
+                pause.after(account.messages() - messages, account.messages(), recorder.bytes());
+            }
+        }
+    }
+}

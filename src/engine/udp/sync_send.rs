@@ -1,0 +1,142 @@
+//! sendmmsg(2): a batch of messages per system call; or, without offload, one datagram per send(2).
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::super::gate::{GateState, SendGate};
+use super::super::recorder::Recorder;
+use super::super::{StreamJob, UdpJob};
+use super::stamp::{Stamper, slot_memory};
+use super::{Layout, is_refused_segmentation, is_temporary, send_error};
+use crate::sys::{Missing, SendSlots, use_exact_timers};
+
+/// Longest sleep of a paced sender before it looks at the stop token again.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+
+/// Sends from slots, batch by batch.
+pub(in super::super) struct UdpSyncSend {
+    slots: SendSlots,
+    layout: Layout,
+    stamper: Stamper,
+    /// Bytes of each slot of the batch.
+    lengths: Vec<usize>,
+    /// Slots of the batch that have gone.
+    gone: usize,
+}
+
+impl UdpSyncSend {
+    pub(in super::super) fn prepare(
+        job: &StreamJob,
+        udp: UdpJob,
+    ) -> Result<(Self, Option<Missing>), Missing> {
+        let (mut layout, note) = Layout::prepare(job, udp.offload);
+        if !udp.offload {
+            // One datagram per system call was asked for.
+            layout.batch_slots = 1;
+        }
+        let memory = slot_memory(job, layout.memory_bytes(layout.batch_slots))?;
+        let engine = Self {
+            slots: SendSlots::new(memory, layout.slot_bytes()),
+            layout,
+            stamper: Stamper::new(udp, layout.datagram_bytes),
+            lengths: Vec::new(),
+            gone: 0,
+        };
+        Ok((engine, note))
+    }
+
+    pub(in super::super) fn run(
+        &mut self,
+        job: &StreamJob,
+        gate: &mut SendGate,
+        recorder: &mut Recorder,
+    ) -> io::Result<()> {
+        use_exact_timers();
+        gate.widen(u64::from(self.layout.memory_bytes(self.layout.batch_slots)));
+        let mut now = Instant::now();
+        loop {
+            match gate.refresh(now) {
+                GateState::Open => {}
+                GateState::Until(next) => {
+                    recorder.publish();
+                    let pause = next.saturating_duration_since(now).min(SLEEP_MAX);
+                    std::thread::sleep(gate.wait_at_most(now, pause));
+                    now = Instant::now();
+                    continue;
+                }
+                GateState::Exhausted | GateState::Stopped => return Ok(()),
+            }
+            self.fill(gate, now, recorder);
+            while self.gone < self.lengths.len() {
+                self.send(job, recorder)?;
+                if gate.is_over(Instant::now()) {
+                    break;
+                }
+            }
+            recorder.publish();
+            let before = now;
+            now = Instant::now();
+            recorder.completed(now.duration_since(before));
+        }
+    }
+
+    /// Fills as many slots as the gate grants.
+    fn fill(&mut self, gate: &mut SendGate, now: Instant, recorder: &mut Recorder) {
+        self.lengths.clear();
+        self.gone = 0;
+        self.stamper.look_at_the_clock();
+        let slot_bytes = u64::try_from(self.layout.slot_bytes()).expect("a usize fits a u64");
+        let batch_slots = usize::try_from(self.layout.batch_slots).expect("a u32 fits a usize on Linux");
+        for index in 0..batch_slots {
+            let granted = usize::try_from(gate.take(slot_bytes)).expect("at most a slot");
+            if granted == 0 {
+                break;
+            }
+            self.stamper.stamp(&mut self.slots.slot_mut(index)[..granted]);
+            self.lengths.push(granted);
+        }
+        let datagrams = self.lengths.iter().sum::<usize>() / self.layout.datagram_bytes;
+        recorder.departs(now, u64::try_from(datagrams).expect("a usize fits a u64"));
+    }
+
+    /// Makes one system call for what is left of the batch.
+    fn send(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+        let left = &self.lengths[self.gone..];
+        let sent = match left {
+            &[length] => job.socket.send(&self.slots.slot(self.gone)[..length]).map(|_| 1),
+            many => self.slots.send(&job.socket, self.gone, many),
+        };
+        match sent {
+            Ok(count) => {
+                for &length in &left[..count] {
+                    self.layout.sent(length, recorder);
+                }
+                self.gone += count;
+                Ok(())
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(errno) if is_temporary(errno) => Ok(()),
+                Some(errno) if is_refused_segmentation(errno) && self.layout.per_slot > 1 => {
+                    self.demote(job, &error, recorder)
+                }
+                Some(errno) => Err(send_error(job, errno)),
+                None => Err(error),
+            },
+        }
+    }
+
+    /// The kernel or the device does not cut sends of this size into datagrams: from now on each is sent by
+    /// itself, those that are numbered already first.
+    fn demote(&mut self, job: &StreamJob, error: &io::Error, recorder: &mut Recorder) -> io::Result<()> {
+        super::give_segmentation_up(job, error, recorder);
+        for index in self.gone..self.lengths.len() {
+            let slot = &self.slots.slot(index)[..self.lengths[index]];
+            self.layout.send_one_by_one(job, slot, recorder)?;
+        }
+        self.gone = self.lengths.len();
+        let slots = self.layout.batch_slots * self.layout.per_slot;
+        self.layout = Layout { per_slot: 1, batch_slots: slots.min(super::BATCH_SLOTS_MAX), ..self.layout };
+        self.slots.divide(self.layout.slot_bytes());
+        Ok(())
+    }
+}

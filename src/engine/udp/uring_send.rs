@@ -1,0 +1,285 @@
+//! A batch of sends per submission, each from a slot of registered memory, copying or by reference.
+//!
+//! The sends of a batch are linked, so the kernel begins each when the one before is done. Otherwise one that
+//! finds the send buffer full would be overtaken by the next, and this end itself would put datagrams out of
+//! order.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::gate::{GateState, SendGate};
+use super::super::recorder::Recorder;
+use super::super::zero_copy::Judge;
+use super::super::{StreamJob, UdpJob};
+use super::stamp::{Stamper, slot_memory};
+use super::{HELD_BATCHES, Layout, is_refused_segmentation, is_temporary, send_error};
+use crate::config::EngineChoice;
+use crate::sys::uring::{Completion, Ring};
+use crate::sys::{Missing, use_exact_timers};
+
+/// Longest wait in the kernel before the stop token is looked at again.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+/// Longest wait for the last results and releases.
+const RELEASE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// One sending ring.
+pub(in super::super) struct UdpUringSend {
+    ring: Ring,
+    layout: Layout,
+    stamper: Stamper,
+    zero_copy: bool,
+    judge: Judge,
+    /// What it had to do without from the start.
+    note: Option<Missing>,
+    slots: Vec<Slot>,
+    /// The one used last comes first again: it is most likely in the cache.
+    free: Vec<usize>,
+    /// Slots that are stamped and not sent, in the order of their numbers.
+    batch: VecDeque<usize>,
+    /// Sends in flight that have no result yet.
+    unsent: usize,
+    /// The first failure of the batch that is not worth a second try.
+    failure: Option<i32>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    bytes: usize,
+    submitted: Instant,
+    sent: bool,
+}
+
+impl UdpUringSend {
+    pub(in super::super) fn prepare(
+        job: &StreamJob,
+        udp: UdpJob,
+        zero_copy: bool,
+    ) -> Result<(Self, Option<Missing>), Missing> {
+        let automatic = job.asked == EngineChoice::Auto;
+        let (layout, note) = Layout::prepare(job, udp.offload);
+        let count = layout.batch_slots * if zero_copy { HELD_BATCHES } else { 1 };
+        let entries = (count + 2).next_power_of_two();
+        let mut ring = Ring::new(Arc::clone(&job.socket), entries).map_err(|error| Missing::from(&error))?;
+        let registered = ring.register_payload(slot_memory(job, layout.memory_bytes(count))?);
+        let unregistered = match registered {
+            Ok(()) => None,
+            // Pages of unregistered zero-copy sends are charged to the same limit, so only copying is left.
+            Err(error) if automatic && !zero_copy => Some(Missing::from(&error)),
+            Err(error) => return Err(Missing::from(&error)),
+        };
+        ring.divide_payload(layout.slot_bytes());
+        let count = usize::try_from(count).expect("a u32 fits a usize on Linux");
+        let note = note.or(unregistered);
+        let engine = Self {
+            ring,
+            layout,
+            note: note.clone(),
+            stamper: Stamper::new(udp, layout.datagram_bytes),
+            zero_copy,
+            judge: Judge::new(automatic),
+            slots: vec![Slot { bytes: 0, submitted: Instant::now(), sent: false }; count],
+            free: (0..count).rev().collect(),
+            batch: VecDeque::with_capacity(count),
+            unsent: 0,
+            failure: None,
+        };
+        Ok((engine, note))
+    }
+
+    pub(in super::super) fn run(
+        &mut self,
+        job: &StreamJob,
+        gate: &mut SendGate,
+        recorder: &mut Recorder,
+    ) -> io::Result<()> {
+        use_exact_timers();
+        if let Some(note) = &self.note {
+            recorder.does_without(note);
+        }
+        gate.widen(u64::from(self.layout.memory_bytes(self.layout.batch_slots)));
+        let mut now = Instant::now();
+        loop {
+            let wait = match gate.refresh(now) {
+                GateState::Open => {
+                    self.fill(gate, now, recorder);
+                    WAIT_MAX
+                }
+                GateState::Until(next) => next.saturating_duration_since(now).min(WAIT_MAX),
+                GateState::Exhausted | GateState::Stopped => return Ok(()),
+            };
+            if self.batch.is_empty() {
+                // It is too early, or the kernel still holds every slot.
+                recorder.publish();
+                self.ring.wait(gate.wait_at_most(now, wait))?;
+                self.reap(recorder);
+            }
+            while !self.batch.is_empty() {
+                self.send_batch(job, gate, recorder)?;
+                if gate.is_over(Instant::now()) {
+                    return Ok(());
+                }
+            }
+            now = Instant::now();
+        }
+    }
+
+    /// Waits for the kernel to let go of everything, within reason.
+    pub(in super::super) fn release_all(&mut self, recorder: &mut Recorder) {
+        let deadline = Instant::now() + RELEASE_WAIT_MAX;
+        while self.ring.in_flight() > 0 && Instant::now() < deadline && self.ring.wait(WAIT_MAX).is_ok() {
+            self.reap(recorder);
+        }
+        if self.ring.in_flight() > 0 {
+            recorder.zero_copy_outstanding(u64::from(self.ring.in_flight()));
+        }
+        if self.zero_copy {
+            self.judge.verdict(recorder);
+        }
+    }
+
+    /// Stamps as many free slots as the gate grants.
+    fn fill(&mut self, gate: &mut SendGate, now: Instant, recorder: &mut Recorder) {
+        self.stamper.look_at_the_clock();
+        let slot_bytes = u64::try_from(self.layout.slot_bytes()).expect("a usize fits a u64");
+        let batch_slots = usize::try_from(self.layout.batch_slots).expect("a u32 fits a usize on Linux");
+        let mut bytes = 0;
+        while self.batch.len() < batch_slots
+            && let Some(&slot) = self.free.last()
+        {
+            let granted = usize::try_from(gate.take(slot_bytes)).expect("at most a slot");
+            if granted == 0 {
+                break;
+            }
+            self.free.pop();
+            let memory = self.ring.slot_mut(slot).expect("a free slot is in nobody's hands");
+            self.stamper.stamp(&mut memory[..granted]);
+            self.slots[slot] = Slot { bytes: granted, submitted: now, sent: false };
+            self.batch.push_back(slot);
+            bytes += granted;
+        }
+        if bytes > 0 {
+            let datagrams = u64::try_from(bytes / self.layout.datagram_bytes).expect("a usize fits a u64");
+            recorder.departs(now, datagrams);
+        }
+    }
+
+    /// Sends the batch, or what is left of it, and waits for all results.
+    fn send_batch(&mut self, job: &StreamJob, gate: &SendGate, recorder: &mut Recorder) -> io::Result<()> {
+        self.wait_for_slots(recorder)?;
+        let submitted = Instant::now();
+        let last = self.batch.len() - 1;
+        for (place, &slot) in self.batch.iter().enumerate() {
+            let bytes = u32::try_from(self.slots[slot].bytes).expect("at most a message");
+            self.ring.push_send_slot(slot, bytes, self.zero_copy, place < last);
+        }
+        self.unsent = self.batch.len();
+        recorder.publish();
+        let mut cancelled = false;
+        while self.unsent > 0 {
+            // At the deadline at the latest, unless it is results of cancelled sends that are waited for.
+            let wait = if cancelled { WAIT_MAX } else { gate.wait_at_most(Instant::now(), WAIT_MAX) };
+            self.ring.wait_for(self.unsent, wait)?;
+            self.reap(recorder);
+            let now = Instant::now();
+            if self.unsent > 0 && gate.is_over(now) {
+                if !cancelled {
+                    self.ring.cancel_all();
+                    cancelled = true;
+                } else if now.duration_since(submitted) > RELEASE_WAIT_MAX {
+                    return Ok(());
+                }
+            }
+        }
+        recorder.completed(submitted.elapsed());
+        self.batch.retain(|&slot| !self.slots[slot].sent);
+        match self.failure.take() {
+            None => Ok(()),
+            Some(errno) => self.failed(job, errno, recorder),
+        }
+    }
+
+    /// A failed send by reference may be followed by a notification; until then its slot cannot go again.
+    fn wait_for_slots(&mut self, recorder: &mut Recorder) -> io::Result<()> {
+        let deadline = Instant::now() + RELEASE_WAIT_MAX;
+        while self.batch.iter().any(|&slot| self.ring.is_busy(slot)) {
+            if Instant::now() > deadline {
+                return Err(io::Error::other("io_uring does not release the memory of a failed send"));
+            }
+            self.ring.wait(WAIT_MAX)?;
+            self.reap(recorder);
+        }
+        Ok(())
+    }
+
+    /// Takes every completion that is there.
+    fn reap(&mut self, recorder: &mut Recorder) {
+        let now = Instant::now();
+        while let Some(completion) = self.ring.next_completion() {
+            let index = usize::try_from(completion.token).expect("tokens are slot indexes");
+            if completion.notification {
+                let slot = self.slots[index];
+                if slot.sent {
+                    let waited = now.duration_since(slot.submitted);
+                    let bytes = u64::try_from(slot.bytes).expect("a usize fits a u64");
+                    recorder.zero_copy_released(bytes, completion.copied, waited);
+                    self.judge.released(completion.copied);
+                }
+            } else {
+                self.result(&completion, index, recorder);
+            }
+            if !completion.more && self.slots[index].sent {
+                self.free.push(index);
+            }
+        }
+        if let Some(objection) = self.judge.objection().filter(|_| self.zero_copy) {
+            self.zero_copy = false;
+            Judge::step_down(recorder, &objection);
+        }
+    }
+
+    /// Takes the result of a send.
+    fn result(&mut self, completion: &Completion, index: usize, recorder: &mut Recorder) {
+        self.unsent -= 1;
+        if completion.result >= 0 {
+            let slot = &mut self.slots[index];
+            slot.sent = true;
+            self.layout.sent(slot.bytes, recorder);
+            if completion.more {
+                recorder.zero_copy_requested(u64::try_from(slot.bytes).expect("a usize fits a u64"));
+            }
+        } else if !is_temporary(-completion.result) {
+            self.failure.get_or_insert(-completion.result);
+        }
+    }
+
+    /// Something was refused for good. The batch still holds what was not sent.
+    fn failed(&mut self, job: &StreamJob, errno: i32, recorder: &mut Recorder) -> io::Result<()> {
+        if is_refused_segmentation(errno) && self.layout.per_slot > 1 {
+            return self.demote(job, errno, recorder);
+        }
+        if let Some(objection) = self.judge.objection_to_failure(errno).filter(|_| self.zero_copy) {
+            self.zero_copy = false;
+            Judge::step_down(recorder, &objection);
+            return Ok(());
+        }
+        Err(send_error(job, errno))
+    }
+
+    /// The kernel or the device does not cut sends of this size into datagrams: from now on each is sent by
+    /// itself, those that are numbered already first.
+    fn demote(&mut self, job: &StreamJob, errno: i32, recorder: &mut Recorder) -> io::Result<()> {
+        super::give_segmentation_up(job, &io::Error::from_raw_os_error(errno), recorder);
+        self.wait_for_slots(recorder)?;
+        while let Some(slot) = self.batch.pop_front() {
+            let bytes = self.slots[slot].bytes;
+            let memory = self.ring.slot_mut(slot).expect("all slots of the batch were waited for");
+            self.layout.send_one_by_one(job, &memory[..bytes], recorder)?;
+            self.free.push(slot);
+        }
+        // Slots keep their place; from now on only their first datagram is used.
+        self.layout.per_slot = 1;
+        Ok(())
+    }
+}

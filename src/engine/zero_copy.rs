@@ -1,0 +1,69 @@
+//! Whether zero-copy is real: `auto` looks at the first releases, since where the kernel copies after all,
+//! copying at once is cheaper.
+
+use super::Engine;
+use super::recorder::Recorder;
+
+/// `auto` judges by so many releases.
+const JUDGED_RELEASES: u32 = 16;
+
+/// Counts the first releases of a sender.
+pub(super) struct Judge {
+    automatic: bool,
+    judged: u32,
+    copied: u32,
+}
+
+impl Judge {
+    /// Without `automatic` it never has anything to say.
+    pub(super) fn new(automatic: bool) -> Self {
+        Self { automatic, judged: 0, copied: 0 }
+    }
+
+    /// A send was released.
+    pub(super) fn released(&mut self, copied: bool) {
+        if self.judged < JUDGED_RELEASES {
+            self.judged += 1;
+            self.copied += u32::from(copied);
+        }
+    }
+
+    /// Why zero-copy should be given up now, if it should.
+    pub(super) fn objection(&self) -> Option<String> {
+        let mostly_copied = self.copied * 2 > JUDGED_RELEASES;
+        (self.automatic && self.judged == JUDGED_RELEASES && mostly_copied).then(|| {
+            let copied = self.copied;
+            format!(
+                "the kernel copied {copied} of the first {JUDGED_RELEASES} zero-copy sends, as on loopback and veth"
+            )
+        })
+    }
+
+    /// A zero-copy send failed; why zero-copy should be given up for that, if it should.
+    pub(super) fn objection_to_failure(&self, errno: i32) -> Option<String> {
+        let unsupported = matches!(errno, libc::EOPNOTSUPP | libc::EINVAL | libc::EFAULT | libc::ENOMEM);
+        (self.automatic && unsupported).then(|| {
+            let error = std::io::Error::from_raw_os_error(errno);
+            format!("zero-copy sends fail here ({error})")
+        })
+    }
+
+    /// Puts down that copying sends do the work from now on.
+    pub(super) fn step_down(recorder: &mut Recorder, objection: &str) {
+        recorder.explain(Engine::Uring, format!("{objection}; stepped down from uring-zc"));
+    }
+
+    /// Puts down why zero-copy was kept to the end.
+    pub(super) fn verdict(&self, recorder: &mut Recorder) {
+        if !self.automatic {
+            return;
+        }
+        let (judged, copied) = (self.judged, self.copied);
+        let verdict = if judged < JUDGED_RELEASES {
+            format!("too few sends to judge zero-copy; the kernel copied {copied} of {judged}")
+        } else {
+            format!("zero-copy is real on this path; the kernel copied {copied} of the first {judged} sends")
+        };
+        recorder.explain(Engine::UringZc, verdict);
+    }
+}
