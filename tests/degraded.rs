@@ -21,7 +21,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 
 use crate::harness::{
-    Checked, Document, Program, Server, Way, ensure, ours, run, run_client, run_pair, shared,
+    Account, Checked, Document, Program, Server, Way, ensure, ours, run, run_client, run_pair, shared,
 };
 
 #[test]
@@ -38,12 +38,16 @@ fn auto_goes_on_where_io_uring_is_missing() -> Checked {
 fn goes_on_without_io_uring(prepare: fn(&mut Command), causes: &[&str]) -> Checked {
     let _permit = shared();
     let program = Program { prepare, ..ours() };
-    for way in Way::ALL {
-        let options = format!("-t 0.3 -J {}", way.option());
+    let ways = Way::ALL.map(|way| ["", "-u -b 10M -l 1400"].map(|protocol| (way, protocol)));
+    for (way, protocol) in ways.into_iter().flatten() {
+        let options = format!("-t 0.3 -J {protocol} {}", way.option());
         let pair = run_pair((&program, "-J"), (&program, &options))?;
         for document in [pair.client.document()?, pair.server.document()?] {
             ensure!(document.totals()?.received > 0 || way != Way::Forward, "nothing was received");
             says_why(&document, causes)?;
+        }
+        if !protocol.is_empty() {
+            pair.client.document()?.accounts()?.iter().try_for_each(Account::is_complete)?;
         }
     }
     Ok(())

@@ -11,3 +11,7 @@ mod interop;
 mod json_shape;
 mod layering;
 mod loopback;
+mod mistreated;
+mod udp_interop;
+mod udp_loopback;
+mod udp_loss;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::thread;
 
-use super::{Checked, Failure, shared};
+use super::{Checked, Failure, Permit, heavy, shared};
 
 /// Threads per table. How many cells really run at once is the gate's decision.
 const WORKERS: usize = 4;
@@ -21,6 +21,15 @@ impl Cells {
 
     /// Runs all cells, at least one, and fails with the list of those that failed.
     pub fn run(self) -> Checked {
+        self.run_with(shared)
+    }
+
+    /// The same for cells that load the machine more than others.
+    pub fn run_heavy(self) -> Checked {
+        self.run_with(heavy)
+    }
+
+    fn run_with(self, permit: fn() -> Permit) -> Checked {
         let count = self.0.len();
         assert!(count > 0, "a table without cells proves nothing");
         let queue = Mutex::new(self.0);
@@ -29,7 +38,7 @@ impl Cells {
             for _ in 0..WORKERS.min(count) {
                 scope.spawn(|| {
                     loop {
-                        let permit = shared();
+                        let permit = permit();
                         let next = queue.lock().expect("no cell runs under this lock").pop_front();
                         let Some((name, cell)) = next else { break };
                         let result = cell();

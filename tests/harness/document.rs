@@ -109,7 +109,37 @@ impl Document {
         Ok(())
     }
 
+    /// Wherever the document speaks of losses, they are numbers that can be true.
+    pub fn has_sane_losses(&self) -> Checked {
+        let count = count_sane_losses(&self.0)?;
+        ensure!(count > 0, "the document says nothing of losses\n{:#}", self.0);
+        Ok(())
+    }
+
     fn lacks(&self, what: &dyn Display) -> Failure {
         Failure(format!("the document lacks {what}\n{:#}", self.0))
     }
+}
+
+/// How many objects speak of losses, each with all its numbers in range.
+fn count_sane_losses(value: &Value) -> Checked<usize> {
+    let members: Vec<&Value> = match value {
+        Value::Array(elements) => elements.iter().collect(),
+        Value::Object(members) => members.values().collect(),
+        _ => Vec::new(),
+    };
+    let mut count = 0;
+    for member in members {
+        count += count_sane_losses(member)?;
+    }
+    if value.get("lost_packets").is_some() {
+        let (lost, packets) = (value["lost_packets"].as_u64(), value["packets"].as_u64());
+        let real =
+            |key: &str, most: f64| value[key].as_f64().is_some_and(|real| (0.0..=most).contains(&real));
+        let is_sane =
+            lost.is_some() && lost <= packets && real("lost_percent", 100.0) && real("jitter_ms", 1e12);
+        ensure!(is_sane, "not sane: {value:#}");
+        count += 1;
+    }
+    Ok(count)
 }

@@ -1,5 +1,5 @@
-//! What the tests share, in reading order: how a test fails, how processes are run, what is run, what is
-//! read.
+//! What the tests share, in reading order: how a test fails, how processes are run, what is run, what
+//! lies between two ends, what is read.
 
 mod failure;
 mod gate;
@@ -9,19 +9,28 @@ mod process;
 mod programs;
 mod run;
 
+mod dropper;
+mod netns;
+mod proxy;
+
 mod cells;
+mod datagrams;
 mod document;
 mod plan;
 mod shape;
 
 pub use cells::Cells;
+pub use datagrams::{Account, Packets, receivers_have_room};
 pub use document::{Document, Totals};
+pub use dropper::{Dropper, Hook, Passed, Rule};
 pub(crate) use failure::ensure;
 pub use failure::{Checked, Failure};
-pub use gate::{alone, shared};
+pub use gate::{Permit, alone, heavy, shared};
+pub use netns::{Cable, Namespace};
 pub use plan::{BLOCK_BYTES, End, Plan, Way, plans};
-pub use ports::{pick, pick_run};
+pub use ports::{bind_both, pick, pick_run};
 pub use process::{Finished, Process};
 pub use programs::{Program, debian, libiperf, ours};
+pub use proxy::{Mischief, Passage, Proxy, ProxyPlan, Traffic};
 pub use run::{Pair, Server, run, run_client, run_pair, start_client};
-pub use shape::{differences, shape};
+pub use shape::{differences, line_shapes, shape};

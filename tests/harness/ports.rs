@@ -1,7 +1,8 @@
 //! Ports for servers.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -35,15 +36,26 @@ pub fn pick_run(count: u32) -> u16 {
     panic!("no free port between {FIRST} and {}", FIRST + SPAN);
 }
 
-/// Whether some process listens on `port`. Looks at the kernel's table: a probing connection would count as a
-/// client, and a one-off server would leave after it.
+/// A listener and a socket for datagrams on one port of the loopback device.
+pub fn bind_both() -> io::Result<(TcpListener, UdpSocket)> {
+    let bind = |port| {
+        let address = (Ipv4Addr::LOCALHOST, port);
+        Ok((TcpListener::bind(address)?, UdpSocket::bind(address)?))
+    };
+    // A port may be in use for another moment after it was picked: a child that some other test starts has a
+    // copy of the socket with which it was tried, until the child executes its program.
+    (0..4).find_map(|_| bind(pick()).ok()).map_or_else(|| bind(pick()), Ok)
+}
+
+/// Whether some process listens on `port` in the network namespace of this thread. Looks at the kernel's
+/// table: a probing connection would count as a client, and a one-off server would leave after it.
 pub fn is_listening(port: u16) -> bool {
-    ["/proc/net/tcp", "/proc/net/tcp6"]
+    ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"]
         .iter()
         .any(|table| fs::read_to_string(table).unwrap_or_default().lines().any(|row| listens_on(row, port)))
 }
 
-/// One row of /proc/net/tcp: number, local address:port in hexadecimal, remote one, state (0A is LISTEN), ...
+/// One row of such a table: number, local address:port in hexadecimal, remote one, state (0A is LISTEN), ...
 fn listens_on(row: &str, port: u16) -> bool {
     let mut fields = row.split_whitespace().skip(1);
     let local = fields.next().unwrap_or_default();

@@ -75,9 +75,23 @@ impl Process {
 
     /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) -> Checked {
+        self.signal(Signal::SIGINT)
+    }
+
+    /// Lets the child do nothing until [`Self::resume`].
+    pub fn pause(&self) -> Checked {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a paused child go on.
+    pub fn resume(&self) -> Checked {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Checked {
         // The child stays a zombie until it is waited for, so the number cannot belong to anybody else.
-        kill(pid(&self.child), Signal::SIGINT)
-            .map_err(|error| Failure(format!("cannot interrupt {}: {error}", self.command)))
+        kill(pid(&self.child), signal)
+            .map_err(|error| Failure(format!("cannot send {signal} to {}: {error}", self.command)))
     }
 
     /// Waits for the child to end by itself within `limit` from now.

@@ -15,6 +15,8 @@ pub struct Program {
     pub path: PathBuf,
     /// It has `--skip-rx-copy` (iperf3 since 3.19).
     pub skips_rx_copy: bool,
+    /// It has `--gsro` (iperf3 since 3.21).
+    pub has_gsro: bool,
     /// What is done to each command before it is started.
     pub prepare: fn(&mut Command),
 }
@@ -34,19 +36,19 @@ impl Program {
 pub fn ours() -> Program {
     let path = env::var_os("RINGPERF_BIN")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ringperf")), PathBuf::from);
-    Program { name: "ringperf", path, skips_rx_copy: true, prepare: |_| {} }
+    Program { name: "ringperf", path, skips_rx_copy: true, has_gsro: true, prepare: |_| {} }
 }
 
 /// The distribution's iperf3: one thread for everything, as iperf3 was before 3.16.
 pub fn debian() -> Checked<Program> {
     let path = find("iperf3")?;
-    Ok(Program { name: "iperf3", path, skips_rx_copy: false, prepare: |_| {} })
+    Ok(Program { name: "iperf3", path, skips_rx_copy: false, has_gsro: false, prepare: |_| {} })
 }
 
 /// iperf3-rs: a wrapper around a libiperf of 3.22, with a thread per stream.
 pub fn libiperf() -> Checked<Program> {
     let path = find("iperf3-rs")?;
-    Ok(Program { name: "iperf3-rs", path, skips_rx_copy: true, prepare: |_| {} })
+    Ok(Program { name: "iperf3-rs", path, skips_rx_copy: true, has_gsro: true, prepare: |_| {} })
 }
 
 /// Looks where `make peers` installs, then along `PATH`.

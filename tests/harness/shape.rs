@@ -1,4 +1,4 @@
-//! Which keys a JSON document has, at every level, and of which type.
+//! Which keys a JSON document has, at every level, and of which type; and which words a text has.
 
 use std::collections::BTreeSet;
 
@@ -18,6 +18,22 @@ pub fn differences(ours: &BTreeSet<String>, theirs: &BTreeSet<String>) -> String
     let missing = theirs.difference(ours).map(|path| format!("missing: {path}\n"));
     let extra = ours.difference(theirs).map(|path| format!("not iperf3's: {path}\n"));
     missing.chain(extra).collect()
+}
+
+/// The lines of a text with an `n` for every number and one space for every gap.
+pub fn line_shapes(text: &str) -> Vec<String> {
+    let is_number = |character: char| character.is_ascii_digit() || character == '.';
+    let line_shape = |line: &str| {
+        let mut shape = String::new();
+        for character in line.chars() {
+            let character = if is_number(character) { 'n' } else { character };
+            if !(matches!(character, 'n' | ' ') && shape.ends_with(character)) {
+                shape.push(character);
+            }
+        }
+        shape
+    };
+    text.lines().map(line_shape).collect()
 }
 
 fn add(value: &Value, path: &str, paths: &mut BTreeSet<String>) {
@@ -48,4 +64,10 @@ fn a_shape_knows_keys_and_types_but_no_values() {
     assert_eq!(differences(&first, &read(r#"{"d": "y", "a": [{"c": false, "b": 1.5}]}"#)), "");
     let other = read(r#"{"a": [{"b": "1"}, {"c": true}], "d": "x"}"#);
     assert_eq!(differences(&first, &other), "missing: a[].b: string\nnot iperf3's: a[].b: number\n");
+}
+
+#[test]
+fn a_line_shape_knows_words_but_no_numbers() {
+    let rows = "[  5]   0.00-1.00   sec  1.22 MBytes\n[ 13]   0.00-10.0   sec   512 KBytes\n";
+    assert_eq!(line_shapes(rows), ["[ n] n-n sec n MBytes", "[ n] n-n sec n KBytes"]);
 }

@@ -1,8 +1,16 @@
 //! Peers that break off, fall silent or talk nonsense, at every step of the protocol and in both roles.
 //!
 //! [`wire`] speaks the protocol by hand, independently of the library; [`clients`] torments a ringperf server
-//! with it, [`servers`] a ringperf client.
+//! with it, [`servers`] a ringperf client. For UDP there are [`datagrams`] by hand, a [`guest`] for the
+//! server in [`udp_clients`], and a [`host`] for the client in [`udp_servers`]. [`udp_wire`] looks at honest
+//! tests with them.
 
 mod clients;
+mod datagrams;
+mod guest;
+mod host;
 mod servers;
+mod udp_clients;
+mod udp_servers;
+mod udp_wire;
 mod wire;

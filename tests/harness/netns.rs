@@ -1,0 +1,161 @@
+//! Two network namespaces joined by a cable, for what loopback cannot show: real devices, MTUs and losses.
+//!
+//! Threads and processes are put into a namespace by [`Namespace::within`]; a child stays in that of the
+//! thread that has started it.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+
+use super::{Checked, Failure, Finished, Process, Program, Server, ensure, run};
+
+/// The name of the device in each namespace.
+pub const DEVICE: &str = "cable";
+
+/// Far longer than a device needs to come up, or a client to end.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A veth pair with a namespace at each end. Everything is removed when this is dropped.
+pub struct Cable {
+    /// Where clients run.
+    pub client: Namespace,
+    /// Where servers run.
+    pub server: Namespace,
+}
+
+impl Cable {
+    /// Lays a cable for packets of up to `mtu` bytes.
+    ///
+    /// With `single_segments` both devices refuse super-packets, so that the sending kernel cuts them into
+    /// datagrams before they reach the other end.
+    pub fn lay(mtu: u32, single_segments: bool) -> Checked<Self> {
+        if let Some(why) = obstacle() {
+            return Err(Failure(format!("no network namespaces: {why}")));
+        }
+        let cable = Self { client: Namespace::add(1)?, server: Namespace::add(2)? };
+        let Self { client, server } = &cable;
+        ip(&format!("link add {} type veth peer {}", client.device(), server.device()))?;
+        client.configure(mtu, single_segments, server)?;
+        server.configure(mtu, single_segments, client)?;
+        client.wait_until_up()?;
+        server.wait_until_up()?;
+        Ok(cable)
+    }
+
+    /// Starts a server in its namespace.
+    pub fn start_server(&self, program: &Program, options: &str) -> Checked<Server> {
+        self.server.within(|| Server::start(program, options))
+    }
+
+    /// Runs a client in its namespace to its end, over the family that `options` ask for.
+    pub fn run_client(&self, program: &Program, port: u16, options: &str) -> Checked<Finished> {
+        let wants_v6 = options.split_whitespace().any(|option| option == "-6");
+        let host = if wants_v6 { IpAddr::V6(self.server.v6) } else { IpAddr::V4(self.server.v4) };
+        let command = program.command(&format!("-c {host} -p {port} {options}"));
+        self.client.within(|| Process::spawn(command))?.finish(LIMIT)
+    }
+}
+
+/// Why no namespaces can be made here; `None` if they can.
+pub fn obstacle() -> Option<String> {
+    if !fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
+        return Some("only root can make them".to_owned());
+    }
+    match Command::new("ip").arg("-V").output() {
+        Ok(_) => None,
+        Err(error) => Some(format!("iproute2 is not installed: ip: {error}")),
+    }
+}
+
+/// One end of a [`Cable`].
+pub struct Namespace {
+    name: String,
+    /// Its address.
+    pub v4: Ipv4Addr,
+    /// Its address.
+    pub v6: Ipv6Addr,
+    /// The hardware address of its device.
+    mac: String,
+}
+
+impl Namespace {
+    /// A new namespace whose addresses end in `host`.
+    fn add(host: u8) -> Checked<Self> {
+        static NAMESPACES: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ringperf-{}-{}", process::id(), NAMESPACES.fetch_add(1, Ordering::Relaxed));
+        ip(&format!("netns add {name}"))?;
+        let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, host.into());
+        let mac = format!("02:00:00:00:00:{host:02x}");
+        Ok(Self { name, v4: Ipv4Addr::new(10, 77, 0, host), v6, mac })
+    }
+
+    /// Does something in a thread of its own inside the namespace. The sockets that it makes and the
+    /// processes that it starts belong there for good.
+    pub fn within<T: Send>(&self, action: impl FnOnce() -> Checked<T> + Send) -> Checked<T> {
+        let file = File::open(format!("/run/netns/{}", self.name))?;
+        let inside = || {
+            setns(file, CloneFlags::CLONE_NEWNET)
+                .map_err(|error| Failure(format!("cannot enter {}: {error}", self.name)))?;
+            action()
+        };
+        thread::scope(|scope| match scope.spawn(inside).join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    }
+
+    /// What `ip link add` needs to know of the device.
+    fn device(&self) -> String {
+        format!("name {DEVICE} netns {} address {}", self.name, self.mac)
+    }
+
+    fn configure(&self, mtu: u32, single_segments: bool, peer: &Self) -> Checked {
+        let Self { name, v4, v6, .. } = self;
+        let segments = if single_segments { "gso_max_segs 1" } else { "" };
+        ip(&format!("-n {name} link set lo up"))?;
+        ip(&format!("-n {name} addr add {v4}/24 dev {DEVICE}"))?;
+        // Without `nodad` the address could not be used before the kernel has looked for others that have it.
+        ip(&format!("-n {name} addr add {v6}/64 dev {DEVICE} nodad"))?;
+        ip(&format!("-n {name} link set {DEVICE} mtu {mtu} {segments} up"))?;
+        // While the kernel asked for the hardware address of a neighbour it would keep only a few datagrams.
+        for address in [IpAddr::V4(peer.v4), IpAddr::V6(peer.v6)] {
+            let mac = &peer.mac;
+            ip(&format!("-n {name} neigh replace {address} lladdr {mac} dev {DEVICE} nud permanent"))?;
+        }
+        Ok(())
+    }
+
+    /// The kernel makes a device work a moment after it has said that the cable is plugged in.
+    fn wait_until_up(&self) -> Checked {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let mut command = Command::new("ip");
+            command.args(["-n", &self.name, "-br", "link", "show", DEVICE]);
+            let shown = run(command)?;
+            if shown.stdout.split_whitespace().nth(1) == Some("UP") {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the device did not come up\n{shown}");
+        }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // The device goes with it. There is nobody to tell if it fails, and a panic may be under way.
+        let _ = ip(&format!("netns del {}", self.name));
+    }
+}
+
+/// Runs `ip` with these arguments, separated by white space.
+fn ip(arguments: &str) -> Checked {
+    let mut command = Command::new("ip");
+    command.args(arguments.split_whitespace());
+    run(command)?.succeeded()
+}
