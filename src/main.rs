@@ -45,7 +45,9 @@ fn reported(
 ) -> ExitCode {
     let (reporter, sink): (Box<dyn Reporter>, Sink) = match output.format {
         OutputFormat::Text => (Box::new(TextReporter::new(output.verbose, output.rate_format)), Sink::Text),
-        OutputFormat::Json => (Box::new(JsonReporter::new(role)), Sink::Json),
+        OutputFormat::Json | OutputFormat::JsonStream { .. } => {
+            (Box::new(JsonReporter::new(role)), Sink::Json)
+        }
     };
     let report = match ReportHandle::start(reporter, sink) {
         Ok(report) => report,

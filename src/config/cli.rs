@@ -12,9 +12,9 @@ use super::{ClientConfig, LoopbackConfig, ServerConfig};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Run a test against a server.
-    Client(ClientConfig),
+    Client(Box<ClientConfig>),
     /// Wait for clients.
-    Server(ServerConfig),
+    Server(Box<ServerConfig>),
     /// Compare the engines on this machine.
     Loopback(LoopbackConfig),
 }
@@ -49,11 +49,11 @@ where
         (None, false, None) => return Err(ParameterError::NoRole.into()),
         (None, true, None) => match given_under(CLIENT_HEADING, &matches) {
             Some(option) => return Err(ParameterError::ClientOnly(option).into()),
-            None => Command::Server(resolve::server(&cli)?),
+            None => Command::Server(Box::new(resolve::server(&cli)?)),
         },
         (None, false, Some(host)) => match given_under(SERVER_HEADING, &matches) {
             Some(option) => return Err(ParameterError::ServerOnly(option).into()),
-            None => Command::Client(resolve::client(&cli, host)?),
+            None => Command::Client(Box::new(resolve::client(&cli, host)?)),
         },
     })
 }
@@ -103,8 +103,8 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        BlockSize, Direction, EndCondition, EngineChoice, Family, OutputConfig, OutputFormat, Pacing,
-        Protocol, SocketConfig, TestConfig,
+        BlockSize, Direction, EndCondition, EngineChoice, Family, LocalConfig, OutputConfig, OutputFormat,
+        Pacing, Protocol, ServerLimits, SocketConfig, TestConfig,
     };
     use crate::units::RateFormat;
 
@@ -114,14 +114,14 @@ mod tests {
 
     fn client(options: &str) -> ClientConfig {
         match run(&format!("-c host {options}")) {
-            Ok(Command::Client(config)) => config,
+            Ok(Command::Client(config)) => *config,
             other => panic!("{options}: {other:?}"),
         }
     }
 
     fn server(options: &str) -> ServerConfig {
         match run(&format!("-s {options}")) {
-            Ok(Command::Server(config)) => config,
+            Ok(Command::Server(config)) => *config,
             other => panic!("{options}: {other:?}"),
         }
     }
@@ -147,13 +147,12 @@ mod tests {
         let expected = ClientConfig {
             host: "host".to_owned(),
             port: 5201,
-            family: Family::Any,
-            bind: None,
+            local: LocalConfig::default(),
             client_port: None,
             connect_timeout: Duration::from_secs(10),
-            engine: EngineChoice::Auto,
-            offload: true,
             peer_engine: None,
+            sctp_addresses: Vec::new(),
+            login: None,
             test: TestConfig::default(),
             output: OutputConfig::default(),
         };
@@ -170,13 +169,17 @@ mod tests {
         let expected = ClientConfig {
             host: "host".to_owned(),
             port: 5300,
-            family: Family::V4,
-            bind: Some([127, 0, 0, 1].into()),
+            local: LocalConfig {
+                family: Family::V4,
+                bind: Some([127, 0, 0, 1].into()),
+                engine: EngineChoice::Uring,
+                ..LocalConfig::default()
+            },
             client_port: Some(6000),
             connect_timeout: millis(500),
-            engine: EngineChoice::Uring,
-            offload: true,
             peer_engine: Some(EngineChoice::Sync),
+            sctp_addresses: Vec::new(),
+            login: None,
             test: TestConfig {
                 protocol: Protocol::Tcp,
                 direction: Direction::Reverse,
@@ -191,6 +194,8 @@ mod tests {
                     no_delay: true,
                     congestion: Some("bbr".to_owned()),
                     fq_bits_per_second: 50_000_000,
+                    tos: 0,
+                    flow_label: None,
                 },
                 zerocopy: false,
                 skip_rx_copy: true,
@@ -198,12 +203,15 @@ mod tests {
                 title: Some("title".to_owned()),
                 extra_data: Some("data".to_owned()),
                 server_output: true,
+                server_cpu: None,
+                pacing_timer_us: 1000,
             },
             output: OutputConfig {
                 format: OutputFormat::Json,
                 verbose: true,
                 rate_format: RateFormat::from_letter('m').unwrap(),
                 interval: Some(millis(500)),
+                ..OutputConfig::default()
             },
         };
         assert_eq!(config, expected);
@@ -213,17 +221,23 @@ mod tests {
     fn every_server_option_arrives() {
         let expected = ServerConfig {
             port: 5300,
-            family: Family::V6,
-            bind: Some("::1".parse().unwrap()),
+            local: LocalConfig {
+                family: Family::V6,
+                bind: Some("::1".parse().unwrap()),
+                engine: EngineChoice::Splice,
+                offload: false,
+                ..LocalConfig::default()
+            },
             one_off: true,
-            engine: EngineChoice::Splice,
-            offload: false,
+            daemon: false,
+            limits: ServerLimits::default(),
+            authentication: None,
             output: OutputConfig { format: OutputFormat::Json, interval: None, ..OutputConfig::default() },
         };
         assert_eq!(server("-p 5300 -6 -B ::1 -1 --engine splice --no-offload -J -i 0"), expected);
         assert_eq!(server("-p 0").port, 0);
         assert_eq!(server("").port, 5201);
-        assert_eq!(server("").family, Family::Any);
+        assert_eq!(server("").local.family, Family::Any);
     }
 
     #[test]
@@ -296,7 +310,7 @@ mod tests {
             ("--engine sendfile --skip-rx-copy", EngineChoice::Sendfile, false),
         ] {
             let config = client(options);
-            assert_eq!((config.engine, config.test.zerocopy), (engine, zerocopy), "{options}");
+            assert_eq!((config.local.engine, config.test.zerocopy), (engine, zerocopy), "{options}");
         }
     }
 
@@ -424,7 +438,7 @@ mod tests {
     #[test]
     fn engines_are_named_alike_everywhere() {
         for engine in EngineChoice::ALL {
-            assert_eq!(client(&format!("--engine {engine}")).engine, engine);
+            assert_eq!(client(&format!("--engine {engine}")).local.engine, engine);
         }
     }
 }

@@ -8,11 +8,11 @@ mod server;
 mod test;
 
 pub use loopback::LoopbackConfig;
-pub use server::ServerConfig;
+pub use server::{Authentication, RateLimit, ServerConfig, ServerLimits};
 pub use test::{
-    BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_UDP_BITS_PER_SECOND,
-    Direction, EndCondition, EngineChoice, Family, Flow, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS,
-    MAX_DATAGRAM_BYTES, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES,
-    MIN_DATAGRAM_BYTES, OutputConfig, OutputFormat, Pacing, Protocol, Role, SocketConfig, TestConfig,
-    UdpConfig,
+    BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_PACING_TIMER_US,
+    DEFAULT_RECEIVE_TIMEOUT, DEFAULT_UDP_BITS_PER_SECOND, Direction, EndCondition, EngineChoice, Family,
+    Flow, Keepalive, LocalConfig, Login, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_CPU, MAX_DATAGRAM_BYTES,
+    MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES, MIN_DATAGRAM_BYTES,
+    OutputConfig, OutputFormat, Pacing, Protocol, Role, SctpConfig, SocketConfig, TestConfig, UdpConfig,
 };

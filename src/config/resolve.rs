@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::options::{BothOptions, Cli, ClientOptions, LoopbackOptions};
 use super::{
-    BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_UDP_BITS_PER_SECOND,
-    Direction, EndCondition, EngineChoice, Family, LoopbackConfig, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS,
-    MAX_DATAGRAM_BYTES, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES,
-    MIN_DATAGRAM_BYTES, OutputConfig, OutputFormat, Pacing, Protocol, ServerConfig, SocketConfig, TestConfig,
-    UdpConfig,
+    BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_PACING_TIMER_US,
+    DEFAULT_UDP_BITS_PER_SECOND, Direction, EndCondition, EngineChoice, Family, LocalConfig, LoopbackConfig,
+    MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_DATAGRAM_BYTES, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS,
+    MAX_TIME_SECS, MAX_WINDOW_BYTES, MIN_DATAGRAM_BYTES, OutputConfig, OutputFormat, Pacing, Protocol,
+    ServerConfig, ServerLimits, SocketConfig, TestConfig, UdpConfig,
 };
 use crate::units::{RateFormat, UnitError, parse_bytes, parse_rate};
 
@@ -60,11 +60,11 @@ pub(super) enum ParameterError {
 pub(super) fn server(cli: &Cli) -> Result<ServerConfig, ParameterError> {
     Ok(ServerConfig {
         port: port("-p", cli.both.port, 0)?.unwrap_or(DEFAULT_PORT),
-        family: family(&cli.both)?,
-        bind: cli.both.bind,
+        local: local(cli, cli.engine.engine.unwrap_or_default())?,
         one_off: cli.server.one_off,
-        engine: cli.engine.engine.unwrap_or_default(),
-        offload: !cli.engine.no_offload,
+        daemon: false,
+        limits: ServerLimits::default(),
+        authentication: None,
         output: output(&cli.both)?,
     })
 }
@@ -76,15 +76,25 @@ pub(super) fn client(cli: &Cli, host: &str) -> Result<ClientConfig, ParameterErr
     Ok(ClientConfig {
         host: host.to_owned(),
         port: port("-p", cli.both.port, 1)?.unwrap_or(DEFAULT_PORT),
-        family: family(&cli.both)?,
-        bind: cli.both.bind,
+        local: local(cli, client_engine(options, cli.engine.engine)?)?,
         client_port: client_port(options, &test)?,
         connect_timeout: connect_timeout(options)?,
-        engine: client_engine(options, cli.engine.engine)?,
-        offload: !cli.engine.no_offload,
         peer_engine: options.peer_engine,
+        sctp_addresses: Vec::new(),
+        login: None,
         test,
         output: output(&cli.both)?,
+    })
+}
+
+/// What is this machine's own matter.
+fn local(cli: &Cli, engine: EngineChoice) -> Result<LocalConfig, ParameterError> {
+    Ok(LocalConfig {
+        family: family(&cli.both)?,
+        bind: cli.both.bind,
+        engine,
+        offload: !cli.engine.no_offload,
+        ..LocalConfig::default()
     })
 }
 
@@ -128,6 +138,8 @@ fn test(options: &ClientOptions) -> Result<TestConfig, ParameterError> {
         title: options.title.clone(),
         extra_data: options.extra_data.clone(),
         server_output: options.get_server_output,
+        server_cpu: None,
+        pacing_timer_us: DEFAULT_PACING_TIMER_US,
     })
 }
 
@@ -175,7 +187,7 @@ fn end_condition(options: &ClientOptions) -> Result<EndCondition, ParameterError
 /// connection will tell what one packet holds.
 fn block(protocol: Protocol, length: Option<&str>) -> Result<BlockSize, ParameterError> {
     let (default, range, rule) = match protocol {
-        Protocol::Tcp => {
+        Protocol::Tcp | Protocol::Mptcp | Protocol::Sctp(_) => {
             (DEFAULT_BLOCK_BYTES, 1..=MAX_BLOCK_BYTES, "block size too large (maximum = 1048576 bytes)")
         }
         Protocol::Udp(_) => (
@@ -231,6 +243,8 @@ fn socket(options: &ClientOptions) -> Result<SocketConfig, ParameterError> {
         no_delay: options.no_delay,
         congestion: congestion(options.congestion.as_deref())?,
         fq_bits_per_second: amount("--fq-rate", options.fq_rate.as_deref(), parse_rate)?,
+        tos: 0,
+        flow_label: None,
     })
 }
 
@@ -318,6 +332,7 @@ fn output(options: &BothOptions) -> Result<OutputConfig, ParameterError> {
             Some(seconds) if (0.1..=60.0).contains(&seconds) => Some(Duration::from_secs_f64(seconds)),
             Some(seconds) => return Err(out_of_range(RULE, "-i", &seconds)),
         },
+        ..default
     })
 }
 
@@ -396,7 +411,14 @@ mod tests {
             zerocopy: true,
             ..TestConfig::default()
         };
-        assert_eq!(config, Ok(ClientConfig { test, offload: false, ..run("").unwrap() }));
+        assert_eq!(
+            config,
+            Ok(ClientConfig {
+                test,
+                local: LocalConfig { offload: false, ..LocalConfig::default() },
+                ..run("").unwrap()
+            })
+        );
     }
 
     #[test]
@@ -446,7 +468,10 @@ mod tests {
             let expected = if ["auto", "uring-zc", "uring", "sync"].contains(&engine.name()) {
                 let neither = run("-u -Z").unwrap();
                 [
-                    Ok(ClientConfig { engine, ..neither.clone() }),
+                    Ok(ClientConfig {
+                        local: LocalConfig { engine, ..neither.local.clone() },
+                        ..neither.clone()
+                    }),
                     Ok(ClientConfig { peer_engine: Some(engine), ..neither }),
                 ]
             } else {
@@ -454,6 +479,6 @@ mod tests {
             };
             assert_eq!(asked, expected, "{engine}");
         }
-        assert_eq!(run("-u -Z").unwrap().engine, EngineChoice::Auto);
+        assert_eq!(run("-u -Z").unwrap().local.engine, EngineChoice::Auto);
     }
 }

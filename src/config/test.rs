@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::units::RateFormat;
@@ -32,6 +33,13 @@ pub const MAX_DATAGRAM_BYTES: u32 = 65_507;
 pub const DEFAULT_DATAGRAM_BYTES: u32 = 1460;
 /// Bits per second of a UDP stream when `-b` is not given (iperf3's `UDP_RATE`).
 pub const DEFAULT_UDP_BITS_PER_SECOND: u64 = 1024 * 1024;
+
+/// Largest number of a processor (iperf3's limit of `-A`).
+pub const MAX_CPU: u32 = 1024;
+/// Microseconds of the pacing timer (iperf3's `DEFAULT_PACING_TIMER`).
+pub const DEFAULT_PACING_TIMER_US: u64 = 1000;
+/// Longest silence of a receiver before it gives up (iperf3's default of `--rcv-timeout`).
+pub const DEFAULT_RECEIVE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Which process of the pair this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +93,10 @@ pub enum Protocol {
     /// A TCP connection per stream.
     #[default]
     Tcp,
+    /// The same over Multipath TCP (`-m`).
+    Mptcp,
+    /// An SCTP association per stream (`--sctp`), in one-to-one style.
+    Sctp(SctpConfig),
     /// Datagrams of one block each.
     Udp(UdpConfig),
 }
@@ -94,7 +106,8 @@ impl Protocol {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Tcp => "TCP",
+            Self::Tcp | Self::Mptcp => "TCP",
+            Self::Sctp(_) => "SCTP",
             Self::Udp(_) => "UDP",
         }
     }
@@ -103,10 +116,17 @@ impl Protocol {
     #[must_use]
     pub fn udp(self) -> Option<UdpConfig> {
         match self {
-            Self::Tcp => None,
+            Self::Tcp | Self::Mptcp | Self::Sctp(_) => None,
             Self::Udp(udp) => Some(udp),
         }
     }
+}
+
+/// What only an SCTP test has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SctpConfig {
+    /// `--nstreams`: outgoing SCTP streams of an association; 0 leaves it to the kernel.
+    pub streams: u16,
 }
 
 /// What only a UDP test has.
@@ -172,6 +192,10 @@ pub struct SocketConfig {
     pub congestion: Option<String>,
     /// `SO_MAX_PACING_RATE` in bits per second (`--fq-rate`); 0 means none.
     pub fq_bits_per_second: u64,
+    /// `IP_TOS` or `IPV6_TCLASS`, the whole byte (`-S`, `--dscp`); 0 means none.
+    pub tos: u8,
+    /// IPv6 flow label, 1 to 0xFFFFF (`-L`); a client's matter.
+    pub flow_label: Option<u32>,
 }
 
 /// How bytes are moved, as asked for.
@@ -268,6 +292,10 @@ pub struct TestConfig {
     pub extra_data: Option<String>,
     /// `--get-server-output`.
     pub server_output: bool,
+    /// The processor that the server shall run on (the second number of `-A`), 0 to [`MAX_CPU`].
+    pub server_cpu: Option<u32>,
+    /// `--pacing-timer` in microseconds; only iperf3 servers before 3.18 look at it.
+    pub pacing_timer_us: u64,
 }
 
 impl Default for TestConfig {
@@ -288,6 +316,8 @@ impl Default for TestConfig {
             title: None,
             extra_data: None,
             server_output: false,
+            server_cpu: None,
+            pacing_timer_us: DEFAULT_PACING_TIMER_US,
         }
     }
 }
@@ -335,10 +365,15 @@ pub enum OutputFormat {
     Text,
     /// One JSON document per test.
     Json,
+    /// One JSON object per line, as things happen (`--json-stream`).
+    JsonStream {
+        /// The whole document follows at the end (`--json-stream-full-output`).
+        full: bool,
+    },
 }
 
-/// What is printed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What is printed, and where.
+#[derive(Clone, Debug, PartialEq)]
 pub struct OutputConfig {
     /// Text or JSON.
     pub format: OutputFormat,
@@ -348,6 +383,12 @@ pub struct OutputConfig {
     pub rate_format: RateFormat,
     /// `-i`: time between interval rows; `None` means no rows but a last one.
     pub interval: Option<Duration>,
+    /// `--logfile`: reports and errors are added to this file.
+    pub log_file: Option<PathBuf>,
+    /// `--timestamps`: a strftime format that stands before every line.
+    pub timestamps: Option<String>,
+    /// `-d`: 0 for none, to 4.
+    pub debug: u8,
 }
 
 impl Default for OutputConfig {
@@ -357,7 +398,86 @@ impl Default for OutputConfig {
             verbose: false,
             rate_format: RateFormat::Adaptive,
             interval: Some(Duration::from_secs(1)),
+            log_file: None,
+            timestamps: None,
+            debug: 0,
         }
+    }
+}
+
+/// TCP keepalive of the control connection (`--cntl-ka`); what is `None` is left to the system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Seconds of silence before the first probe.
+    pub idle_secs: Option<u32>,
+    /// Seconds between two probes.
+    pub interval_secs: Option<u32>,
+    /// Probes without an answer before the connection is given up.
+    pub count: Option<u32>,
+}
+
+/// What one end does on its own machine, whichever role it has. The other end does not hear of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalConfig {
+    /// Which IP versions to use.
+    pub family: Family,
+    /// Local address (`-B`).
+    pub bind: Option<IpAddr>,
+    /// Network device that all sockets are bound to (`--bind-dev`, or `-B HOST%DEV`).
+    pub bind_device: Option<String>,
+    /// Processor to run on (`-A`), 0 to [`MAX_CPU`].
+    pub cpu: Option<u32>,
+    /// Senders read from this file and receivers write to it (`-F`).
+    pub file: Option<PathBuf>,
+    /// A receiver gives up after so much silence (`--rcv-timeout`).
+    pub receive_timeout: Duration,
+    /// `TCP_USER_TIMEOUT` of all connections (`--snd-timeout`).
+    pub send_timeout: Option<Duration>,
+    /// Keepalive of the control connection.
+    pub keepalive: Option<Keepalive>,
+    /// The process's number is written here while it runs (`-I`).
+    pub pid_file: Option<PathBuf>,
+    /// The engine of this end; of a server where the client does not ask for another.
+    pub engine: EngineChoice,
+    /// Whether this end may use UDP segmentation and receive offload; `false` is `--no-offload`.
+    pub offload: bool,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self {
+            family: Family::Any,
+            bind: None,
+            bind_device: None,
+            cpu: None,
+            file: None,
+            receive_timeout: DEFAULT_RECEIVE_TIMEOUT,
+            send_timeout: None,
+            keepalive: None,
+            pid_file: None,
+            engine: EngineChoice::Auto,
+            offload: true,
+        }
+    }
+}
+
+/// Who a client says it is. Read and checked before anything is connected.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// User name, without blanks.
+    pub user: String,
+    /// The server's public key, PEM.
+    pub public_key: Vec<u8>,
+    /// The password.
+    pub password: String,
+    /// `--use-pkcs1-padding`: encrypt as iperf3 before 3.17 did.
+    pub pkcs1_padding: bool,
+}
+
+impl fmt::Debug for Login {
+    /// Never shows the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -368,20 +488,18 @@ pub struct ClientConfig {
     pub host: String,
     /// Control and data port.
     pub port: u16,
-    /// Which addresses of the host count.
-    pub family: Family,
-    /// Local address (`-B`).
-    pub bind: Option<IpAddr>,
+    /// What is this machine's own matter.
+    pub local: LocalConfig,
     /// Local port of the first data stream (`--cport`); stream k uses port + k.
     pub client_port: Option<u16>,
     /// Longest time for the control connection to come up.
     pub connect_timeout: Duration,
-    /// The engine of this end.
-    pub engine: EngineChoice,
-    /// Whether this end may use UDP segmentation and receive offload; `false` is `--no-offload`.
-    pub offload: bool,
     /// The engine asked of the other end, which obeys if it is a ringperf.
     pub peer_engine: Option<EngineChoice>,
+    /// Further local addresses of SCTP associations (`-X`).
+    pub sctp_addresses: Vec<IpAddr>,
+    /// Who the client says it is, if the server wants to know.
+    pub login: Option<Login>,
     /// The test itself.
     pub test: TestConfig,
     /// What is printed.
@@ -394,6 +512,7 @@ impl ClientConfig {
     pub fn stream_address(&self, server: &SocketAddr, index: u16) -> Option<SocketAddr> {
         let port = self.client_port.map_or(0, |first| first.wrapping_add(index));
         let unspecified = if server.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-        (self.bind.is_some() || port != 0).then(|| SocketAddr::new(self.bind.unwrap_or(unspecified), port))
+        let bind = self.local.bind;
+        (bind.is_some() || port != 0).then(|| SocketAddr::new(bind.unwrap_or(unspecified), port))
     }
 }

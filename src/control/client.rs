@@ -59,7 +59,8 @@ async fn run(
     runtime: RuntimeKind,
     mut signals: Signals,
 ) -> Result<(), RunError> {
-    engine::check(config.engine).map_err(|missing| RunError::Engine { choice: config.engine, missing })?;
+    engine::check(config.local.engine)
+        .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
     // Fails before anything is connected if it can; a UDP datagram's size does not make it longer.
     params::encode(&request(config, &config.test))?;
     let cookie = random_cookie()?;
@@ -152,8 +153,12 @@ impl Client<'_> {
         self.expect(State::CreateStreams, "the server's consent to the parameters").await?;
 
         let test = Arc::clone(&self.info.test);
-        let mut streams =
-            Streams::new(Role::Client, Arc::clone(&test), self.config.engine, self.config.offload);
+        let mut streams = Streams::new(
+            Role::Client,
+            Arc::clone(&test),
+            self.config.local.engine,
+            self.config.local.offload,
+        );
         for (index, flow) in (0..).zip(Streams::planned(Role::Client, &test)) {
             // One after the other: the order in which the server accepts them is all that tells them apart.
             let socket = if streams.is_udp() {

@@ -18,7 +18,7 @@ pub(super) async fn connect_control(config: &ClientConfig) -> Result<Socket, Run
         let addresses = resolve(config).await?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in addresses {
-            match connect(address, config.bind.map(|ip| SocketAddr::new(ip, 0)), |_| Ok(())).await {
+            match connect(address, config.local.bind.map(|ip| SocketAddr::new(ip, 0)), |_| Ok(())).await {
                 Ok(socket) => return Ok(socket),
                 Err(error) => last = error,
             }
@@ -135,8 +135,8 @@ async fn connect(
 async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, RunError> {
     let failed = |source| RunError::Resolve { host: config.host.clone(), source };
     let found = tokio::net::lookup_host((config.host.as_str(), config.port)).await.map_err(failed)?;
-    let wanted = |address: &SocketAddr| match config.family {
-        Family::Any => config.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4()),
+    let wanted = |address: &SocketAddr| match config.local.family {
+        Family::Any => config.local.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4()),
         Family::V4 => address.is_ipv4(),
         Family::V6 => address.is_ipv6(),
     };

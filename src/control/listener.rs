@@ -211,13 +211,13 @@ async fn refuse(stream: TcpStream) {
 fn bind(config: &ServerConfig) -> Result<(SocketAddr, std::net::TcpListener), RunError> {
     let v4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    let candidates = match (config.bind, config.family) {
+    let candidates = match (config.local.bind, config.local.family) {
         (Some(address), _) => vec![address],
         (None, Family::V4) => vec![v4],
         (None, Family::V6) => vec![v6],
         (None, Family::Any) => vec![v6, v4],
     };
-    let only_v6 = config.family == Family::V6;
+    let only_v6 = config.local.family == Family::V6;
     let mut first_error = None;
     for ip in candidates {
         let address = SocketAddr::new(ip, config.port);

@@ -14,8 +14,8 @@ use super::runtime::block_on;
 use super::server::Server;
 use super::signals::Signals;
 use crate::config::{
-    ClientConfig, EndCondition, EngineChoice, Family, LoopbackConfig, OutputConfig, ServerConfig,
-    SocketConfig, TestConfig,
+    ClientConfig, EndCondition, EngineChoice, Family, LocalConfig, LoopbackConfig, OutputConfig,
+    ServerConfig, ServerLimits, SocketConfig, TestConfig,
 };
 use crate::error::{Fault, RunError};
 use crate::report::{Collector, Comparison, ReportHandle, Sink};
@@ -94,11 +94,11 @@ fn serve(
     let address = if family == Family::V6 { [0, 0, 0, 0, 0, 0, 0, 1].into() } else { [127, 0, 0, 1].into() };
     let config = ServerConfig {
         port: 0,
-        family,
-        bind: Some(address),
+        local: LocalConfig { family, bind: Some(address), ..LocalConfig::default() },
         one_off: false,
-        engine: EngineChoice::Auto,
-        offload: true,
+        daemon: false,
+        limits: ServerLimits::default(),
+        authentication: None,
         output: OutputConfig { interval: None, ..OutputConfig::default() },
     };
     let report = ReportHandle::start(Box::new(Collector::default()), Sink::Nowhere)?;
@@ -121,13 +121,12 @@ fn client_config(config: &LoopbackConfig, engine: EngineChoice, port: u16) -> Cl
     ClientConfig {
         host: if config.family == Family::V6 { "::1" } else { "127.0.0.1" }.to_owned(),
         port,
-        family: config.family,
-        bind: None,
+        local: LocalConfig { family: config.family, engine, ..LocalConfig::default() },
         client_port: None,
         connect_timeout: limits::SET_UP,
-        engine,
-        offload: true,
         peer_engine: Some(engine),
+        sctp_addresses: Vec::new(),
+        login: None,
         test: TestConfig {
             end: EndCondition::Time(config.seconds),
             parallel: config.parallel,

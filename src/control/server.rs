@@ -71,8 +71,8 @@ impl Server<'_> {
 
     async fn serve_all(&mut self, listening: impl FnOnce(u16)) -> Result<(), RunError> {
         let config = self.config;
-        engine::check(config.engine)
-            .map_err(|missing| RunError::Engine { choice: config.engine, missing })?;
+        engine::check(config.local.engine)
+            .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
         let mut listener = Listener::open(config)?;
         listening(listener.port());
         for test_number in 1.. {
@@ -260,7 +260,8 @@ impl Session<'_, '_> {
         engine::check(engine).map_err(|missing| RunError::Engine { choice: engine, missing })?;
 
         let test = Arc::clone(&self.info.test);
-        let mut streams = Streams::new(Role::Server, Arc::clone(&test), engine, self.server.config.offload);
+        let mut streams =
+            Streams::new(Role::Server, Arc::clone(&test), engine, self.server.config.local.offload);
         let mut door = self.open_door(&test)?;
         self.link.write_state(State::CreateStreams).await?;
         let planned = Streams::planned(Role::Server, &test);
@@ -332,7 +333,7 @@ impl Session<'_, '_> {
     /// The client's wish, then `-Z`, then the server's own choice.
     fn engine_for(&self, request: &Request) -> EngineChoice {
         let wished = request.hello.as_ref().and_then(|hello| hello.engine);
-        match (wished, self.server.config.engine) {
+        match (wished, self.server.config.local.engine) {
             (Some(engine), _) => engine,
             // UDP has no sendfile(2); iperf3 takes the flag and does nothing about it.
             (None, EngineChoice::Auto) if request.test.zerocopy && request.test.protocol.udp().is_none() => {

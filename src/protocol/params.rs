@@ -151,6 +151,8 @@ mod tests {
                 no_delay,
                 congestion,
                 fq_bits_per_second,
+                tos: 0,
+                flow_label: None,
             },
         )
     }
@@ -202,6 +204,8 @@ mod tests {
                         server_output: on[3],
                         title,
                         extra_data,
+                        server_cpu: None,
+                        pacing_timer_us: 1000,
                     },
                     client_version: Some("3.21".to_owned()),
                     hello: Some(hello),
@@ -243,6 +247,8 @@ mod tests {
                 no_delay: true,
                 congestion: Some("cubic".to_owned()),
                 fq_bits_per_second: 50_000_000,
+                tos: 0,
+                flow_label: None,
             },
             zerocopy: true,
             skip_rx_copy: true,

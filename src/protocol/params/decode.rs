@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{Hello, MAX_CONGESTION_BYTES, ParamsError, Request};
 use crate::config::{
-    BlockSize, DEFAULT_BLOCK_BYTES, Direction, EndCondition, EngineChoice, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS,
-    MAX_DATAGRAM_BYTES, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES,
-    MIN_DATAGRAM_BYTES, Pacing, Protocol, SocketConfig, TestConfig, UdpConfig,
+    BlockSize, DEFAULT_BLOCK_BYTES, DEFAULT_PACING_TIMER_US, Direction, EndCondition, EngineChoice,
+    MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_DATAGRAM_BYTES, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS,
+    MAX_TIME_SECS, MAX_WINDOW_BYTES, MIN_DATAGRAM_BYTES, Pacing, Protocol, SocketConfig, TestConfig,
+    UdpConfig,
 };
 use crate::protocol::{ErrorCode, Object, Value, parse_object};
 
@@ -44,6 +45,8 @@ pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
         title: keys.text("title")?,
         extra_data: keys.text("extra_data")?,
         server_output: keys.number_present("get_server_output")?,
+        server_cpu: None,
+        pacing_timer_us: DEFAULT_PACING_TIMER_US,
     };
     Ok(Request { test, client_version: keys.text("client_version")?, hello })
 }
@@ -114,13 +117,15 @@ impl Keys {
     /// there.
     fn block(&self, protocol: Protocol, hello: Option<&Hello>) -> Result<BlockSize, ParamsError> {
         let (range, code) = match protocol {
-            Protocol::Tcp => (1..=MAX_BLOCK_BYTES, ErrorCode::BLOCK_SIZE),
+            Protocol::Tcp | Protocol::Mptcp | Protocol::Sctp(_) => {
+                (1..=MAX_BLOCK_BYTES, ErrorCode::BLOCK_SIZE)
+            }
             Protocol::Udp(_) => (MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES, ErrorCode::UDP_BLOCK_SIZE),
         };
         let bytes = match (self.number("len", range, code)?, protocol) {
             (Some(bytes), _) => bytes,
-            (None, Protocol::Tcp) => DEFAULT_BLOCK_BYTES,
             (None, Protocol::Udp(_)) => return Err(ParamsError::DatagramSize),
+            (None, _) => DEFAULT_BLOCK_BYTES,
         };
         let explicit = hello.map_or(bytes != DEFAULT_BLOCK_BYTES, |hello| hello.explicit_block);
         Ok(BlockSize { bytes, explicit })
@@ -140,6 +145,8 @@ impl Keys {
             no_delay: self.flag("nodelay")?,
             congestion,
             fq_bits_per_second: self.count("fqrate")?,
+            tos: 0,
+            flow_label: None,
         })
     }
 
@@ -256,6 +263,8 @@ mod tests {
                 no_delay: true,
                 congestion: Some("cubic".to_owned()),
                 fq_bits_per_second: 50_000_000,
+                tos: 0,
+                flow_label: None,
             },
             zerocopy: true,
             skip_rx_copy: true,
@@ -263,6 +272,8 @@ mod tests {
             title: Some("ttl".to_owned()),
             extra_data: Some("ed".to_owned()),
             server_output: true,
+            server_cpu: None,
+            pacing_timer_us: DEFAULT_PACING_TIMER_US,
         };
         let request = Request { test, client_version: Some("3.21+".to_owned()), hello: None };
         assert_eq!(decode(text.as_bytes()).unwrap(), request);

@@ -202,6 +202,8 @@ mod tests {
                 no_delay: true,
                 congestion: Some("cubic".to_owned()),
                 fq_bits_per_second: 50_000_000,
+                tos: 0,
+                flow_label: None,
             },
             zerocopy: true,
             skip_rx_copy: true,
