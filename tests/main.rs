@@ -6,6 +6,7 @@ mod harness;
 
 mod cli;
 mod degraded;
+mod differential;
 mod hostile;
 mod interop;
 mod json_shape;
