@@ -5,6 +5,7 @@
 mod harness;
 
 mod cli;
+mod compatibility;
 mod degraded;
 mod differential;
 mod hostile;
