@@ -8,7 +8,8 @@ use ringperf::protocol::{Request, Results, StreamResult, params, results};
 use ringperf::stats::CpuUse;
 
 fn codec(criterion: &mut Criterion) {
-    let request = Request { test: TestConfig::default(), client_version: None, hello: None };
+    let request =
+        Request { test: TestConfig::default(), client_version: None, auth_token: None, hello: None };
     let text = params::encode(&request).expect("a plain test fits");
     criterion.bench_function("params/encode", |bencher| bencher.iter(|| params::encode(black_box(&request))));
     criterion.bench_function("params/decode", |bencher| {

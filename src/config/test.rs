@@ -11,6 +11,8 @@ use crate::units::RateFormat;
 pub const DEFAULT_BLOCK_BYTES: u32 = 128 * 1024;
 /// Largest TCP block (iperf3's `MAX_BLOCKSIZE`).
 pub const MAX_BLOCK_BYTES: u32 = 1024 * 1024;
+/// Bytes of one SCTP block when `-l` is not given (iperf3's `DEFAULT_SCTP_BLKSIZE`).
+pub const DEFAULT_SCTP_BLOCK_BYTES: u32 = 64 * 1024;
 /// Most streams in one direction (iperf3's `MAX_STREAMS`).
 pub const MAX_STREAMS: u32 = 128;
 /// Longest test in seconds (iperf3's `MAX_TIME`).
@@ -34,12 +36,17 @@ pub const DEFAULT_DATAGRAM_BYTES: u32 = 1460;
 /// Bits per second of a UDP stream when `-b` is not given (iperf3's `UDP_RATE`).
 pub const DEFAULT_UDP_BITS_PER_SECOND: u64 = 1024 * 1024;
 
+/// Largest IPv6 flow label, which has 20 bits.
+pub const MAX_FLOW_LABEL: u32 = 0xf_ffff;
 /// Largest number of a processor (iperf3's limit of `-A`).
 pub const MAX_CPU: u32 = 1024;
 /// Microseconds of the pacing timer (iperf3's `DEFAULT_PACING_TIMER`).
 pub const DEFAULT_PACING_TIMER_US: u64 = 1000;
 /// Longest silence of a receiver before it gives up (iperf3's default of `--rcv-timeout`).
 pub const DEFAULT_RECEIVE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What the program calls itself, unless it is called `iperf3`.
+pub const PROGRAM: &str = "ringperf";
 
 /// Which process of the pair this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -389,6 +396,12 @@ pub struct OutputConfig {
     pub timestamps: Option<String>,
     /// `-d`: 0 for none, to 4.
     pub debug: u8,
+    /// What the program calls itself in front of errors and warnings: `ringperf`, or `iperf3` when it was
+    /// called by that name.
+    pub program: &'static str,
+    /// What is strange about the command line but no reason to refuse it; one line each, to be said once
+    /// before anything else.
+    pub warnings: Vec<String>,
 }
 
 impl Default for OutputConfig {
@@ -401,6 +414,8 @@ impl Default for OutputConfig {
             log_file: None,
             timestamps: None,
             debug: 0,
+            program: PROGRAM,
+            warnings: Vec::new(),
         }
     }
 }
@@ -481,6 +496,18 @@ impl fmt::Debug for Login {
     }
 }
 
+/// Who a client says it is, as far as the command line tells: the key is still a path, and the password comes
+/// from elsewhere. It becomes a [`Login`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginOptions {
+    /// `--username`, without blanks.
+    pub user: String,
+    /// `--rsa-public-key-path`.
+    pub public_key: PathBuf,
+    /// `--use-pkcs1-padding`.
+    pub pkcs1_padding: bool,
+}
+
 /// Everything a client run needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientConfig {
@@ -499,7 +526,7 @@ pub struct ClientConfig {
     /// Further local addresses of SCTP associations (`-X`).
     pub sctp_addresses: Vec<IpAddr>,
     /// Who the client says it is, if the server wants to know.
-    pub login: Option<Login>,
+    pub login: Option<LoginOptions>,
     /// The test itself.
     pub test: TestConfig,
     /// What is printed.

@@ -387,6 +387,7 @@ fn request(config: &ClientConfig, test: &TestConfig) -> Request {
     Request {
         test: test.clone(),
         client_version: None,
+        auth_token: None,
         hello: Some(Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             engine: config.peer_engine,

@@ -2,6 +2,7 @@
 
 mod decode;
 mod encode;
+mod keys;
 
 use serde::Serialize;
 
@@ -14,6 +15,9 @@ pub use encode::encode;
 /// Most bytes of parameters that an iperf3 server reads, since 3.18 (`MAX_PARAMS_JSON_STRING`).
 pub const MAX_PARAMS_BYTES: usize = 8 * 1024;
 
+/// Longest token of a client that logs in. Those of a key of 16,384 bits have 2732 characters.
+pub const MAX_TOKEN_BYTES: usize = 4 * 1024;
+
 /// Longest name of a congestion control algorithm (`TCP_CA_NAME_MAX` of linux/net/tcp.h without its NUL).
 const MAX_CONGESTION_BYTES: usize = 15;
 
@@ -24,6 +28,9 @@ pub struct Request {
     pub test: TestConfig,
     /// What the client calls its version. Not sent: a ringperf always names the iperf3 that it speaks like.
     pub client_version: Option<String>,
+    /// Who the client says it is, encrypted: 1 to [`MAX_TOKEN_BYTES`] characters of base64. `None` if it says
+    /// nothing, or something that can be no token.
+    pub auth_token: Option<String>,
     /// What only ringperfs tell each other; `None` from an iperf3.
     pub hello: Option<Hello>,
 }
@@ -86,14 +93,6 @@ pub enum ParamsError {
     /// A congestion control name that no Linux can have.
     #[error("parameter \"congestion\" is not a name of 1 to {MAX_CONGESTION_BYTES} bytes")]
     Congestion,
-    /// Something that iperf3 can do and this server cannot.
-    #[error("the client asks for {what}, which this server does not support; it runs TCP and UDP tests only")]
-    Unsupported {
-        /// What was asked for.
-        what: &'static str,
-        /// iperf3's number for it.
-        code: ErrorCode,
-    },
 }
 
 impl ParamsError {
@@ -104,7 +103,7 @@ impl ParamsError {
             Self::Json(_) | Self::Type { .. } => ErrorCode::RECV_PARAMS,
             Self::DatagramSize => ErrorCode::UDP_BLOCK_SIZE,
             Self::Congestion => ErrorCode::CONGESTION,
-            Self::Range { code, .. } | Self::Unsupported { code, .. } => *code,
+            Self::Range { code, .. } => *code,
         }
     }
 }
@@ -124,7 +123,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::{BlockSize, Direction, EndCondition, Pacing, Protocol, SocketConfig, UdpConfig};
+    use crate::config::{
+        BlockSize, Direction, EndCondition, Pacing, Protocol, SctpConfig, SocketConfig, UdpConfig,
+    };
 
     fn any_direction() -> impl Strategy<Value = Direction> {
         prop_oneof![Just(Direction::Forward), Just(Direction::Reverse), Just(Direction::Bidir)]
@@ -144,25 +145,30 @@ mod tests {
         let window = prop::option::of(1..=536_870_912u32);
         let congestion = prop::option::of("[a-z_]{1,15}");
         let rate = 0..=i64::MAX.unsigned_abs();
-        (window, prop::option::of(1..=32_767u32), any::<bool>(), congestion, rate).prop_map(
-            |(window_bytes, mss_bytes, no_delay, congestion, fq_bits_per_second)| SocketConfig {
-                window_bytes,
-                mss_bytes,
-                no_delay,
-                congestion,
-                fq_bits_per_second,
-                tos: 0,
-                flow_label: None,
+        let marks = (any::<u8>(), prop::option::of(1..=0xf_ffffu32));
+        (window, prop::option::of(1..=32_767u32), any::<bool>(), congestion, rate, marks).prop_map(
+            |(window_bytes, mss_bytes, no_delay, congestion, fq_bits_per_second, (tos, flow_label))| {
+                SocketConfig {
+                    window_bytes,
+                    mss_bytes,
+                    no_delay,
+                    congestion,
+                    fq_bits_per_second,
+                    tos,
+                    flow_label,
+                }
             },
         )
     }
 
-    /// A protocol and the bytes of its blocks.
+    /// A protocol and the bytes of its blocks. How many streams an SCTP association has is not sent.
     fn any_protocol() -> impl Strategy<Value = (Protocol, u32)> {
         let udp = any::<[bool; 3]>().prop_map(|[counters_64bit, gsro, dont_fragment]| {
             Protocol::Udp(UdpConfig { counters_64bit, gsro, dont_fragment })
         });
-        prop_oneof![(Just(Protocol::Tcp), 1..=1_048_576u32), (udp, 16..=65_507u32)]
+        let stream =
+            prop::sample::select(vec![Protocol::Tcp, Protocol::Mptcp, Protocol::Sctp(SctpConfig::default())]);
+        prop_oneof![(stream, 1..=1_048_576u32), (udp, 16..=65_507u32)]
     }
 
     fn any_hello() -> impl Strategy<Value = Hello> {
@@ -178,14 +184,20 @@ mod tests {
     fn any_request() -> impl Strategy<Value = Request> {
         let traffic = (any_direction(), 1..=128u32, any_end(), 0..=600u32, any_protocol());
         let pacing = (0..=i64::MAX.unsigned_abs(), 0..=1000u32);
-        let texts = (prop::option::of("[^\0]{0,40}"), prop::option::of("[^\0]{0,40}"));
-        (traffic, pacing, any_socket(), any::<[bool; 4]>(), texts, any_hello()).prop_map(
+        let texts = (
+            prop::option::of("[^\0]{0,40}"),
+            prop::option::of("[^\0]{0,40}"),
+            prop::option::of("[A-Za-z0-9+/]{1,40}={0,2}"),
+        );
+        let server = (prop::option::of(0..=1024u32), 1..=i64::MAX.unsigned_abs());
+        (traffic, pacing, any_socket(), any::<[bool; 4]>(), texts, server, any_hello()).prop_map(
             |(
                 (direction, parallel, end, omit_secs, (protocol, bytes)),
                 rate,
                 socket,
                 on,
-                (title, extra_data),
+                (title, extra_data, auth_token),
+                (server_cpu, pacing_timer_us),
                 hello,
             )| {
                 Request {
@@ -204,10 +216,11 @@ mod tests {
                         server_output: on[3],
                         title,
                         extra_data,
-                        server_cpu: None,
-                        pacing_timer_us: 1000,
+                        server_cpu,
+                        pacing_timer_us,
                     },
                     client_version: Some("3.21".to_owned()),
+                    auth_token,
                     hello: Some(hello),
                 }
             },
@@ -283,7 +296,8 @@ mod tests {
             ),
         ] {
             let text: String = text.split_whitespace().collect();
-            let request = Request { test, client_version: Some("3.21".to_owned()), hello: None };
+            let request =
+                Request { test, client_version: Some("3.21".to_owned()), auth_token: None, hello: None };
             assert_eq!(encode(&request).unwrap(), text);
             assert_eq!(decode(text.as_bytes()).unwrap(), request);
         }

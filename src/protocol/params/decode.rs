@@ -1,16 +1,16 @@
 //! A client's request from its parameters.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Hello, MAX_CONGESTION_BYTES, ParamsError, Request};
+use super::keys::Keys;
+use super::{Hello, MAX_CONGESTION_BYTES, MAX_TOKEN_BYTES, ParamsError, Request};
 use crate::config::{
-    BlockSize, DEFAULT_BLOCK_BYTES, DEFAULT_PACING_TIMER_US, Direction, EndCondition, EngineChoice,
-    MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_DATAGRAM_BYTES, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS,
-    MAX_TIME_SECS, MAX_WINDOW_BYTES, MIN_DATAGRAM_BYTES, Pacing, Protocol, SocketConfig, TestConfig,
-    UdpConfig,
+    BlockSize, DEFAULT_BLOCK_BYTES, DEFAULT_PACING_TIMER_US, DEFAULT_SCTP_BLOCK_BYTES, Direction,
+    EndCondition, EngineChoice, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_CPU, MAX_DATAGRAM_BYTES,
+    MAX_FLOW_LABEL, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES,
+    MIN_DATAGRAM_BYTES, Pacing, Protocol, SctpConfig, SocketConfig, TestConfig, UdpConfig,
 };
-use crate::protocol::{ErrorCode, Object, Value, parse_object};
+use crate::protocol::{ErrorCode, Value, parse_object};
 
 /// Largest size in bytes of an iperf3's offload buffers: whatever fits in a C `int`.
 const MAX_OFFLOAD_BYTES: u32 = 0x7fff_ffff;
@@ -24,7 +24,6 @@ const MAX_OFFLOAD_BYTES: u32 = 0x7fff_ffff;
 /// See [`ParamsError`]; [`ParamsError::code`] is what the client should be told.
 pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
     let keys = Keys(parse_object(bytes)?);
-    keys.refuse_unsupported()?;
     let hello = keys.hello();
     let protocol = keys.protocol()?;
     let test = TestConfig {
@@ -45,33 +44,19 @@ pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
         title: keys.text("title")?,
         extra_data: keys.text("extra_data")?,
         server_output: keys.number_present("get_server_output")?,
-        server_cpu: None,
-        pacing_timer_us: DEFAULT_PACING_TIMER_US,
+        server_cpu: keys.number("server_affinity", 0..=MAX_CPU, ErrorCode::AFFINITY)?,
+        pacing_timer_us: match keys.count("pacing_timer")? {
+            0 => DEFAULT_PACING_TIMER_US,
+            micros => micros,
+        },
     };
-    Ok(Request { test, client_version: keys.text("client_version")?, hello })
+    let client_version = keys.text("client_version")?;
+    Ok(Request { test, client_version, auth_token: keys.token(), hello })
 }
 
-/// The members of a request, each looked up once and checked on the way.
-struct Keys(Object);
-
 impl Keys {
-    /// What a test over another protocol asks for. Whatever boolean stands there counts, as in iperf3.
-    fn refuse_unsupported(&self) -> Result<(), ParamsError> {
-        for (key, what, code) in [
-            ("sctp", "an SCTP test", ErrorCode::NO_SCTP),
-            ("mptcp", "Multipath TCP", ErrorCode::NOT_IMPLEMENTED),
-        ] {
-            if self.flag(key)? {
-                return Err(ParamsError::Unsupported { what, code });
-            }
-        }
-        // These have no effect on a server of ours, but what iperf3 refuses is refused here, too.
-        self.number("TOS", 0..=255, ErrorCode::TOS)?;
-        self.number("flowlabel", 1..=0xf_ffff, ErrorCode::FLOW_LABEL)?;
-        Ok(())
-    }
-
-    /// If both keys are there it is a UDP test, as iperf3 looks at that key last.
+    /// If several keys are there, SCTP goes before UDP and that before TCP, since iperf3 looks at them in the
+    /// opposite order and keeps the last.
     fn protocol(&self) -> Result<Protocol, ParamsError> {
         self.flag("tcp")?;
         let options = UdpConfig {
@@ -79,7 +64,12 @@ impl Keys {
             gsro: self.offload()?,
             dont_fragment: self.switch("dont_fragment")?,
         };
-        Ok(if self.flag("udp")? { Protocol::Udp(options) } else { Protocol::Tcp })
+        Ok(match (self.flag("sctp")?, self.flag("udp")?, self.flag("mptcp")?) {
+            (true, _, _) => Protocol::Sctp(SctpConfig::default()),
+            (false, true, _) => Protocol::Udp(options),
+            (false, false, true) => Protocol::Mptcp,
+            (false, false, false) => Protocol::Tcp,
+        })
     }
 
     /// Whether either kind of offload is asked for. How large its buffers are is a matter of the engine, but
@@ -127,7 +117,11 @@ impl Keys {
             (None, Protocol::Udp(_)) => return Err(ParamsError::DatagramSize),
             (None, _) => DEFAULT_BLOCK_BYTES,
         };
-        let explicit = hello.map_or(bytes != DEFAULT_BLOCK_BYTES, |hello| hello.explicit_block);
+        let default = match protocol {
+            Protocol::Sctp(_) => DEFAULT_SCTP_BLOCK_BYTES,
+            Protocol::Tcp | Protocol::Mptcp | Protocol::Udp(_) => DEFAULT_BLOCK_BYTES,
+        };
+        let explicit = hello.map_or(bytes != default, |hello| hello.explicit_block);
         Ok(BlockSize { bytes, explicit })
     }
 
@@ -145,9 +139,18 @@ impl Keys {
             no_delay: self.flag("nodelay")?,
             congestion,
             fq_bits_per_second: self.count("fqrate")?,
-            tos: 0,
-            flow_label: None,
+            tos: u8::try_from(self.number("TOS", 0..=255, ErrorCode::TOS)?.unwrap_or(0))
+                .expect("the range ends where u8 does"),
+            flow_label: self.number("flowlabel", 1..=MAX_FLOW_LABEL, ErrorCode::FLOW_LABEL)?,
         })
+    }
+
+    /// Whoever sends something that can be no token is treated as one who sends none: a server that wants to
+    /// know its clients answers all failures alike, and another one does not look at it.
+    fn token(&self) -> Option<String> {
+        let token = self.0.get("authtoken")?.text()?;
+        let is_base64 = token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
+        ((1..=MAX_TOKEN_BYTES).contains(&token.len()) && is_base64).then(|| token.to_owned())
     }
 
     /// Our own addition. A client that gets it wrong is treated as an iperf3; it is no reason to refuse a
@@ -159,65 +162,6 @@ impl Keys {
             engine: hello.get("engine").and_then(Value::text).and_then(EngineChoice::from_name),
             explicit_block: hello.get("explicit_block") == Some(&Value::Bool(true)),
         })
-    }
-
-    /// A boolean of which only the presence counts.
-    fn flag(&self, key: &'static str) -> Result<bool, ParamsError> {
-        match self.0.get(key) {
-            None => Ok(false),
-            Some(Value::Bool(_)) => Ok(true),
-            Some(_) => Err(ParamsError::Type { key, expected: "a boolean" }),
-        }
-    }
-
-    /// A number of which only the presence counts.
-    fn number_present(&self, key: &'static str) -> Result<bool, ParamsError> {
-        Ok(self.integer(key)?.is_some())
-    }
-
-    /// A number that means on unless it is 0.
-    fn switch(&self, key: &'static str) -> Result<bool, ParamsError> {
-        Ok(self.integer(key)?.is_some_and(|value| value != 0))
-    }
-
-    /// A number of any size that must not be negative; 0 if it is absent.
-    fn count(&self, key: &'static str) -> Result<u64, ParamsError> {
-        let value = self.integer(key)?.unwrap_or(0);
-        u64::try_from(value).map_err(|_| ParamsError::Range {
-            key,
-            value,
-            min: 0,
-            max: i64::MAX,
-            code: ErrorCode::RECV_PARAMS,
-        })
-    }
-
-    /// A number of that range, if it is there.
-    fn number(
-        &self,
-        key: &'static str,
-        range: RangeInclusive<u32>,
-        code: ErrorCode,
-    ) -> Result<Option<u32>, ParamsError> {
-        let Some(value) = self.integer(key)? else { return Ok(None) };
-        match u32::try_from(value) {
-            Ok(number) if range.contains(&number) => Ok(Some(number)),
-            _ => {
-                let (min, max) = (i64::from(*range.start()), i64::from(*range.end()));
-                Err(ParamsError::Range { key, value, min, max, code })
-            }
-        }
-    }
-
-    fn integer(&self, key: &'static str) -> Result<Option<i64>, ParamsError> {
-        let Some(value) = self.0.get(key) else { return Ok(None) };
-        value.integer().map(Some).ok_or(ParamsError::Type { key, expected: "a number that fits in 64 bits" })
-    }
-
-    fn text(&self, key: &'static str) -> Result<Option<String>, ParamsError> {
-        let Some(value) = self.0.get(key) else { return Ok(None) };
-        let text = value.text().ok_or(ParamsError::Type { key, expected: "a string" })?;
-        Ok(Some(text.to_owned()))
     }
 }
 
@@ -237,7 +181,8 @@ mod tests {
 
     #[test]
     fn an_empty_request_is_the_default_test() {
-        let request = Request { test: TestConfig::default(), client_version: None, hello: None };
+        let request =
+            Request { test: TestConfig::default(), client_version: None, auth_token: None, hello: None };
         assert_eq!(decode(b"{}").unwrap(), request);
         assert_eq!(decode(b"[]").unwrap(), request);
     }
@@ -263,7 +208,7 @@ mod tests {
                 no_delay: true,
                 congestion: Some("cubic".to_owned()),
                 fq_bits_per_second: 50_000_000,
-                tos: 0,
+                tos: 16,
                 flow_label: None,
             },
             zerocopy: true,
@@ -272,10 +217,11 @@ mod tests {
             title: Some("ttl".to_owned()),
             extra_data: Some("ed".to_owned()),
             server_output: true,
-            server_cpu: None,
-            pacing_timer_us: DEFAULT_PACING_TIMER_US,
+            server_cpu: Some(1),
+            pacing_timer_us: 500,
         };
-        let request = Request { test, client_version: Some("3.21+".to_owned()), hello: None };
+        let client_version = Some("3.21+".to_owned());
+        let request = Request { test, client_version, auth_token: None, hello: None };
         assert_eq!(decode(text.as_bytes()).unwrap(), request);
     }
 
@@ -368,7 +314,12 @@ mod tests {
             (r#"{"burst":1000}"#, r#"{"burst":1001}"#, 15),
             (r#"{"burst":1}"#, r#"{"burst":0}"#, 15),
             (r#"{"TOS":255}"#, r#"{"TOS":256}"#, 21),
+            (r#"{"TOS":0}"#, r#"{"TOS":-1}"#, 21),
             (r#"{"flowlabel":1048575}"#, r#"{"flowlabel":0}"#, 127),
+            (r#"{"flowlabel":1}"#, r#"{"flowlabel":1048576}"#, 127),
+            (r#"{"server_affinity":1024}"#, r#"{"server_affinity":1025}"#, 132),
+            (r#"{"server_affinity":0}"#, r#"{"server_affinity":-1}"#, 132),
+            (r#"{"pacing_timer":0}"#, r#"{"pacing_timer":-1}"#, 114),
             (r#"{"num":9223372036854775807}"#, r#"{"num":-1}"#, 114),
             (r#"{"blockcount":1}"#, r#"{"blockcount":-1}"#, 114),
             (r#"{"bandwidth":1}"#, r#"{"bandwidth":-1}"#, 114),
@@ -407,15 +358,34 @@ mod tests {
     }
 
     #[test]
-    fn other_protocols_are_refused() {
-        for (text, code, what) in [
-            (r#"{"udp":true,"len":1460,"sctp":true}"#, 18, "SCTP"),
-            (r#"{"sctp":true}"#, 18, "SCTP"),
-            (r#"{"tcp":true,"mptcp":true}"#, 13, "Multipath TCP"),
+    fn other_protocols() {
+        let sctp = Protocol::Sctp(SctpConfig::default());
+        for (text, protocol) in [
+            (r#"{"sctp":true}"#, sctp),
+            (r#"{"sctp":false,"tcp":true}"#, sctp),
+            (r#"{"udp":true,"len":1460,"sctp":true}"#, sctp),
+            (r#"{"sctp":true,"mptcp":true}"#, sctp),
+            (r#"{"tcp":true,"mptcp":true}"#, Protocol::Mptcp),
+            (r#"{"mptcp":false}"#, Protocol::Mptcp),
+            (r#"{"udp":true,"len":1460,"mptcp":true}"#, Protocol::Udp(UdpConfig::default())),
         ] {
-            assert_eq!(code_of(text), code, "{text}");
-            let message = decode(text.as_bytes()).unwrap_err().to_string();
-            assert!(message.contains(what), "{message}");
+            assert_eq!(test_of(text).protocol, protocol, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_no_token_is_none() {
+        let token_of =
+            |value: &str| decode(format!("{{\"authtoken\":{value}}}").as_bytes()).unwrap().auth_token;
+        let quoted = |text: &str| format!("\"{text}\"");
+        let longest = "A".repeat(MAX_TOKEN_BYTES);
+        for token in ["bWFyaW8=", "+/aZ09==", &longest] {
+            assert_eq!(token_of(&quoted(token)).as_deref(), Some(token));
+        }
+        let too_long = quoted(&format!("{longest}A"));
+        for value in ["5", "true", "null", "{}", "[]", r#""""#, r#""a b""#, r#""a\nb""#, r#""ä""#, &too_long]
+        {
+            assert_eq!(token_of(value), None, "{value}");
         }
     }
 
@@ -425,6 +395,8 @@ mod tests {
             ("{}", false),
             (r#"{"len":131072}"#, false),
             (r#"{"len":131071}"#, true),
+            (r#"{"len":65536}"#, true),
+            (r#"{"sctp":true,"len":65536}"#, false),
             (r#"{"udp":true,"len":1448}"#, true),
             (r#"{"udp":true,"len":1448,"ringperf":{"version":"1","explicit_block":false}}"#, false),
             (r#"{"len":131072,"ringperf":{"version":"1","explicit_block":true}}"#, true),

@@ -5,12 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Hello, MAX_PARAMS_BYTES, ParamsTooLong, Request};
-use crate::config::{Direction, EndCondition, MAX_DATAGRAM_BYTES};
+use crate::config::{Direction, EndCondition, MAX_DATAGRAM_BYTES, Protocol};
 
 /// The version of iperf3 whose protocol this is; servers do not look at it.
 const CLIENT_VERSION: &str = "3.21";
-/// Microseconds of the default pacing timer (iperf3's `DEFAULT_PACING_TIMER`); servers before 3.18 use it.
-const PACING_TIMER_MICROS: u32 = 1000;
 /// Most datagrams that one segmentation offload takes (the kernel's `UDP_MAX_SEGMENTS`).
 const MAX_SEGMENTS: u32 = 128;
 
@@ -37,7 +35,11 @@ struct Wire<'a> {
     tcp: bool,
     #[serde(skip_serializing_if = "is_off")]
     udp: bool,
+    #[serde(skip_serializing_if = "is_off")]
+    sctp: bool,
     omit: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_affinity: Option<u32>,
     time: u64,
     num: u64,
     blockcount: u64,
@@ -50,6 +52,8 @@ struct Wire<'a> {
     reverse: bool,
     #[serde(skip_serializing_if = "is_off")]
     bidirectional: bool,
+    #[serde(skip_serializing_if = "is_off")]
+    mptcp: bool,
     #[serde(skip_serializing_if = "is_zero")]
     window: u64,
     len: u32,
@@ -57,11 +61,16 @@ struct Wire<'a> {
     bandwidth: u64,
     #[serde(skip_serializing_if = "is_zero")]
     fqrate: u64,
-    pacing_timer: u32,
+    #[serde(skip_serializing_if = "is_zero")]
+    pacing_timer: u64,
     #[serde(skip_serializing_if = "is_zero")]
     burst: u64,
     #[serde(flatten)]
     offload: Option<OffloadWire>,
+    #[serde(rename = "TOS", skip_serializing_if = "is_zero")]
+    tos: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flowlabel: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +87,8 @@ struct Wire<'a> {
     zerocopy: u64,
     #[serde(skip_serializing_if = "is_zero")]
     dont_fragment: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authtoken: Option<&'a str>,
     #[serde(skip_serializing_if = "is_zero")]
     skip_rx_copy: u64,
     client_version: &'static str,
@@ -108,9 +119,11 @@ impl<'a> Wire<'a> {
             EndCondition::Unlimited => (0, 0, 0),
         };
         Self {
-            tcp: udp.is_none(),
+            tcp: matches!(test.protocol, Protocol::Tcp | Protocol::Mptcp),
             udp: udp.is_some(),
+            sctp: matches!(test.protocol, Protocol::Sctp(_)),
             omit: test.omit_secs,
+            server_affinity: test.server_cpu,
             time,
             num,
             blockcount,
@@ -119,13 +132,16 @@ impl<'a> Wire<'a> {
             parallel: test.parallel,
             reverse: test.direction == Direction::Reverse,
             bidirectional: test.direction == Direction::Bidir,
+            mptcp: test.protocol == Protocol::Mptcp,
             window: test.socket.window_bytes.map_or(0, u64::from),
             len: test.block.bytes,
             bandwidth: test.pacing.bits_per_second,
             fqrate: test.socket.fq_bits_per_second,
-            pacing_timer: PACING_TIMER_MICROS,
+            pacing_timer: test.pacing_timer_us,
             burst: u64::from(test.pacing.burst_blocks),
             offload: udp.map(|udp| OffloadWire::new(udp.gsro, test.block.bytes)),
+            tos: test.socket.tos.into(),
+            flowlabel: test.socket.flow_label,
             title: test.title.as_deref(),
             extra_data: test.extra_data.as_deref(),
             congestion: test.socket.congestion.as_deref(),
@@ -134,6 +150,7 @@ impl<'a> Wire<'a> {
             repeating_payload: u64::from(test.repeating_payload),
             zerocopy: u64::from(test.zerocopy),
             dont_fragment: u64::from(options.dont_fragment),
+            authtoken: request.auth_token.as_deref(),
             skip_rx_copy: u64::from(test.skip_rx_copy),
             client_version: CLIENT_VERSION,
             hello: request.hello.as_ref(),
@@ -181,10 +198,58 @@ fn is_zero(number: &u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BlockSize, EngineChoice, Pacing, SocketConfig, TestConfig};
+    use crate::config::{BlockSize, EngineChoice, Pacing, SctpConfig, SocketConfig, TestConfig};
 
     fn text_of(test: TestConfig) -> String {
-        encode(&Request { test, client_version: None, hello: None }).unwrap()
+        encode(&Request { test, client_version: None, auth_token: None, hello: None }).unwrap()
+    }
+
+    /// What iperf3 sends for -m --bidir, --sctp, and for what tells its server how to run and to mark packets.
+    #[test]
+    fn the_captured_texts_of_other_protocols_and_marks() {
+        let with = |protocol| TestConfig { protocol, ..TestConfig::default() };
+        let marked = TestConfig {
+            socket: SocketConfig { tos: 16, flow_label: Some(5), ..SocketConfig::default() },
+            server_cpu: Some(0),
+            pacing_timer_us: 1024,
+            ..TestConfig::default()
+        };
+        for (test, text) in [
+            (
+                TestConfig { direction: Direction::Bidir, ..with(Protocol::Mptcp) },
+                r#"{"tcp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":1,"bidirectional":true,
+                "mptcp":true,"len":131072,"pacing_timer":1000,"client_version":"3.21"}"#,
+            ),
+            (
+                TestConfig {
+                    block: BlockSize { bytes: 65_536, explicit: false },
+                    ..with(Protocol::Sctp(SctpConfig { streams: 4 }))
+                },
+                r#"{"sctp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":1,"len":65536,
+                "pacing_timer":1000,"client_version":"3.21"}"#,
+            ),
+            (
+                marked,
+                r#"{"tcp":true,"omit":0,"server_affinity":0,"time":10,"num":0,"blockcount":0,"parallel":1,
+                "len":131072,"pacing_timer":1024,"TOS":16,"flowlabel":5,"client_version":"3.21"}"#,
+            ),
+            (
+                TestConfig { pacing_timer_us: 0, ..TestConfig::default() },
+                r#"{"tcp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":1,"len":131072,
+                "client_version":"3.21"}"#,
+            ),
+        ] {
+            assert_eq!(text_of(test), text.split_whitespace().collect::<String>());
+        }
+    }
+
+    #[test]
+    fn a_token_stands_where_iperf3_has_it() {
+        let test = TestConfig { zerocopy: true, skip_rx_copy: true, ..TestConfig::default() };
+        let auth_token = Some("bWFyaW8=".to_owned());
+        let text = encode(&Request { test, client_version: None, auth_token, hello: None }).unwrap();
+        let end = r#""zerocopy":1,"authtoken":"bWFyaW8=","skip_rx_copy":1,"client_version":"3.21"}"#;
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]
@@ -274,7 +339,12 @@ mod tests {
     fn hello_comes_last() {
         let hello =
             Hello { version: "0.1.0".to_owned(), engine: Some(EngineChoice::UringZc), explicit_block: true };
-        let request = Request { test: TestConfig::default(), client_version: None, hello: Some(hello) };
+        let request = Request {
+            test: TestConfig::default(),
+            client_version: None,
+            auth_token: None,
+            hello: Some(hello),
+        };
         let text = encode(&request).unwrap();
         let end = r#""ringperf":{"version":"0.1.0","engine":"uring-zc","explicit_block":true}}"#;
         assert!(text.ends_with(end), "{text}");
@@ -284,7 +354,7 @@ mod tests {
     fn what_servers_would_not_read_is_not_sent() {
         let with_title = |bytes: usize| {
             let test = TestConfig { title: Some("x".repeat(bytes)), ..TestConfig::default() };
-            encode(&Request { test, client_version: None, hello: None })
+            encode(&Request { test, client_version: None, auth_token: None, hello: None })
         };
         let without = with_title(0).unwrap().len();
         let room = MAX_PARAMS_BYTES - without;

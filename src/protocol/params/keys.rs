@@ -1,0 +1,70 @@
+//! The members of a request, each checked when it is looked up.
+
+use std::ops::RangeInclusive;
+
+use super::ParamsError;
+use crate::protocol::{ErrorCode, Object, Value};
+
+/// The members of a request.
+pub(super) struct Keys(pub(super) Object);
+
+impl Keys {
+    /// A boolean of which only the presence counts.
+    pub(super) fn flag(&self, key: &'static str) -> Result<bool, ParamsError> {
+        match self.0.get(key) {
+            None => Ok(false),
+            Some(Value::Bool(_)) => Ok(true),
+            Some(_) => Err(ParamsError::Type { key, expected: "a boolean" }),
+        }
+    }
+
+    /// A number of which only the presence counts.
+    pub(super) fn number_present(&self, key: &'static str) -> Result<bool, ParamsError> {
+        Ok(self.integer(key)?.is_some())
+    }
+
+    /// A number that means on unless it is 0.
+    pub(super) fn switch(&self, key: &'static str) -> Result<bool, ParamsError> {
+        Ok(self.integer(key)?.is_some_and(|value| value != 0))
+    }
+
+    /// A number of any size that must not be negative; 0 if it is absent.
+    pub(super) fn count(&self, key: &'static str) -> Result<u64, ParamsError> {
+        let value = self.integer(key)?.unwrap_or(0);
+        u64::try_from(value).map_err(|_| ParamsError::Range {
+            key,
+            value,
+            min: 0,
+            max: i64::MAX,
+            code: ErrorCode::RECV_PARAMS,
+        })
+    }
+
+    /// A number of that range, if it is there.
+    pub(super) fn number(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<u32>,
+        code: ErrorCode,
+    ) -> Result<Option<u32>, ParamsError> {
+        let Some(value) = self.integer(key)? else { return Ok(None) };
+        match u32::try_from(value) {
+            Ok(number) if range.contains(&number) => Ok(Some(number)),
+            _ => {
+                let (min, max) = (i64::from(*range.start()), i64::from(*range.end()));
+                Err(ParamsError::Range { key, value, min, max, code })
+            }
+        }
+    }
+
+    fn integer(&self, key: &'static str) -> Result<Option<i64>, ParamsError> {
+        let Some(value) = self.0.get(key) else { return Ok(None) };
+        value.integer().map(Some).ok_or(ParamsError::Type { key, expected: "a number that fits in 64 bits" })
+    }
+
+    pub(super) fn text(&self, key: &'static str) -> Result<Option<String>, ParamsError> {
+        let Some(value) = self.0.get(key) else { return Ok(None) };
+        let text = value.text().ok_or(ParamsError::Type { key, expected: "a string" })?;
+        Ok(Some(text.to_owned()))
+    }
+}
