@@ -7,11 +7,12 @@ use ringperf::config::cli::{self, Command};
 use ringperf::config::{OutputConfig, OutputFormat, Role};
 use ringperf::control::{run_client, run_loopback, run_server};
 use ringperf::error::RunError;
-use ringperf::report::{JsonReporter, ReportHandle, Reporter, Sink, TextReporter};
+use ringperf::report::{JsonReporter, ReportHandle, Reporter, Sink, TextReporter, version_text};
 use ringperf::sys::ignore_broken_pipes;
 
 fn main() -> ExitCode {
     ignore_broken_pipes();
+    let program = cli::program_name(std::env::args_os().next().as_deref());
     match cli::parse(std::env::args_os()) {
         Ok(Command::Client(config)) => {
             reported(Role::Client, &config.output, |report| run_client(&config, report))
@@ -22,18 +23,22 @@ fn main() -> ExitCode {
         Ok(Command::Loopback(config)) => match run_loopback(&config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                complain(&error.to_string());
+                complain(program, &error.to_string());
                 ExitCode::from(error.exit_code())
             }
         },
-        Err(usage) => {
-            let written = if usage.to_stdout {
-                io::stdout().write_all(usage.text.as_bytes())
-            } else {
-                io::stderr().write_all(usage.text.as_bytes())
-            };
-            ExitCode::from(if written.is_ok() { usage.exit_code } else { 1 })
-        }
+        Ok(Command::Version) => print(&mut io::stdout(), &version_text(program), 0),
+        Ok(Command::Print(text)) => print(&mut io::stdout(), &text, 0),
+        Err(usage) if usage.to_stdout => print(&mut io::stdout(), &usage.text, usage.exit_code),
+        Err(usage) => print(&mut io::stderr(), &usage.text, usage.exit_code),
+    }
+}
+
+/// Prints what was asked for, or what is wrong, instead of a test.
+fn print(output: &mut dyn Write, text: &str, exit_code: u8) -> ExitCode {
+    match output.write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::from(exit_code),
+        Err(_) => ExitCode::FAILURE,
     }
 }
 
@@ -43,6 +48,10 @@ fn reported(
     output: &OutputConfig,
     run: impl FnOnce(&ReportHandle) -> Result<(), RunError>,
 ) -> ExitCode {
+    for warning in &output.warnings {
+        // A test does not depend on them being read.
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
     let (reporter, sink): (Box<dyn Reporter>, Sink) = match output.format {
         OutputFormat::Text => (Box::new(TextReporter::new(output.verbose, output.rate_format)), Sink::Text),
         OutputFormat::Json | OutputFormat::JsonStream { .. } => {
@@ -52,20 +61,20 @@ fn reported(
     let report = match ReportHandle::start(reporter, sink) {
         Ok(report) => report,
         Err(error) => {
-            complain(&format!("unable to start the report thread: {error}"));
+            complain(output.program, &format!("unable to start the report thread: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let result = run(&report);
     if let Err(error) = report.finish() {
-        complain(&format!("unable to write the report: {error}"));
+        complain(output.program, &format!("unable to write the report: {error}"));
         return ExitCode::FAILURE;
     }
     result.map_or_else(|error| ExitCode::from(error.exit_code()), |()| ExitCode::SUCCESS)
 }
 
 /// One line on standard error, for what comes before or after the report.
-fn complain(text: &str) {
+fn complain(program: &str, text: &str) {
     // Nothing is left to tell it to when standard error is gone.
-    let _ = writeln!(io::stderr(), "ringperf: error - {text}");
+    let _ = writeln!(io::stderr(), "{program}: error - {text}");
 }

@@ -17,6 +17,7 @@ mod system;
 mod text;
 mod thread;
 mod totals;
+mod version;
 
 pub use comparison::{Collector, Comparison};
 pub use event::{
@@ -27,6 +28,7 @@ pub use event::{
 pub use json::JsonReporter;
 pub use text::TextReporter;
 pub use thread::{ReportHandle, Sink};
+pub use version::version_text;
 
 /// Turns events into output.
 pub trait Reporter: Send {

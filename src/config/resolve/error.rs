@@ -1,0 +1,53 @@
+//! What is wrong with the options.
+
+use std::net::IpAddr;
+
+use crate::config::EngineChoice;
+use crate::units::UnitError;
+
+/// What is wrong with the options, in iperf3's words where it has any, and which option it is.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(in crate::config) enum ParameterError {
+    #[error("cannot be both server and client; drop -s or -c")]
+    BothRoles,
+    #[error("must either be a client (-c) or server (-s)")]
+    NoRole,
+    #[error("some option you are trying to set is client only: {0}; drop it, or be a client with -c HOST")]
+    ClientOnly(String),
+    #[error("some option you are trying to set is server only: {0}; drop it, or be a server with -s")]
+    ServerOnly(String),
+    #[error("only one test end condition (-t, -n, -k) may be specified")]
+    EndConditions,
+    #[error("cannot be both reverse and bidirectional; drop -R or --bidir")]
+    ReverseBidir,
+    #[error("a test has one protocol; drop {0} or {1}")]
+    Protocols(&'static str, &'static str),
+    #[error("-Z sends with sendfile(2), but --engine {0} does not; drop one of them")]
+    ZerocopyEngine(EngineChoice),
+    #[error("UDP tests run on the engines auto, uring-zc, uring and sync, not on {0}: {1} {0}")]
+    UdpEngine(EngineChoice, &'static str),
+    #[error("cannot transfer file using UDP; drop -F or -u")]
+    UdpFile,
+    #[error("the address of {0} {1} is not one of the IP version asked for; drop -4 or -6")]
+    AddressFamily(&'static str, IpAddr),
+    #[error("{option} '{host}' is no address of this machine: {reason}")]
+    Address { option: &'static str, host: String, reason: String },
+    #[error("sockets are bound to one device only, not to {0} and {1}")]
+    Devices(String, String),
+    #[error(
+        "control connection Keepalive period should be larger than the full retry period (interval * count): \
+         --cntl-ka={0}"
+    )]
+    Keepalive(String),
+    #[error(
+        "you must specify a username, password, and path to a valid RSA public key; {0} is missing (the password \
+         is read from $IPERF3_PASSWORD or the terminal)"
+    )]
+    Login(&'static str),
+    #[error("you must specify a path to a valid RSA private key and a user credential file; {0} is missing")]
+    Authentication(&'static str),
+    #[error("{source} (option {option})")]
+    Unit { option: &'static str, source: UnitError },
+    #[error("{rule}: {option} {given}")]
+    Range { rule: &'static str, option: &'static str, given: String },
+}

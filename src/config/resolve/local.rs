@@ -1,0 +1,151 @@
+//! What is this machine's own matter, whichever role it has: addresses, devices, processors, timeouts.
+
+use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
+use std::time::Duration;
+
+use super::ParameterError;
+use super::number::{c_number, millis, out_of_range, whole};
+use crate::config::options::{BothOptions, Cli};
+use crate::config::{DEFAULT_RECEIVE_TIMEOUT, EngineChoice, Family, Keepalive, LocalConfig, MAX_CPU};
+
+/// One day, as long as the longest test.
+const MAX_TIMEOUT_MS: u32 = 86_400_000;
+/// Longest name of a network device (`IFNAMSIZ` of linux/if.h without its NUL).
+const MAX_DEVICE_BYTES: usize = 15;
+/// The kernel's `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL`.
+const MAX_KEEPALIVE_SECS: u32 = 32_767;
+/// The kernel's `MAX_TCP_KEEPCNT`.
+const MAX_KEEPALIVE_COUNT: u32 = 127;
+
+/// What is this machine's own matter. `server_device` is the device that a client has named with its server.
+pub(super) fn local(
+    cli: &Cli,
+    engine: EngineChoice,
+    server_device: Option<&str>,
+) -> Result<LocalConfig, ParameterError> {
+    let both = &cli.both;
+    let family = match (both.version4, both.version6) {
+        (true, _) => Family::V4,
+        (false, true) => Family::V6,
+        (false, false) => Family::Any,
+    };
+    let (host, bind_device) = both.bind.as_deref().map_or((None, None), |bind| {
+        let (host, device) = split_device(bind);
+        (Some(host), device)
+    });
+    Ok(LocalConfig {
+        family,
+        bind: host.map(|host| address("-B", host, family)).transpose()?,
+        bind_device: one_device([both.bind_dev.as_deref(), bind_device, server_device])?,
+        cpu: affinity(both)?.map(|(cpu, _)| cpu),
+        file: both.file.clone(),
+        receive_timeout: receive_timeout(both)?,
+        send_timeout: send_timeout(both)?,
+        keepalive: both.cntl_ka.as_deref().map(keepalive).transpose()?,
+        pid_file: both.pidfile.clone(),
+        engine,
+        offload: !cli.engine.no_offload,
+    })
+}
+
+/// The host and the device of `HOST%DEV`.
+pub(super) fn split_device(text: &str) -> (&str, Option<&str>) {
+    text.rsplit_once('%').map_or((text, None), |(host, device)| (host, Some(device)))
+}
+
+/// The host that a client connects to, and the device. The name resolution needs the device of a link-local
+/// address, so it stays with it.
+pub(super) fn server_host(text: &str) -> (&str, Option<&str>) {
+    let (host, device) = split_device(text);
+    let is_link_local = host.parse().is_ok_and(|address: Ipv6Addr| address.is_unicast_link_local());
+    if is_link_local { (text, None) } else { (host, device) }
+}
+
+/// The address of that name; the first one of the IP version asked for.
+pub(super) fn address(option: &'static str, host: &str, family: Family) -> Result<IpAddr, ParameterError> {
+    let fits = |address: &IpAddr| match family {
+        Family::Any => true,
+        Family::V4 => address.is_ipv4(),
+        Family::V6 => address.is_ipv6(),
+    };
+    if let Ok(address) = host.parse() {
+        let error = ParameterError::AddressFamily(option, address);
+        return if fits(&address) { Ok(address) } else { Err(error) };
+    }
+    let unknown = |reason: &dyn ToString| ParameterError::Address {
+        option,
+        host: host.to_owned(),
+        reason: reason.to_string(),
+    };
+    let mut addresses = (host, 0).to_socket_addrs().map_err(|error| unknown(&error))?;
+    addresses
+        .find_map(|address| Some(address.ip()).filter(fits))
+        .ok_or_else(|| unknown(&"the name has none of the IP version asked for"))
+}
+
+/// The device that all of these name, if any does.
+fn one_device(given: [Option<&str>; 3]) -> Result<Option<String>, ParameterError> {
+    const RULE: &str = "a network device has a name of 1 to 15 bytes";
+    let mut devices = given.into_iter().flatten();
+    let Some(device) = devices.next() else { return Ok(None) };
+    if let Some(other) = devices.find(|other| *other != device) {
+        return Err(ParameterError::Devices(device.to_owned(), other.to_owned()));
+    }
+    let is_name = (1..=MAX_DEVICE_BYTES).contains(&device.len()) && !device.contains(['/', ' ', '\0']);
+    if is_name { Ok(Some(device.to_owned())) } else { Err(out_of_range(RULE, "--bind-dev", device)) }
+}
+
+/// The processor of this end, and the one that a client wishes for its server.
+pub(super) fn affinity(options: &BothOptions) -> Result<Option<(u32, Option<u32>)>, ParameterError> {
+    const RULE: &str = "unable to set CPU affinity, processors have numbers from 0 to 1024";
+    let Some(given) = options.affinity.as_deref() else { return Ok(None) };
+    let cpu =
+        |text: &str| c_number("-A", text, 0..=MAX_CPU, RULE).map_err(|_| out_of_range(RULE, "-A", given));
+    Ok(Some(match given.split_once(',') {
+        None => (cpu(given)?, None),
+        Some((own, server)) => (cpu(own)?, Some(cpu(server)?)),
+    }))
+}
+
+fn receive_timeout(options: &BothOptions) -> Result<Duration, ParameterError> {
+    const RULE: &str = "receive timeout value is incorrect or not in range (100 to 86400000 ms)";
+    match options.rcv_timeout.as_deref() {
+        None => Ok(DEFAULT_RECEIVE_TIMEOUT),
+        Some(given) => millis("--rcv-timeout", given, 100..=MAX_TIMEOUT_MS, RULE),
+    }
+}
+
+/// As in iperf3, 0 leaves it to the system.
+fn send_timeout(options: &BothOptions) -> Result<Option<Duration>, ParameterError> {
+    const RULE: &str = "send timeout value is incorrect or not in range (0 to 86400000 ms)";
+    let Some(given) = options.snd_timeout.as_deref() else { return Ok(None) };
+    let timeout = millis("--snd-timeout", given, 0..=MAX_TIMEOUT_MS, RULE)?;
+    Ok((!timeout.is_zero()).then_some(timeout))
+}
+
+/// Three numbers, each of which may be left out or 0 to leave it to the system.
+fn keepalive(given: &str) -> Result<Keepalive, ParameterError> {
+    const RULE: &str = "keepalive is IDLE/INTERVAL/COUNT, times to 32767 seconds and a count to 127";
+    let mut parts = given.split('/');
+    let mut part = |max| match parts.next() {
+        None | Some("") => Ok(None),
+        Some(part) => match whole("--cntl-ka", part, 0..=max, RULE) {
+            Ok(number) => Ok((number != 0).then_some(number)),
+            Err(_) => Err(out_of_range(RULE, "--cntl-ka", given)),
+        },
+    };
+    let keepalive = Keepalive {
+        idle_secs: part(MAX_KEEPALIVE_SECS)?,
+        interval_secs: part(MAX_KEEPALIVE_SECS)?,
+        count: part(MAX_KEEPALIVE_COUNT)?,
+    };
+    if parts.next().is_some() {
+        return Err(out_of_range(RULE, "--cntl-ka", given));
+    }
+    match (keepalive.idle_secs, keepalive.interval_secs, keepalive.count) {
+        (Some(idle), Some(interval), Some(count)) if idle <= interval * count => {
+            Err(ParameterError::Keepalive(given.to_owned()))
+        }
+        _ => Ok(keepalive),
+    }
+}

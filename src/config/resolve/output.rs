@@ -1,0 +1,88 @@
+//! What is printed, and what the command line deserves to be told before.
+
+use std::time::Duration;
+
+use super::ParameterError;
+use super::number::{out_of_range, seconds, whole};
+use crate::config::options::{BothOptions, Cli};
+use crate::config::{OutputConfig, OutputFormat};
+use crate::units::RateFormat;
+
+/// Level of -d, and the highest there is.
+const MAX_DEBUG: u8 = 4;
+
+pub(super) fn output(cli: &Cli) -> Result<OutputConfig, ParameterError> {
+    let both = &cli.both;
+    Ok(OutputConfig {
+        format: format(both),
+        verbose: both.verbose,
+        rate_format: rate_format(both)?,
+        interval: interval(both)?,
+        log_file: both.logfile.clone(),
+        timestamps: both.timestamps.clone(),
+        debug: debug(both)?,
+        warnings: warnings(cli),
+        ..OutputConfig::default()
+    })
+}
+
+/// As in iperf3, --json-stream-full-output alone asks for nothing.
+fn format(options: &BothOptions) -> OutputFormat {
+    match (options.json_stream, options.json) {
+        (true, _) => OutputFormat::JsonStream { full: options.json_stream_full_output },
+        (false, true) => OutputFormat::Json,
+        (false, false) => OutputFormat::Text,
+    }
+}
+
+/// As in iperf3, the first letter counts: `-f Mbits` is `-f M`.
+fn rate_format(options: &BothOptions) -> Result<RateFormat, ParameterError> {
+    const RULE: &str = "bad format specifier (valid formats are in the set [kmgtKMGT])";
+    let Some(given) = options.format.as_deref() else { return Ok(RateFormat::default()) };
+    let letter = given.chars().next().and_then(RateFormat::from_letter);
+    letter.ok_or_else(|| out_of_range(RULE, "-f", given))
+}
+
+fn interval(options: &BothOptions) -> Result<Option<Duration>, ParameterError> {
+    const RULE: &str = "invalid report interval (min = 0.1, max = 60 seconds)";
+    let Some(given) = options.interval.as_deref() else { return Ok(OutputConfig::default().interval) };
+    match seconds("-i", given, RULE)? {
+        0.0 => Ok(None),
+        seconds if (0.1..=60.0).contains(&seconds) => Ok(Some(Duration::from_secs_f64(seconds))),
+        _ => Err(out_of_range(RULE, "-i", given)),
+    }
+}
+
+/// A level beyond the last one is the last one, as in iperf3.
+fn debug(options: &BothOptions) -> Result<u8, ParameterError> {
+    const RULE: &str = "a debug level is a number from 1 to 4";
+    let level = match options.debug.as_deref() {
+        None => 0,
+        Some(given) => whole("--debug", given, 0..=u32::MAX, RULE)?,
+    };
+    let level = u8::try_from(level).map_or(MAX_DEBUG, |level| level.min(MAX_DEBUG));
+    Ok(if options.d { MAX_DEBUG } else { level })
+}
+
+fn warnings(cli: &Cli) -> Vec<String> {
+    let both = &cli.both;
+    let in_json = format(both) != OutputFormat::Text;
+    let mut warnings = Vec::new();
+    for (is_given, text) in [
+        (cli.client.no_fq_socket_pacing, "--no-fq-socket-pacing is deprecated"),
+        (in_json && both.format.is_some(), "Report format (-f) flag ignored with JSON output (-J)"),
+        (in_json && both.verbose, "Verbose output (-v) may interfere with JSON output (-J)"),
+        (
+            in_json && (both.d || both.debug.is_some()),
+            "Debug output (-d) may interfere with JSON output (-J)",
+        ),
+    ] {
+        if is_given {
+            warnings.push(text.to_owned());
+        }
+    }
+    warnings.extend(cli.strays.iter().map(|stray| {
+        format!("'{}' belongs to no option and is ignored", stray.display().to_string().escape_debug())
+    }));
+    warnings
+}

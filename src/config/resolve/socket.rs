@@ -1,0 +1,100 @@
+//! Options of the data sockets.
+
+use super::ParameterError;
+use super::number::{amount, c_number, out_of_range, whole, within};
+use crate::config::options::ClientOptions;
+use crate::config::{MAX_FLOW_LABEL, MAX_MSS_BYTES, MAX_WINDOW_BYTES, SocketConfig};
+use crate::units::{parse_bytes, parse_rate};
+
+/// Longest name of a congestion control algorithm (`TCP_CA_NAME_MAX` of linux/net/tcp.h without its NUL).
+const MAX_CONGESTION_BYTES: usize = 15;
+
+pub(super) fn socket(options: &ClientOptions) -> Result<SocketConfig, ParameterError> {
+    const WINDOW_RULE: &str = "socket buffer size too large (maximum = 536870912 bytes)";
+    const MSS_RULE: &str = "TCP MSS too large (maximum = 32767 bytes)";
+    const LABEL_RULE: &str = "unable to set IPv6 flow label, which is a number from 1 to 1048575";
+    let window = amount("-w", options.window.as_deref(), parse_bytes)?;
+    let window = within("-w", window, 0..=MAX_WINDOW_BYTES, WINDOW_RULE)?;
+    let mss =
+        options.set_mss.as_deref().map_or(Ok(0), |mss| whole("-M", mss, 0..=MAX_MSS_BYTES, MSS_RULE))?;
+    let label = options.flowlabel.as_deref();
+    Ok(SocketConfig {
+        window_bytes: (window != 0).then_some(window),
+        mss_bytes: (mss != 0).then_some(mss),
+        no_delay: options.no_delay,
+        congestion: congestion(options.congestion.as_deref())?,
+        fq_bits_per_second: amount("--fq-rate", options.fq_rate.as_deref(), parse_rate)?,
+        tos: type_of_service(options)?,
+        flow_label: label.map(|label| c_number("-L", label, 1..=MAX_FLOW_LABEL, LABEL_RULE)).transpose()?,
+    })
+}
+
+pub(super) fn congestion(name: Option<&str>) -> Result<Option<String>, ParameterError> {
+    match name {
+        Some(name) if !(1..=MAX_CONGESTION_BYTES).contains(&name.len()) => {
+            Err(out_of_range("a congestion control name has 1 to 15 bytes", "-C", name))
+        }
+        name => Ok(name.map(str::to_owned)),
+    }
+}
+
+/// The whole byte. The parser leaves the last one of -S and --dscp.
+fn type_of_service(options: &ClientOptions) -> Result<u8, ParameterError> {
+    const TOS_RULE: &str = "bad TOS value (must be between 0 and 255 inclusive)";
+    const DSCP_RULE: &str = "bad DSCP value (numeric: 0-63 inclusive, symbolic: one of [af11-13, af21-23, af31-33, \
+        af41-43, cs0-7, ef, va, lowdelay, throughput, reliability])";
+    let byte = match (options.tos.as_deref(), options.dscp.as_deref()) {
+        (None, None) => 0,
+        (_, Some(name)) => match named_type_of_service(name) {
+            Some(byte) => byte,
+            None => c_number("--dscp", name, 0..=63, DSCP_RULE)? << 2,
+        },
+        (Some(number), None) => c_number("-S", number, 0..=255, TOS_RULE)?,
+    };
+    Ok(u8::try_from(byte).expect("both ranges end at 255 or below"))
+}
+
+/// The byte of a name: a DSCP (RFC 2474, 2597, 3246 and 5865) shifted, or one of RFC 1349's.
+fn named_type_of_service(name: &str) -> Option<u32> {
+    let name = name.to_ascii_lowercase();
+    let digit = |byte: u8, max: u8| (b'1'..=max).contains(&byte).then(|| u32::from(byte - b'0'));
+    match name.as_bytes() {
+        b"ef" => Some(46 << 2),
+        b"va" => Some(44 << 2),
+        b"lowdelay" => Some(0x10),
+        b"throughput" => Some(0x08),
+        b"reliability" => Some(0x04),
+        b"cs0" => Some(0),
+        [b'c', b's', class] => Some(digit(*class, b'7')? << 5),
+        [b'a', b'f', class, drop] => Some((digit(*class, b'4')? << 5) | (digit(*drop, b'3')? << 3)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What iperf3 puts into its parameters for these.
+    #[test]
+    fn names_of_dscp() {
+        for (name, byte) in [
+            ("cs0", 0),
+            ("CS7", 224),
+            ("va", 176),
+            ("ef", 184),
+            ("EF", 184),
+            ("af11", 40),
+            ("af13", 56),
+            ("af43", 152),
+            ("lowdelay", 16),
+            ("Throughput", 8),
+            ("reliability", 4),
+        ] {
+            assert_eq!(named_type_of_service(name), Some(byte), "{name}");
+        }
+        for name in ["", "af", "af44", "af10", "af51", "cs8", "cs", "le", "mincost", "afé", "46"] {
+            assert_eq!(named_type_of_service(name), None, "{name}");
+        }
+    }
+}

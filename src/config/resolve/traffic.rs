@@ -1,0 +1,160 @@
+//! The test itself, which both ends must know.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::number::{amount, out_of_range, seconds, test_time, whole, whole_seconds, within};
+use super::socket::socket;
+use super::{ParameterError, affinity};
+use crate::config::options::{Cli, ClientOptions};
+use crate::config::{
+    BlockSize, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_PACING_TIMER_US,
+    DEFAULT_SCTP_BLOCK_BYTES, DEFAULT_UDP_BITS_PER_SECOND, Direction, EndCondition, MAX_BLOCK_BYTES,
+    MAX_BURST_BLOCKS, MAX_DATAGRAM_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MIN_DATAGRAM_BYTES, Pacing, Protocol,
+    SctpConfig, TestConfig, UdpConfig,
+};
+use crate::units::{parse_bytes, parse_rate};
+
+/// A shorter test could not be told from one without an end.
+pub(super) const MIN_TIME_SECS: f64 = 0.001;
+
+pub(super) fn test(cli: &Cli) -> Result<TestConfig, ParameterError> {
+    const OMIT_RULE: &str = "bogus value for --omit (maximum = 600 seconds)";
+    let options = &cli.client;
+    let protocol = protocol(cli)?;
+    let direction = direction(options)?;
+    if options.udp && cli.both.file.is_some() {
+        return Err(ParameterError::UdpFile);
+    }
+    Ok(TestConfig {
+        protocol,
+        direction,
+        parallel: parallel(options.parallel.as_deref())?,
+        end: end_condition(options, cli.both.file.as_deref().filter(|_| direction != Direction::Reverse))?,
+        omit_secs: match options.omit.as_deref() {
+            Some(given) => whole_seconds("-O", given, 0..=MAX_OMIT_SECS, OMIT_RULE)?,
+            None => 0,
+        },
+        block: block(protocol, options.length.as_deref())?,
+        pacing: pacing(protocol, options.bitrate.as_deref())?,
+        socket: socket(options)?,
+        zerocopy: options.zerocopy,
+        skip_rx_copy: options.skip_rx_copy,
+        repeating_payload: options.repeating_payload,
+        title: options.title.clone(),
+        extra_data: options.extra_data.clone(),
+        server_output: options.get_server_output,
+        server_cpu: affinity(&cli.both)?.and_then(|(_, server)| server),
+        pacing_timer_us: match options.pacing_timer.as_deref() {
+            None => DEFAULT_PACING_TIMER_US,
+            given => amount("--pacing-timer", given, parse_bytes)?,
+        },
+    })
+}
+
+/// Where iperf3 takes the last one of several protocols, they are refused, since only one of them can be
+/// meant. As in iperf3, what only one protocol has is taken without it, too, and means nothing there.
+fn protocol(cli: &Cli) -> Result<Protocol, ParameterError> {
+    let options = &cli.client;
+    let streams = sctp_streams(options)?;
+    Ok(match (options.udp, options.sctp, cli.both.mptcp) {
+        (false, false, false) => Protocol::Tcp,
+        (false, false, true) => Protocol::Mptcp,
+        (false, true, false) => Protocol::Sctp(SctpConfig { streams }),
+        (true, false, false) => Protocol::Udp(UdpConfig {
+            counters_64bit: options.udp_counters_64bit,
+            gsro: options.gsro,
+            dont_fragment: options.dont_fragment,
+        }),
+        (true, true, _) => return Err(ParameterError::Protocols("-u", "--sctp")),
+        (true, false, true) => return Err(ParameterError::Protocols("-u", "-m")),
+        (false, true, true) => return Err(ParameterError::Protocols("--sctp", "-m")),
+    })
+}
+
+fn sctp_streams(options: &ClientOptions) -> Result<u16, ParameterError> {
+    const RULE: &str = "an SCTP association has at most 65535 streams";
+    let streams = amount("--nstreams", options.nstreams.as_deref(), parse_bytes)?;
+    u16::try_from(streams).map_err(|_| out_of_range(RULE, "--nstreams", streams))
+}
+
+fn direction(options: &ClientOptions) -> Result<Direction, ParameterError> {
+    match (options.reverse, options.bidir) {
+        (true, true) => Err(ParameterError::ReverseBidir),
+        (true, false) => Ok(Direction::Reverse),
+        (false, true) => Ok(Direction::Bidir),
+        (false, false) => Ok(Direction::Forward),
+    }
+}
+
+/// As in iperf3, -n 0 and -k 0 are the same as no such option, but -t 0 asks for a test without an end.
+///
+/// A file that this end sends is sent once if nothing else is asked for. iperf3 takes the size of the file
+/// also where it is the one to be written, so that the same command does something else when it is run again.
+fn end_condition(options: &ClientOptions, sent: Option<&Path>) -> Result<EndCondition, ParameterError> {
+    const RULE: &str = "test duration valid values are 0 to 86400 seconds";
+    let time = match options.time.as_deref().map(|given| seconds("-t", given, RULE)).transpose()? {
+        None => None,
+        Some(0.0) => Some(EndCondition::Unlimited),
+        Some(seconds) => Some(EndCondition::Time(test_time("-t", seconds, MIN_TIME_SECS, RULE)?)),
+    };
+    let bytes = amount("-n", options.bytes.as_deref(), parse_bytes)?;
+    let blocks = amount("-k", options.blockcount.as_deref(), parse_bytes)?;
+    match (time, bytes, blocks) {
+        (None, 0, 0) => Ok(sent.and_then(file_bytes).map_or(TestConfig::default().end, EndCondition::Bytes)),
+        (Some(end), 0, 0) => Ok(end),
+        (None, bytes, 0) => Ok(EndCondition::Bytes(bytes)),
+        (None, 0, blocks) => Ok(EndCondition::Blocks(blocks)),
+        _ => Err(ParameterError::EndConditions),
+    }
+}
+
+/// Size of a plain file with something in it. Whoever opens the file will tell what is wrong with it.
+fn file_bytes(path: &Path) -> Option<u64> {
+    let file = fs::metadata(path).ok()?;
+    (file.is_file() && file.len() > 0).then_some(file.len())
+}
+
+/// A length of 0 asks for the default, as in iperf3. With UDP that is only a first guess: the control
+/// connection will tell what one packet holds.
+pub(super) fn block(protocol: Protocol, length: Option<&str>) -> Result<BlockSize, ParameterError> {
+    const RULE: &str = "block size too large (maximum = 1048576 bytes)";
+    const UDP_RULE: &str = "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)";
+    let (default, range, rule) = match protocol {
+        Protocol::Tcp | Protocol::Mptcp => (DEFAULT_BLOCK_BYTES, 1..=MAX_BLOCK_BYTES, RULE),
+        Protocol::Sctp(_) => (DEFAULT_SCTP_BLOCK_BYTES, 1..=MAX_BLOCK_BYTES, RULE),
+        Protocol::Udp(_) => (DEFAULT_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES, UDP_RULE),
+    };
+    Ok(match amount("-l", length, parse_bytes)? {
+        0 => BlockSize { bytes: default, explicit: false },
+        bytes => BlockSize { bytes: within("-l", bytes, range, rule)?, explicit: true },
+    })
+}
+
+pub(super) fn parallel(given: Option<&str>) -> Result<u32, ParameterError> {
+    const RULE: &str = "invalid number of parallel streams (min = 1, max = 128)";
+    given.map_or(Ok(1), |given| whole("-P", given, 1..=MAX_STREAMS, RULE))
+}
+
+fn pacing(protocol: Protocol, bitrate: Option<&str>) -> Result<Pacing, ParameterError> {
+    const RULE: &str = "invalid burst count (maximum = 1000)";
+    let Some(bitrate) = bitrate else {
+        let bits_per_second = protocol.udp().map_or(0, |_| DEFAULT_UDP_BITS_PER_SECOND);
+        return Ok(Pacing { bits_per_second, burst_blocks: 0 });
+    };
+    let (rate, burst) = bitrate.split_once('/').map_or((bitrate, None), |(rate, burst)| (rate, Some(burst)));
+    let burst_blocks = match burst {
+        None => 0,
+        Some(burst) => {
+            whole("-b", burst, 1..=MAX_BURST_BLOCKS, RULE).map_err(|_| out_of_range(RULE, "-b", bitrate))?
+        }
+    };
+    Ok(Pacing { bits_per_second: amount("-b", Some(rate), parse_rate)?, burst_blocks })
+}
+
+/// How long each engine runs in a comparison.
+pub(super) fn comparison_time(given: &str) -> Result<Duration, ParameterError> {
+    const RULE: &str = "each engine can run for 0.001 to 86400 seconds";
+    test_time("-t", seconds("-t", given, RULE)?, MIN_TIME_SECS, RULE)
+}
