@@ -1,8 +1,10 @@
 # Everything a developer or a continuous integration runs. `make` alone lists the targets.
 
 CARGO ?= cargo
-# Where `make install` puts bin/ringperf.
+# Where `make install` puts bin/ringperf, its manual page and what shells need to complete its options.
 PREFIX ?= $(HOME)/.cargo
+# `make install IPERF3_LINK=1` makes PREFIX/bin/iperf3 a link to it, unless that name is taken.
+IPERF3_LINK ?=
 # What `make check` runs besides the linters; empty it (`make check CHECK_TEST=`) where the tests ran already.
 CHECK_TEST ?= test
 
@@ -32,8 +34,10 @@ bench: ## criterion benchmarks
 doc: ## documentation in target/doc
 	$(CARGO) doc --no-deps
 
-install: ## ringperf into PREFIX/bin
+install: ## program, manual page and completions into PREFIX; IPERF3_LINK=1 links iperf3 to it
 	$(CARGO) install --path . --locked --root '$(PREFIX)'
+	.ci/install-pages '$(PREFIX)'
+	$(if $(filter-out 0,$(IPERF3_LINK)),.ci/install-link '$(PREFIX)')
 
 peers: ## the iperf3 programs that the tests talk to
 	.ci/peers.sh

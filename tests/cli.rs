@@ -1,4 +1,4 @@
-//! What a user meets on the command line: mistakes, refusals and interruptions.
+//! What a user meets at the terminal: refusals and interruptions.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -14,56 +14,6 @@ use crate::harness::{
 const SECOND: Duration = Duration::from_secs(1);
 /// Stands once in each row of a report, after its times.
 const ROW: &str = " sec ";
-
-#[test]
-fn help_and_version_are_no_errors() -> Checked {
-    for option in ["-h", "--help", "-v", "--version"] {
-        let run = run(ours().command(option))?;
-        run.succeeded()?;
-        ensure!(
-            run.stdout.contains("ringperf") && run.stderr.is_empty(),
-            "{option} goes to standard output\n{run}"
-        );
-    }
-    Ok(())
-}
-
-#[test]
-fn mistakes_are_named_in_one_line() -> Checked {
-    for (arguments, named) in [
-        ("--no-such-option", "no-such-option"),
-        ("-c", "client"),
-        ("-c 127.0.0.1 -t", "time"),
-        ("", ""),
-        ("-s -c 127.0.0.1", ""),
-        ("-s -t 1", "client only"),
-        ("-c 127.0.0.1 -1", "server only"),
-        ("-c 127.0.0.1 -t 1 -n 1M", "only one test end condition"),
-        ("-c 127.0.0.1 -R --bidir", ""),
-        ("-c 127.0.0.1 -P 129", "128"),
-        ("-c 127.0.0.1 -P 0", ""),
-        ("-c 127.0.0.1 -t abc", "abc"),
-        ("-c 127.0.0.1 -n 1Q", "1Q"),
-        ("-c 127.0.0.1 -l 2M", ""),
-        ("-c 127.0.0.1 -u -l 15", "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)"),
-        ("-c 127.0.0.1 -u -l 65508", "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)"),
-        ("-c 127.0.0.1 -u -b 1M/1001", "invalid burst count (maximum = 1000)"),
-        ("-c 127.0.0.1 -u --engine sendfile", "auto, uring-zc, uring and sync"),
-        ("-c 127.0.0.1 -u --peer-engine null", "auto, uring-zc, uring and sync"),
-        ("-s -u", "client only: -u"),
-        ("-c 127.0.0.1 -i 0.05", ""),
-        ("-c 127.0.0.1 -O 601", ""),
-        ("-c 127.0.0.1 -p 65536", "65536"),
-        ("-c 127.0.0.1 --engine nosuch", "nosuch"),
-        ("-c 127.0.0.1 -J --no-such-option", "no-such-option"),
-    ] {
-        let run = run(ours().command(arguments))?;
-        let line = run.failed_with_one_line()?;
-        ensure!(line.contains(named), "{named:?} is not named\n{run}");
-        ensure!(run.stdout.is_empty(), "something on standard output\n{run}");
-    }
-    Ok(())
-}
 
 /// Runs a client that must fail, in text mode and in JSON mode; both must say `text`.
 fn fails_both_ways(port: u16, options: &str, text: &str) -> Checked {

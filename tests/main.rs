@@ -14,6 +14,7 @@ mod json_shape;
 mod layering;
 mod loopback;
 mod mistreated;
+mod options;
 mod udp_interop;
 mod udp_loopback;
 mod udp_loss;

@@ -37,8 +37,8 @@ pub struct UsageError {
     pub exit_code: u8,
 }
 
-/// What a program that was called by this path calls itself: `iperf3` if that is the file's name, as of a link
-/// that stands in for it, and otherwise `ringperf`.
+/// What a program that was called by this path calls itself: `iperf3` if that is the file's name, as of a
+/// link that stands in for it, and otherwise `ringperf`.
 #[must_use]
 pub fn program_name(path: Option<&OsStr>) -> &'static str {
     match path.map(Path::new).and_then(Path::file_name) {
@@ -147,8 +147,10 @@ impl UsageError {
         let text = text.strip_prefix("error: ").unwrap_or(&text);
         let says_what =
             |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
-        let words: Vec<&str> = text.lines().take_while(says_what).flat_map(str::split_whitespace).collect();
-        Self::mistake(program, &words.join(" "))
+        // A word that belongs to no option could be passed that way, but nothing wants one.
+        let helps = |line: &&str| !line.is_empty() && !line.starts_with("tip: to pass");
+        let lines: Vec<&str> = text.lines().take_while(says_what).map(str::trim).filter(helps).collect();
+        Self::mistake(program, &lines.join("; "))
     }
 
     /// One line, so that a script's log has the whole story in it.

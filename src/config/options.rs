@@ -73,8 +73,8 @@ pub(super) struct BothOptions {
     /// Port to listen on or to connect to [default: 5201; 0 on a server takes a free one]
     #[arg(short, long, value_name = "PORT")]
     pub(super) port: Option<String>,
-    /// Unit of the bitrate column: k m g t for bits, K M G T for bytes; the first letter counts [default: what
-    /// fits]
+    /// Unit of the bitrate column: k m g t for bits, K M G T for bytes; the first letter counts [default:
+    /// what fits]
     #[arg(short, long, value_name = "LETTER")]
     pub(super) format: Option<String>,
     /// Seconds between reports, 0.1 to 60, or 0 for none [default: 1]
@@ -83,8 +83,8 @@ pub(super) struct BothOptions {
     /// Write the number of the process to this file while it runs
     #[arg(short = 'I', long, value_name = "FILE")]
     pub(super) pidfile: Option<PathBuf>,
-    /// Send what is in this file, or write what is received to it; not with -u. A client that sends it and has
-    /// no -t, -n or -k sends it once
+    /// Send what is in this file, or write what is received to it; not with -u. A client that sends it and
+    /// has no -t, -n or -k sends it once
     #[arg(short = 'F', long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
     /// Processor to run on, 0 to 1024; a client may name the server's after a comma
@@ -100,8 +100,8 @@ pub(super) struct BothOptions {
     /// effect on a server
     #[arg(long, value_name = "PORT")]
     pub(super) cport: Option<String>,
-    /// A further local address of a client's SCTP associations; may be given several times. No effect on a server
-    /// or without --sctp
+    /// A further local address of a client's SCTP associations; may be given several times. No effect on a
+    /// server or without --sctp
     #[arg(short = 'X', long, value_name = "HOST")]
     pub(super) xbind: Vec<String>,
     /// Use IPv4 only
@@ -134,16 +134,16 @@ pub(super) struct BothOptions {
     /// Put the time before each line, in a format of strftime(3) [default format: "%c "]
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "%c ")]
     pub(super) timestamps: Option<String>,
-    /// Milliseconds of silence after which a receiver gives up, 100 to 86400000 [default: 120000]. No effect on
-    /// a client that only sends
+    /// Milliseconds of silence after which a receiver gives up, 100 to 86400000 [default: 120000]. No effect
+    /// on a client that only sends
     #[arg(long, value_name = "MS")]
     pub(super) rcv_timeout: Option<String>,
     /// Milliseconds for which sent data may stay unacknowledged (TCP_USER_TIMEOUT), to 86400000 [default: 0,
     /// what the system has]
     #[arg(long, value_name = "MS")]
     pub(super) snd_timeout: Option<String>,
-    /// TCP keepalive of the control connection: seconds before the first probe, seconds between probes, number
-    /// of probes [default of each: what the system has]
+    /// TCP keepalive of the control connection: seconds before the first probe, seconds between probes,
+    /// number of probes [default of each: what the system has]
     #[arg(
         long,
         value_name = "IDLE/INTERVAL/COUNT",
@@ -326,8 +326,8 @@ pub(super) struct EngineOptions {
     /// One datagram per operation: no UDP segmentation or receive offload at this end. No effect with TCP
     #[arg(long)]
     pub(super) no_offload: bool,
-    /// Tokens of a login are made, or read, as by iperf3 before 3.17 (PKCS#1 v1.5 instead of OAEP); iperf3 has
-    /// this on servers only
+    /// Tokens of a login are made, or read, as by iperf3 before 3.17 (PKCS#1 v1.5 instead of OAEP); iperf3
+    /// has this on servers only
     #[arg(long)]
     pub(super) use_pkcs1_padding: bool,
 }

@@ -2,8 +2,8 @@
 
 use super::system::{JSON_VERSION, system_info};
 
-/// What a program that calls itself `program` says of itself: its version, the machine, and what it can do. Three
-/// lines as iperf3's; called as iperf3, the first one begins with iperf3's name and number.
+/// What a program that calls itself `program` says of itself: its version, the machine, and what it can do.
+/// Three lines as iperf3's; called as iperf3, the first one begins with iperf3's name and number.
 #[must_use]
 pub fn version_text(program: &str) -> String {
     const FEATURES: &str = "CPU affinity setting, IPv6 flow label, SCTP, MPTCP, TCP congestion algorithm setting, \

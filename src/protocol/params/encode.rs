@@ -204,7 +204,8 @@ mod tests {
         encode(&Request { test, client_version: None, auth_token: None, hello: None }).unwrap()
     }
 
-    /// What iperf3 sends for -m --bidir, --sctp, and for what tells its server how to run and to mark packets.
+    /// What iperf3 sends for -m --bidir, --sctp, and for what tells its server how to run and to mark
+    /// packets.
     #[test]
     fn the_captured_texts_of_other_protocols_and_marks() {
         let with = |protocol| TestConfig { protocol, ..TestConfig::default() };
