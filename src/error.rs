@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::config::EngineChoice;
 use crate::protocol::{ErrorCode, ParamsError, ParamsTooLong, ResultsError, ServerError, State};
-use crate::sys::Missing;
+use crate::report::Unwritten;
+use crate::sys::{Missing, plain};
 
 /// Who has to change something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,6 +218,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The report cannot be written, which has been told already.
+    #[error(transparent)]
+    Unwritten(#[from] Unwritten),
     /// Something that always works did not.
     #[error("{what}: {}", plain(source))]
     System {
@@ -240,6 +244,7 @@ impl RunError {
             | Self::BufferSize { .. }
             | Self::Listen { .. }
             | Self::UdpListen { .. }
+            | Self::Unwritten(_)
             | Self::System { .. } => Fault::Local,
             _ => Fault::Peer,
         }
@@ -273,14 +278,6 @@ impl RunError {
             Self::StreamsLost { .. } => Some(ErrorCode::STREAM_WRITE),
             _ => None,
         }
-    }
-}
-
-/// The system's words without Rust's "(os error N)".
-fn plain(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
-        None => error.to_string(),
     }
 }
 

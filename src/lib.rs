@@ -8,12 +8,14 @@
 //! 4. [`engine`]: the data path; one blocking loop per stream thread.
 //! 5. [`report`]: the only writer of standard output.
 //! 6. [`control`]: the session: phases, deadlines, threads.
-//! 7. [`error`]: whose fault it was, and the exit code.
+//! 7. [`process`]: pid file and background.
+//! 8. [`error`]: whose fault it was, and the exit code.
 
 pub mod config;
 pub mod control;
 pub mod engine;
 pub mod error;
+pub mod process;
 pub mod protocol;
 pub mod report;
 pub mod stats;

@@ -4,33 +4,97 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use ringperf::config::cli::{self, Command};
-use ringperf::config::{OutputConfig, OutputFormat, Role};
+use ringperf::config::{ClientConfig, OutputConfig, OutputFormat, Role, ServerConfig};
 use ringperf::control::{run_client, run_loopback, run_server};
-use ringperf::error::RunError;
-use ringperf::report::{JsonReporter, ReportHandle, Reporter, Sink, TextReporter, version_text};
-use ringperf::sys::ignore_broken_pipes;
+use ringperf::process::{Daemon, Launched, PidFile, launch};
+use ringperf::report::{
+    JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter, version_text,
+};
+use ringperf::sys::{ignore_broken_pipes, plain};
 
 fn main() -> ExitCode {
     ignore_broken_pipes();
     let program = cli::program_name(std::env::args_os().next().as_deref());
-    match cli::parse(std::env::args_os()) {
-        Ok(Command::Client(config)) => {
-            reported(Role::Client, &config.output, |report| run_client(&config, report))
-        }
-        Ok(Command::Server(config)) => {
-            reported(Role::Server, &config.output, |report| run_server(&config, report))
-        }
+    let done = match cli::parse(std::env::args_os()) {
+        Ok(Command::Client(config)) => client(&config),
+        Ok(Command::Server(config)) if config.daemon => in_background(&config),
+        Ok(Command::Server(config)) => server(&config, None),
         Ok(Command::Loopback(config)) => match run_loopback(&config) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => Ok(ExitCode::SUCCESS),
             Err(error) => {
                 complain(program, &error.to_string());
-                ExitCode::from(error.exit_code())
+                Ok(ExitCode::from(error.exit_code()))
             }
         },
-        Ok(Command::Version) => print(&mut io::stdout(), &version_text(program), 0),
-        Ok(Command::Print(text)) => print(&mut io::stdout(), &text, 0),
-        Err(usage) if usage.to_stdout => print(&mut io::stdout(), &usage.text, usage.exit_code),
-        Err(usage) => print(&mut io::stderr(), &usage.text, usage.exit_code),
+        Ok(Command::Version) => Ok(print(&mut io::stdout(), &version_text(program), 0)),
+        Ok(Command::Print(text)) => Ok(print(&mut io::stdout(), &text, 0)),
+        Err(usage) if usage.to_stdout => Ok(print(&mut io::stdout(), &usage.text, usage.exit_code)),
+        Err(usage) => Ok(print(&mut io::stderr(), &usage.text, usage.exit_code)),
+    };
+    done.unwrap_or_else(|error| {
+        complain(program, &error);
+        ExitCode::FAILURE
+    })
+}
+
+/// What ends the program before there is a report, or instead of one: one line.
+type Started = Result<ExitCode, String>;
+
+fn client(config: &ClientConfig) -> Started {
+    let _pid_file = pid_file(config.local.pid_file.as_deref())?;
+    let report = start_report(Role::Client, &config.output)?;
+    let result = run_client(config, &report);
+    Ok(finish(report, result.map_err(|error| error.exit_code())))
+}
+
+/// The launching process waits until the server listens and its files are open, so that its own exit status
+/// tells whether there is a server now.
+fn in_background(config: &ServerConfig) -> Started {
+    match launch().map_err(|error| format!("unable to become a daemon: {}", plain(&error)))? {
+        Launched::Parent(status) => Ok(ExitCode::from(status)),
+        Launched::Daemon(daemon) => server(config, Some(daemon)),
+    }
+}
+
+fn server(config: &ServerConfig, daemon: Option<Daemon>) -> Started {
+    let _pid_file = pid_file(config.local.pid_file.as_deref())?;
+    let report = start_report(Role::Server, &config.output)?;
+    let result = run_server(config, &report, || daemon.map_or(Ok(()), Daemon::detach));
+    Ok(finish(report, result.map_err(|error| error.exit_code())))
+}
+
+/// The pid file is there until what this returns is dropped.
+fn pid_file(path: Option<&std::path::Path>) -> Result<Option<PidFile>, String> {
+    path.map(PidFile::create).transpose().map_err(|error| error.to_string())
+}
+
+fn start_report(role: Role, output: &OutputConfig) -> Result<ReportHandle, String> {
+    for warning in &output.warnings {
+        // A test does not depend on them being read.
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    let reporter: Box<dyn Reporter> = match output.format {
+        OutputFormat::Text => Box::new(TextReporter::new(output)),
+        OutputFormat::Json => Box::new(JsonReporter::new(role)),
+        OutputFormat::JsonStream { full } => Box::new(JsonStreamReporter::new(role, full)),
+    };
+    let sink = match &output.log_file {
+        None => Sink::Standard,
+        Some(path) => Sink::LogFile(LogFile::open(path).map_err(|error| {
+            // iperf3's words for it.
+            format!("unable to open log file: {} ({})", plain(&error), path.display())
+        })?),
+    };
+    ReportHandle::start(reporter, sink)
+        .map_err(|error| format!("unable to start the report thread: {}", plain(&error)))
+}
+
+/// Waits until everything is written. A report that could not be written is a failure; it has been told.
+fn finish(report: ReportHandle, result: Result<(), u8>) -> ExitCode {
+    match (report.finish(), result) {
+        (Err(_), _) => ExitCode::FAILURE,
+        (Ok(()), Err(status)) => ExitCode::from(status),
+        (Ok(()), Ok(())) => ExitCode::SUCCESS,
     }
 }
 
@@ -40,37 +104,6 @@ fn print(output: &mut dyn Write, text: &str, exit_code: u8) -> ExitCode {
         Ok(()) => ExitCode::from(exit_code),
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-/// Runs with a report thread and waits until everything is printed.
-fn reported(
-    role: Role,
-    output: &OutputConfig,
-    run: impl FnOnce(&ReportHandle) -> Result<(), RunError>,
-) -> ExitCode {
-    for warning in &output.warnings {
-        // A test does not depend on them being read.
-        let _ = writeln!(io::stderr(), "warning: {warning}");
-    }
-    let (reporter, sink): (Box<dyn Reporter>, Sink) = match output.format {
-        OutputFormat::Text => (Box::new(TextReporter::new(output.verbose, output.rate_format)), Sink::Text),
-        OutputFormat::Json | OutputFormat::JsonStream { .. } => {
-            (Box::new(JsonReporter::new(role)), Sink::Json)
-        }
-    };
-    let report = match ReportHandle::start(reporter, sink) {
-        Ok(report) => report,
-        Err(error) => {
-            complain(output.program, &format!("unable to start the report thread: {error}"));
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = run(&report);
-    if let Err(error) = report.finish() {
-        complain(output.program, &format!("unable to write the report: {error}"));
-        return ExitCode::FAILURE;
-    }
-    result.map_or_else(|error| ExitCode::from(error.exit_code()), |()| ExitCode::SUCCESS)
 }
 
 /// One line on standard error, for what comes before or after the report.

@@ -10,7 +10,7 @@ use crate::harness::{Checked, Failure, ensure};
 const MAX_COLUMNS: usize = 110;
 
 /// Each part of the crate and the parts it may import: those of the layers below it.
-const MAY_IMPORT: [(&str, &[&str]); 9] = [
+const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("units", &[]),
     ("config", &["units"]),
     ("stats", &["units", "config"]),
@@ -18,6 +18,7 @@ const MAY_IMPORT: [(&str, &[&str]); 9] = [
     ("sys", &["units", "config", "protocol", "stats"]),
     ("engine", &["units", "config", "protocol", "stats", "sys"]),
     ("report", &["units", "config", "protocol", "stats", "sys"]),
+    ("process", &["units", "config", "protocol", "stats", "sys"]),
     ("control", &["units", "config", "protocol", "stats", "sys", "engine", "report", "error"]),
     ("error", &["units", "config", "protocol", "stats", "sys", "engine", "report", "control"]),
 ];

@@ -70,7 +70,8 @@ async fn run(
     };
     let failed = |source| RunError::System { what: "preparing the control connection", source };
     let server = socket.peer_addr().map_err(failed)?;
-    let link = Link::new(socket.into_stream(), runtime).map_err(failed)?;
+    let link =
+        Link::new(socket.into_stream(), runtime, report.debug_log(config.output.debug)).map_err(failed)?;
     let mut client = Client {
         config,
         report,
@@ -145,7 +146,8 @@ impl Client<'_> {
         // it.
         self.info.control_mss = self.link.mss();
         self.info.test = Arc::new(with_datagram_size(&self.config.test, self.info.control_mss));
-        self.link.write_frame(&params::encode(&request(self.config, &self.info.test))?).await?;
+        let parameters = params::encode(&request(self.config, &self.info.test))?;
+        self.link.write_frame("parameters", &parameters).await?;
         self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
         if let Some(warning) = fragmentation_warning(&self.info) {
             self.report.emit(RunEvent::Warning(warning));
@@ -238,7 +240,7 @@ impl Client<'_> {
         self.close_streams(streams).await;
         let own = self.measure(streams);
         // Its own engines are for its own report; a server has no use for them.
-        self.link.write_frame(&results::encode(&own.to_results(None, false))).await?;
+        self.link.write_frame("results", &results::encode(&own.to_results(None, false))).await?;
         let frame = self.link.frame_within("results", limits::SERVER_RESULTS_BYTES, limits::ANSWER).await;
         let theirs = read_results(&self.unless_refused(frame).await?, streams)?;
         self.expect(State::DisplayResults, "the end of the exchange").await?;
@@ -246,7 +248,8 @@ impl Client<'_> {
     }
 
     fn measure(&self, streams: &Streams) -> Measured {
-        Measured::new(streams, Role::Client, &self.info.test, &self.meter)
+        let file = self.config.local.file.as_deref();
+        Measured::new(streams, Role::Client, &self.info.test, &self.meter, file)
     }
 
     /// Lets an iperf3 server read the last bytes of a counted test, and the last datagrams of any, before it

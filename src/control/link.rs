@@ -17,12 +17,18 @@ use super::limits;
 use super::runtime::RuntimeKind;
 use crate::error::RunError;
 use crate::protocol::State;
+use crate::report::DebugLog;
 use crate::sys::Socket;
 
 /// Bytes that the pump reads at once.
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Chunks that wait for the session; a peer that sends more is held up by TCP.
 const CHUNKS_WAITING: usize = 4;
+
+/// The level of `-d` that shows parameters and results ...
+const LOG_FRAMES: u8 = 1;
+/// ... and the one that shows states.
+const LOG_STATES: u8 = 3;
 
 /// A control connection.
 pub(super) struct Link {
@@ -32,6 +38,7 @@ pub(super) struct Link {
     chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
     unread: Vec<u8>,
     pump: JoinHandle<()>,
+    log: DebugLog,
 }
 
 /// How bytes get in and out.
@@ -42,11 +49,11 @@ enum Transport {
 }
 
 impl Link {
-    /// Takes over a connected stream.
+    /// Takes over a connected stream; what passes on it is told to `log`.
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn new(stream: TcpStream, runtime: RuntimeKind) -> io::Result<Self> {
+    pub(super) fn new(stream: TcpStream, runtime: RuntimeKind, log: DebugLog) -> io::Result<Self> {
         let socket = Socket::from_stream(stream.try_clone()?);
         socket.set_no_delay()?;
         socket.set_keepalive(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_TIMEOUT)?;
@@ -63,7 +70,7 @@ impl Link {
         };
         let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
         let pump = tokio::task::spawn_local(pump(transport.clone(), sender));
-        Ok(Self { transport, socket, chunks, unread: Vec::new(), pump })
+        Ok(Self { transport, socket, chunks, unread: Vec::new(), pump, log })
     }
 
     /// Largest segment in bytes; 0 if the system does not say.
@@ -75,7 +82,9 @@ impl Link {
     pub(super) async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, RunError> {
         self.fill(1, waiting_for).await?;
         let byte = self.unread.remove(0);
-        State::from_byte(byte).ok_or(RunError::UnknownState(byte))
+        let state = State::from_byte(byte).ok_or(RunError::UnknownState(byte))?;
+        self.log.tell(LOG_STATES, || format!("State received: {byte}-{state}\n"));
+        Ok(state)
     }
 
     /// The next state byte, which must come within `wait`.
@@ -109,7 +118,9 @@ impl Link {
             return Err(RunError::TooLong { what, bytes, most });
         }
         let length = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
-        self.bytes_until(length, deadline, what).await.map_err(late)
+        let frame = self.bytes_until(length, deadline, what).await.map_err(late)?;
+        self.log.tell(LOG_FRAMES, || format!("get_{what}:\n{}\n", String::from_utf8_lossy(&frame)));
+        Ok(frame)
     }
 
     /// Whatever the peer still sends until it closes, at most `most` bytes, within `wait`; for the last words
@@ -125,11 +136,20 @@ impl Link {
 
     /// Writes a state byte.
     pub(super) async fn write_state(&mut self, state: State) -> Result<(), RunError> {
-        self.write(vec![state.byte()]).await
+        self.write_states(&[state]).await
     }
 
-    /// Writes a length word and `text`.
-    pub(super) async fn write_frame(&mut self, text: &str) -> Result<(), RunError> {
+    /// Writes state bytes, all at once.
+    pub(super) async fn write_states(&mut self, states: &[State]) -> Result<(), RunError> {
+        for state in states {
+            self.log.tell(LOG_STATES, || format!("State sent: {}-{state}\n", state.byte()));
+        }
+        self.write(states.iter().map(|state| state.byte()).collect()).await
+    }
+
+    /// Writes a length word and `text`, which is `what`.
+    pub(super) async fn write_frame(&mut self, what: &'static str, text: &str) -> Result<(), RunError> {
+        self.log.tell(LOG_FRAMES, || format!("send_{what}:\n{text}\n"));
         let length = u32::try_from(text.len()).map_err(|_| {
             let source = io::Error::from(io::ErrorKind::InvalidInput);
             RunError::System { what: "a message of more than 4 GiB", source }
@@ -277,7 +297,7 @@ mod tests {
         let (mut near, far) = pair();
         near.write_all(&[1, 2, 0, 0, 0, 2, b'{', b'}', 14]).unwrap();
         block_on(|runtime| async move {
-            let mut link = Link::new(far, runtime).unwrap();
+            let mut link = Link::new(far, runtime, DebugLog::none()).unwrap();
             let wait = Duration::from_secs(5);
             assert_eq!(link.state_within(wait, "x").await.unwrap(), State::TestStart);
             assert_eq!(link.state_within(wait, "x").await.unwrap(), State::TestRunning);
@@ -295,7 +315,7 @@ mod tests {
         let (mut near, far) = pair();
         near.write_all(&[0, 0, 0, 9, b'{']).unwrap();
         block_on(|runtime| async move {
-            let mut link = Link::new(far, runtime).unwrap();
+            let mut link = Link::new(far, runtime, DebugLog::none()).unwrap();
             let began = Instant::now();
             let wait = Duration::from_millis(100);
             let frame = link.frame_within("results", 10, wait).await;
@@ -312,7 +332,7 @@ mod tests {
             let (mut near, far) = pair();
             near.write_all(&word.to_be_bytes()).unwrap();
             block_on(|runtime| async move {
-                let mut link = Link::new(far, runtime).unwrap();
+                let mut link = Link::new(far, runtime, DebugLog::none()).unwrap();
                 let frame = link.frame_within("parameters", 10, Duration::from_secs(5)).await;
                 assert!(matches!(frame, Err(RunError::TooLong { bytes, .. }) if bytes == word), "{frame:?}");
             })

@@ -107,14 +107,19 @@ fn serve(
         async move {
             let mut server =
                 Server { config, report, runtime, signals: Signals::until(stopped), closing: Vec::new() };
-            server.serve(|port| drop(listening.send(Ok(port)))).await
+            let tell = |port| {
+                // Fails only when nobody waits any more.
+                let _ = listening.send(Ok(port));
+                Ok(())
+            };
+            server.serve(tell).await
         }
     })?;
     match served {
         Err(error) if error.fault() != Fault::Interrupted => drop(listening.send(Err(error))),
         _ => {}
     }
-    report.finish()
+    report.finish().map_err(io::Error::other)
 }
 
 fn client_config(config: &LoopbackConfig, engine: EngineChoice, port: u16) -> ClientConfig {

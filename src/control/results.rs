@@ -1,6 +1,8 @@
 //! From streams to results: what goes to the peer, and what the report says.
 
 use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::datagrams::UdpCount;
@@ -10,7 +12,7 @@ use crate::engine::{EngineUse, StreamExit};
 use crate::error::RunError;
 use crate::protocol::results::{self, Results, ServerText, StreamResult};
 use crate::report::{
-    EngineReport, LatencyReport, PacingReport, PeerEngine, ReceivedDatagrams, StreamEnd, TestEnd,
+    EngineReport, FileReport, LatencyReport, PacingReport, PeerEngine, ReceivedDatagrams, StreamEnd, TestEnd,
 };
 use crate::stats::{CpuTime, CpuUse, Departures, Half, Latency, TcpLimits, ZeroCopy};
 use crate::sys::thread_cpu_time;
@@ -65,10 +67,18 @@ pub(super) struct Measured {
     cpu: CpuUse,
     congestion: Option<String>,
     engines: Vec<EngineReport>,
+    file: Option<FileReport>,
 }
 
 impl Measured {
-    pub(super) fn new(streams: &Streams, role: Role, test: &TestConfig, meter: &CpuMeter) -> Self {
+    /// `file` is what `-F` names.
+    pub(super) fn new(
+        streams: &Streams,
+        role: Role,
+        test: &TestConfig,
+        meter: &CpuMeter,
+        file: Option<&Path>,
+    ) -> Self {
         let (cpu_time, elapsed) = meter.read(streams);
         let flows = test.direction.flows(role);
         let is_udp = test.protocol.udp().is_some();
@@ -81,6 +91,7 @@ impl Measured {
             cpu: cpu_time.percent_of(elapsed),
             congestion: streams.all().first().and_then(|stream| stream.socket.congestion().ok()),
             engines: flows.iter().filter_map(|&flow| engine_report(streams, flow, test)).collect(),
+            file: file.and_then(file_report),
         }
     }
 
@@ -124,6 +135,7 @@ impl Measured {
             congestion_local: self.congestion,
             congestion_remote: None,
             engines: self.engines,
+            file: self.file,
             peer: None,
             datagrams: self.udp.iter().map(|udp| udp.report(None, None)).collect(),
         }
@@ -171,6 +183,12 @@ impl Measured {
             ..self.alone()
         }
     }
+}
+
+/// A file that is gone by now is not reported.
+fn file_report(path: &Path) -> Option<FileReport> {
+    let bytes = fs::metadata(path).ok()?.len();
+    Some(FileReport { name: path.display().to_string(), bytes })
 }
 
 fn stream_end(stream: &Stream, is_udp: bool) -> StreamEnd {

@@ -1,5 +1,6 @@
 //! The server: one test at a time, for as many clients as come.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -26,21 +27,25 @@ use crate::protocol::{Cookie, Request, ServerError, ServerText, State, params, r
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
 use crate::sys::Socket;
 
-/// Serves until a signal comes, or one test with `-1`.
+/// Serves until a signal comes, or one test with `-1`. Calls `ready` once it listens and has said so.
 ///
 /// # Errors
 /// Why the server cannot serve, or which signal ended it. It has been reported already. A failed test ends
 /// only itself.
-pub fn run_server(config: &ServerConfig, report: &ReportHandle) -> Result<(), RunError> {
+pub fn run_server(
+    config: &ServerConfig,
+    report: &ReportHandle,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> Result<(), RunError> {
     let served = block_on(|runtime| async move {
         let signals =
             Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
-        Server { config, report, runtime, signals, closing: Vec::new() }.serve(|_| ()).await
+        Server { config, report, runtime, signals, closing: Vec::new() }.serve(|_| ready()).await
     });
     let result =
         served.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }));
     if let Err(error) = &result
-        && error.fault() != Fault::Interrupted
+        && !matches!(error, RunError::Interrupted { .. } | RunError::Unwritten(_))
     {
         report.emit(RunEvent::Error(error.to_string()));
         report.emit(RunEvent::Done);
@@ -63,24 +68,31 @@ impl Server<'_> {
     ///
     /// # Errors
     /// As [`run_server`].
-    pub(super) async fn serve(&mut self, listening: impl FnOnce(u16)) -> Result<(), RunError> {
+    pub(super) async fn serve(
+        &mut self,
+        listening: impl FnOnce(u16) -> io::Result<()>,
+    ) -> Result<(), RunError> {
         let served = self.serve_all(listening).await;
         self.close_all().await;
         served
     }
 
-    async fn serve_all(&mut self, listening: impl FnOnce(u16)) -> Result<(), RunError> {
+    async fn serve_all(&mut self, listening: impl FnOnce(u16) -> io::Result<()>) -> Result<(), RunError> {
         let config = self.config;
         engine::check(config.local.engine)
             .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
         let mut listener = Listener::open(config)?;
-        listening(listener.port());
-        for test_number in 1.. {
-            self.report.emit(RunEvent::Listening { port: listener.port(), test_number });
+        let port = listener.port();
+        self.report.emit(RunEvent::Listening { port, test_number: 1 });
+        // A server that cannot report does not start; one that no longer can goes on.
+        self.report.written().await?;
+        listening(port).map_err(|source| RunError::System { what: "going into the background", source })?;
+        for test_number in 2.. {
             let control = tokio::select! {
                 name = self.signals.recv() => {
                     let interrupted = interrupted(name);
                     self.report.emit(RunEvent::Error(interrupted.to_string()));
+                    self.report.emit(RunEvent::Done);
                     return Err(interrupted);
                 }
                 control = listener.next_control() => control,
@@ -94,7 +106,7 @@ impl Server<'_> {
             match outcome {
                 Err(error) if error.fault() == Fault::Interrupted => return Err(error),
                 _ if config.one_off => break,
-                _ => {}
+                _ => self.report.emit(RunEvent::Listening { port, test_number }),
             }
         }
         Ok(())
@@ -104,7 +116,8 @@ impl Server<'_> {
     async fn run_test(&mut self, listener: &Listener, control: Control) -> Result<(), RunError> {
         let failed = |source| RunError::System { what: "preparing a control connection", source };
         let local = control.socket.local_addr().map_err(failed)?;
-        let link = Link::new(control.socket.into_stream(), self.runtime).map_err(failed)?;
+        let log = self.report.debug_log(self.config.output.debug);
+        let link = Link::new(control.socket.into_stream(), self.runtime, log).map_err(failed)?;
         let info = SessionInfo {
             role: Role::Server,
             host: control.peer.ip().to_string(),
@@ -222,7 +235,8 @@ impl Session<'_, '_> {
                 self.server.report.emit(RunEvent::Warning(fault));
             }
         }
-        let measured = Measured::new(&streams, Role::Server, &self.info.test, &self.meter);
+        let file = self.server.config.local.file.as_deref();
+        let measured = Measured::new(&streams, Role::Server, &self.info.test, &self.meter, file);
         let with_engines = request.hello.is_some();
         let own = measured.to_results(None, with_engines);
         self.server.report.emit(RunEvent::End(Box::new(measured.alone())));
@@ -284,7 +298,7 @@ impl Session<'_, '_> {
         streams.wait_ready().await?;
         streams.forget_received();
         self.server.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
-        self.link.write(vec![State::TestStart.byte(), State::TestRunning.byte()]).await?;
+        self.link.write_states(&[State::TestStart, State::TestRunning]).await?;
         Ok(Some((request, streams)))
     }
 
@@ -320,7 +334,7 @@ impl Session<'_, '_> {
                 ServerOutput::Json(value) => ServerText::Json(value),
             });
         }
-        self.link.write_frame(&results::encode(&own)).await?;
+        self.link.write_frame("results", &results::encode(&own)).await?;
         self.link.write_state(State::DisplayResults).await?;
         match self.link.state_within(limits::ANSWER, "the client's last word").await {
             // Both sides have everything, so a client that just leaves has lost nothing.

@@ -40,6 +40,10 @@ impl Reporter for Collector {
         String::new()
     }
 
+    fn complaint(&self, _event: &RunEvent) -> String {
+        String::new()
+    }
+
     fn server_output(&self) -> ServerOutput {
         ServerOutput::Text(String::new())
     }

@@ -33,6 +33,8 @@ pub enum RunEvent {
     Warning(String),
     /// The test failed; the bare message, without program name and prefix.
     Error(String),
+    /// What passes between the two ends, for `-d`; complete lines that may hold a peer's own characters.
+    Debug(String),
     /// Nothing more comes for this test: a document is complete now.
     Done,
 }
@@ -115,6 +117,8 @@ pub struct IntervalStream {
 /// A test that is over, successfully or not.
 #[derive(Clone, Debug)]
 pub struct TestEnd {
+    /// The file that senders have read or receivers have written (`-F`).
+    pub file: Option<FileReport>,
     /// The other end's results arrived. Otherwise the remote halves are zero.
     pub exchanged: bool,
     /// The streams in the order in which they were opened.
@@ -138,6 +142,15 @@ pub struct TestEnd {
     pub peer: Option<PeerEngine>,
     /// What became of the datagrams of each stream of a UDP test.
     pub datagrams: Vec<DatagramReport>,
+}
+
+/// A file that a test has read or written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileReport {
+    /// Its name as it was given.
+    pub name: String,
+    /// Its size in bytes at the end of the test.
+    pub bytes: u64,
 }
 
 /// Totals of one stream.

@@ -89,6 +89,7 @@ pub(super) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
     let cpu_time_remote = CpuTime { user: Duration::from_millis(100), system: Duration::from_millis(400) };
     let cpu_remote = CpuUse { total: 25.0, user: 5.0, system: 20.0 };
     TestEnd {
+        file: None,
         exchanged,
         streams: streams.collect(),
         cpu_local: CpuUse { total: 50.0, user: 10.0, system: 40.0 },

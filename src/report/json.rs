@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::config::Role;
+use crate::config::{Flow, Role};
 
-use super::escape::escape_json;
-use super::{Interval, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
+use super::escape::{escape_json, escape_lines};
+use super::{Interval, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart, is_bare};
 use super::{json_rows, json_start};
 
 /// Collects the events of a test and returns its document when the test is done.
@@ -38,7 +38,8 @@ impl JsonReporter {
         }
     }
 
-    fn document(&self) -> Map<String, Value> {
+    /// All that is known by now.
+    pub(super) fn document(&self) -> Map<String, Value> {
         let mut document = self.measurements();
         if let Some(session) = &self.session {
             insert_some(&mut document, "title", session.test.title.as_deref());
@@ -59,18 +60,28 @@ impl JsonReporter {
     /// The part that a server also sends to a client that asks for it.
     fn measurements(&self) -> Map<String, Value> {
         let session = self.session.as_ref();
-        let flows = session.map_or(&[][..], |session| session.test.direction.flows(self.role));
-        let interval = |interval| json_rows::interval(flows, interval);
+        let interval = |interval| json_rows::interval(self.flows(), interval);
         let mut document = Map::new();
         insert(&mut document, "start", json_start::start(self.role, session, self.start.as_ref()));
         insert(&mut document, "intervals", self.intervals.iter().map(interval).collect::<Vec<_>>());
-        insert(&mut document, "end", self.end.as_ref().map_or(json!({}), |end| json_rows::end(flows, end)));
+        let end = |end| json_rows::end(self.flows(), end);
+        insert(&mut document, "end", self.end.as_ref().map_or(json!({}), end));
         document
+    }
+
+    /// The test that has a control connection.
+    pub(super) fn session(&self) -> Option<&SessionInfo> {
+        self.session.as_ref()
+    }
+
+    /// What this end does on the streams of the test, in the order in which they are listed.
+    pub(super) fn flows(&self) -> &'static [Flow] {
+        self.session.as_ref().map_or(&[], |session| session.test.direction.flows(self.role))
     }
 
     /// A server says that it is an error, as iperf3's does; an interrupt says so itself.
     fn error_text(&self, message: &str) -> String {
-        let bare = self.role == Role::Client || message.starts_with("interrupt - ");
+        let bare = self.role == Role::Client || is_bare(message);
         if bare { message.to_owned() } else { format!("error - {message}") }
     }
 }
@@ -89,9 +100,17 @@ impl Reporter for JsonReporter {
                 let done = std::mem::replace(self, Self::new(self.role));
                 return print(&Value::Object(done.document()));
             }
-            RunEvent::Listening { .. } | RunEvent::OmitOver => {}
+            RunEvent::Listening { .. } | RunEvent::OmitOver | RunEvent::Debug(_) => {}
         }
         String::new()
+    }
+
+    /// What `-d` shows must not stand between documents.
+    fn complaint(&self, event: &RunEvent) -> String {
+        match event {
+            RunEvent::Debug(text) => escape_lines(text),
+            _ => String::new(),
+        }
     }
 
     fn server_output(&self) -> ServerOutput {
@@ -343,7 +362,8 @@ mod tests {
     fn a_test_that_never_began_still_has_a_document() {
         let cases = [
             (Role::Client, "the server has terminated", "the server has terminated"),
-            (Role::Server, "the client has terminated", "error - the client has terminated"),
+            (Role::Server, "the client has terminated", "the client has terminated"),
+            (Role::Server, "idle for too long", "error - idle for too long"),
             (Role::Server, "interrupt - stopped", "interrupt - stopped"),
         ];
         for (role, message, text) in cases {
@@ -373,6 +393,14 @@ mod tests {
         let ServerOutput::Json(document) = server.server_output() else { panic!("not a document") };
         assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["start", "intervals", "end"]);
         assert_eq!(document["end"]["sum_received"]["bytes"], 1_310_720);
+    }
+
+    #[test]
+    fn debugging_does_not_get_into_the_document() {
+        let mut reporter = JsonReporter::new(Role::Client);
+        let debug = RunEvent::Debug("State change\u{1b}\n".into());
+        assert_eq!(reporter.complaint(&debug), "State change\\u{1b}\n");
+        assert_eq!(reporter.event(&debug), "");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::stats::UdpInterval;
 
 use super::json::{insert, insert_some, number};
 use super::totals::{CpuPerGigabyte, Halves, Loss, Span, is_udp, sum_retransmits, sum_udp_intervals};
-use super::{Interval, IntervalStream, StreamEnd, TestEnd, UdpEnd};
+use super::{FileReport, Interval, IntervalStream, StreamEnd, TestEnd, UdpEnd};
 
 /// What the keys of the first and the second group of streams end in. Only bidir tests have a second.
 const GROUPS: [&str; 2] = ["", "_bidir_reverse"];
@@ -36,11 +36,12 @@ pub(super) fn interval(flows: &[Flow], interval: &Interval) -> Value {
 /// The `end` object.
 pub(super) fn end(flows: &[Flow], end: &TestEnd) -> Value {
     let of_flow = |flow: Flow| end.streams.iter().filter(move |stream| stream.flow == flow);
+    let stream = |stream| stream_end(stream, end.file.as_ref());
     let mut object = Map::new();
     insert(
         &mut object,
         "streams",
-        flows.iter().flat_map(|&flow| of_flow(flow)).map(stream_end).collect::<Vec<_>>(),
+        flows.iter().flat_map(|&flow| of_flow(flow)).map(stream).collect::<Vec<_>>(),
     );
     for (&flow, group) in flows.iter().zip(GROUPS) {
         let halves = Halves::sum(&of_flow(flow).collect::<Vec<_>>());
@@ -136,7 +137,7 @@ fn interval_stream(stream: &IntervalStream, omitted: bool) -> Value {
 /// Both halves of a stream.
 ///
 /// Of a sending peer's TCP only the retransmits are known; iperf3 prints zeros for the rest.
-fn stream_end(stream: &StreamEnd) -> Value {
+fn stream_end(stream: &StreamEnd, file: Option<&FileReport>) -> Value {
     let halves = Halves::from(stream);
     if let Some(udp) = halves.udp {
         return udp_stream_end(stream, halves.sent, udp);
@@ -156,7 +157,21 @@ fn stream_end(stream: &StreamEnd) -> Value {
     for half in [&mut sender, &mut receiver] {
         insert(half, "sender", stream.flow == Flow::Send);
     }
-    json!({ "sender": sender, "receiver": receiver })
+    let mut object = Map::new();
+    insert(&mut object, "sender", sender);
+    if let Some(file) = file {
+        let diskfile = json!({
+            "sent": stream.sent.bytes,
+            "received": stream.received.bytes,
+            "size": file.bytes,
+            "percent_sent": file.percent(stream.sent.bytes),
+            "percent_received": file.percent(stream.received.bytes),
+            "filename": file.name,
+        });
+        insert(&mut object, "diskfile", diskfile);
+    }
+    insert(&mut object, "receiver", receiver);
+    Value::Object(object)
 }
 
 /// iperf3 has one object for both halves, with the bytes and the time of the sender.

@@ -95,7 +95,7 @@ fn test_start(session: &SessionInfo) -> Value {
         "bytes": bytes,
         "blocks": blocks,
         "reverse": u8::from(test.direction == Direction::Reverse),
-        "tos": 0,
+        "tos": test.socket.tos,
         "target_bitrate": test.pacing.bits_per_second,
         "bidir": u8::from(test.direction == Direction::Bidir),
         "fqrate": test.socket.fq_bits_per_second,

@@ -3,6 +3,9 @@
 //! A session tells what happened as [`RunEvent`]s; one thread turns them into rows or into a document, so a
 //! stalled terminal never holds up a test.
 
+use crate::config::{OutputConfig, OutputFormat};
+use crate::units::RateFormat;
+
 mod comparison;
 mod escape;
 mod event;
@@ -11,29 +14,43 @@ mod fixtures;
 mod json;
 mod json_rows;
 mod json_start;
+mod json_stream;
+mod output;
 mod rows;
+mod stamp;
 mod summary;
 mod system;
 mod text;
+mod text_start;
 mod thread;
 mod totals;
 mod version;
 
 pub use comparison::{Collector, Comparison};
 pub use event::{
-    ConnectedStream, DatagramReport, EngineReport, Interval, IntervalStream, LatencyReport, PacingReport,
-    PeerEngine, ReceivedDatagrams, RunEvent, ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart,
-    UdpEnd,
+    ConnectedStream, DatagramReport, EngineReport, FileReport, Interval, IntervalStream, LatencyReport,
+    PacingReport, PeerEngine, ReceivedDatagrams, RunEvent, ServerOutput, SessionInfo, StreamEnd, TestEnd,
+    TestStart, UdpEnd,
 };
 pub use json::JsonReporter;
+pub use json_stream::JsonStreamReporter;
+pub use output::{LogFile, Sink};
 pub use text::TextReporter;
-pub use thread::{ReportHandle, Sink};
+pub use thread::{DebugLog, ReportHandle, Unwritten};
 pub use version::version_text;
+
+/// Whether a message says by itself what it is. iperf3 puts `error - ` in front of all others.
+fn is_bare(message: &str) -> bool {
+    ["interrupt - ", "SERVER ERROR - ", "the client has "].iter().any(|start| message.starts_with(start))
+}
 
 /// Turns events into output.
 pub trait Reporter: Send {
     /// Takes one event and returns the text to print because of it, complete lines or nothing.
     fn event(&mut self, event: &RunEvent) -> String;
+
+    /// The line for standard error, or for the log file, that an event asks for; nothing for most.
+    fn complaint(&self, event: &RunEvent) -> String;
 
     /// What a server sends to a client that asked for its output: everything of the current test so far.
     fn server_output(&self) -> ServerOutput;

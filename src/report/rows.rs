@@ -4,8 +4,9 @@ use crate::config::{Direction, Flow, Role};
 use crate::stats::UdpInterval;
 use crate::units::{RateFormat, rate, transfer};
 
-use super::totals::{Halves, Loss, Span, is_udp, sum_retransmits, sum_udp_intervals};
-use super::{Interval, IntervalStream, StreamEnd, TestEnd};
+use super::escape::escape;
+use super::totals::{Halves, Loss, Span, is_udp, own_half, sum_retransmits, sum_udp_intervals};
+use super::{FileReport, Interval, IntervalStream, StreamEnd, TestEnd};
 
 /// The line between two intervals of several streams, and before the summary.
 pub(super) const SEPARATOR: &str = "- - - - - - - - - - - - - - - - - - - - - - - - -\n";
@@ -71,16 +72,18 @@ impl Rows {
         let streams: Vec<&StreamEnd> = end.streams.iter().filter(|stream| stream.flow == flow).collect();
         let mut text = String::new();
         for &stream in &streams {
-            text += &self.halves(&name(stream.socket), flow, Halves::from(stream));
+            let file = end.file.as_ref().map_or_else(String::new, |file| file_line(file, stream));
+            text += &self.halves(&name(stream.socket), flow, Halves::from(stream), &file);
         }
         if self.parallel > 1 {
-            text += &self.halves(SUM, flow, Halves::sum(&streams));
+            text += &self.halves(SUM, flow, Halves::sum(&streams), "");
         }
         text
     }
 
-    /// The sender's and the receiver's row. A server prints only what it counted itself.
-    fn halves(&self, name: &str, flow: Flow, halves: Halves) -> String {
+    /// The sender's row, what stands below it, and the receiver's row. A server prints only what it counted
+    /// itself.
+    fn halves(&self, name: &str, flow: Flow, halves: Halves, file: &str) -> String {
         let is_sum = name == SUM;
         let gap = if is_sum { SUM_GAP } else { STREAM_GAP };
         // iperf3 does not say of the sums of a UDP test what is missing.
@@ -109,6 +112,7 @@ impl Rows {
         };
         row(Flow::Send, "sender", halves.sent, &sender)
             + &between
+            + file
             + &row(Flow::Receive, "receiver", halves.received, &receiver)
     }
 
@@ -183,6 +187,13 @@ fn columns(retransmits: Option<u64>, gap: usize, tail: &str) -> String {
         Some(count) => format!("  {count:3}{:gap$}{tail}", ""),
         None => format!("{:18}{tail}", ""),
     }
+}
+
+/// What of a file this end has moved. iperf3 calls it sent at both ends.
+fn file_line(file: &FileReport, stream: &StreamEnd) -> String {
+    let moved = own_half(stream).bytes;
+    let (percent, name) = (file.percent(moved), escape(&file.name));
+    format!("        Sent {} / {} ({percent}%) of {name}\n", transfer(moved), transfer(file.bytes))
 }
 
 fn loss_columns(loss: Loss, tail: &str) -> String {

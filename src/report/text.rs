@@ -1,22 +1,28 @@
 //! The report for people, and for scripts that read iperf3's rows.
 
-use crate::config::{Direction, EndCondition, Role};
+use crate::config::{OutputConfig, Role};
+use crate::stats::TcpInterval;
 use crate::units::RateFormat;
 
-use super::escape::escape_lines;
+use super::escape::{escape, escape_lines};
 use super::rows::{Rows, SEPARATOR};
+use super::stamp::Stamp;
 use super::summary::summary;
-use super::system::{TEXT_VERSION, rfc_1123, system_info};
-use super::{Interval, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart, json};
+use super::text_start::{session_lines, start_lines, version_lines};
+use super::{Interval, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, is_bare, json};
 
 /// Most bytes of a test's text that a server keeps for a client that asks for it.
 const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
+/// The level of `-d` that shows what TCP says of each interval.
+const DEBUG_TCP: u8 = 4;
 
 /// Turns events into iperf3's text. Warnings and errors are not part of it: they go to standard error.
 #[derive(Debug)]
 pub struct TextReporter {
     verbose: bool,
     rate_format: RateFormat,
+    stamp: Option<Stamp>,
+    debug: u8,
     test: Option<Test>,
 }
 
@@ -35,8 +41,14 @@ struct Test {
 impl TextReporter {
     /// A reporter that has printed nothing yet.
     #[must_use]
-    pub fn new(verbose: bool, rate_format: RateFormat) -> Self {
-        Self { verbose, rate_format, test: None }
+    pub fn new(output: &OutputConfig) -> Self {
+        Self {
+            verbose: output.verbose,
+            rate_format: output.rate_format,
+            stamp: output.timestamps.as_deref().map(Stamp::new),
+            debug: output.debug,
+            test: None,
+        }
     }
 
     fn listening(&self, port: u16, test_number: u64) -> String {
@@ -63,29 +75,70 @@ impl TextReporter {
         });
         session_lines(session, self.verbose)
     }
+
+    /// Puts in front of each line the time, and at a client the title.
+    fn prefixed(&self, text: &str) -> String {
+        let title = self.test.as_ref().and_then(Test::title);
+        match title {
+            Some(title) => {
+                let titled: String =
+                    text.split_inclusive('\n').map(|line| format!("{title}:  {line}")).collect();
+                self.stamped(&titled)
+            }
+            None => self.stamped(text),
+        }
+    }
+
+    fn stamped(&self, text: &str) -> String {
+        match &self.stamp {
+            Some(stamp) => {
+                let stamp = stamp.now();
+                text.split_inclusive('\n').map(|line| format!("{stamp}{line}")).collect()
+            }
+            None => text.to_owned(),
+        }
+    }
 }
 
 impl Reporter for TextReporter {
     fn event(&mut self, event: &RunEvent) -> String {
         let text = match event {
-            RunEvent::Listening { port, test_number } => return self.listening(*port, *test_number),
+            RunEvent::Listening { port, test_number } => self.listening(*port, *test_number),
             RunEvent::Session(session) => self.session(session),
-            RunEvent::Done => return self.test.take().map_or_else(String::new, Test::done),
+            RunEvent::Interval(interval) if self.debug >= DEBUG_TCP => tcp_details(interval),
+            RunEvent::Debug(text) => escape_lines(text),
             RunEvent::Start(_)
             | RunEvent::Interval(_)
             | RunEvent::OmitOver
             | RunEvent::End(_)
             | RunEvent::ServerOutput(_)
             | RunEvent::Warning(_)
-            | RunEvent::Error(_) => String::new(),
+            | RunEvent::Error(_)
+            | RunEvent::Done => String::new(),
         };
-        let Some(test) = &mut self.test else { return text };
-        let text = text + &test.event(event);
-        test.record(&text);
-        match event {
-            RunEvent::ServerOutput(_) => text,
-            _ => test.titled(&text),
+        let text = text + &self.test.as_mut().map_or_else(String::new, |test| test.event(event));
+        let text = self.prefixed(&text);
+        let text = match event {
+            RunEvent::ServerOutput(output) => text + &server_output(output),
+            _ => text,
+        };
+        if let Some(test) = &mut self.test {
+            test.record(&text)
         }
+        if matches!(event, RunEvent::Done) {
+            self.test = None;
+        }
+        text
+    }
+
+    fn complaint(&self, event: &RunEvent) -> String {
+        let text = match event {
+            RunEvent::Warning(text) => format!("warning: {}", escape(text)),
+            RunEvent::Error(text) if is_bare(text) => escape(text),
+            RunEvent::Error(text) => format!("error - {}", escape(text)),
+            _ => return String::new(),
+        };
+        self.stamped(&format!("ringperf: {text}\n"))
     }
 
     fn server_output(&self) -> ServerOutput {
@@ -96,13 +149,15 @@ impl Reporter for TextReporter {
 impl Test {
     fn event(&mut self, event: &RunEvent) -> String {
         match event {
-            RunEvent::Start(start) => self.start(start),
+            RunEvent::Start(start) => start_lines(start, &self.session.test, self.rows.verbose),
             RunEvent::Interval(interval) => self.interval(interval),
             RunEvent::OmitOver if self.rows.verbose && self.session.interval.is_none() => {
                 "Finished omit period, starting real test\n".to_owned()
             }
             RunEvent::End(end) => self.end(end),
-            RunEvent::ServerOutput(output) => self.server_output(output),
+            // The empty line above it is this end's own and has its prefix; the rest is the server's.
+            RunEvent::ServerOutput(_) => "\n".to_owned(),
+            RunEvent::Done => self.done(),
             RunEvent::Error(_) => {
                 self.failed = true;
                 String::new()
@@ -111,39 +166,8 @@ impl Test {
             | RunEvent::Session(_)
             | RunEvent::OmitOver
             | RunEvent::Warning(_)
-            | RunEvent::Done => String::new(),
+            | RunEvent::Debug(_) => String::new(),
         }
-    }
-
-    fn start(&self, start: &TestStart) -> String {
-        let mut text = String::new();
-        for stream in &start.streams {
-            let (socket, local, remote) = (stream.socket, stream.local, stream.remote);
-            let (local_ip, remote_ip) = (local.ip().to_canonical(), remote.ip().to_canonical());
-            let (local_port, remote_port) = (local.port(), remote.port());
-            text += &format!(
-                "[{socket:3}] local {local_ip} port {local_port} \
-                 connected to {remote_ip} port {remote_port}\n"
-            );
-        }
-        if self.rows.verbose {
-            let test = &self.session.test;
-            let end = match test.end {
-                EndCondition::Time(duration) => format!("{} second test", duration.as_secs_f64()),
-                EndCondition::Bytes(bytes) => format!("{bytes} bytes to send"),
-                EndCondition::Blocks(blocks) => format!("{blocks} blocks to send"),
-                EndCondition::Unlimited => "0 second test".to_owned(),
-            };
-            text += &format!(
-                "Starting Test: protocol: {}, {} streams, {} byte blocks, \
-                 omitting {} seconds, {end}, tos 0\n",
-                test.protocol.name(),
-                test.parallel,
-                test.block.bytes,
-                test.omit_secs
-            );
-        }
-        text
     }
 
     fn interval(&mut self, interval: &Interval) -> String {
@@ -163,30 +187,16 @@ impl Test {
         summary(&self.rows, end)
     }
 
-    /// Only the empty line above is this end's own and carries the title; the rest is the server's.
-    fn server_output(&self, output: &ServerOutput) -> String {
-        let block = match output {
-            ServerOutput::Text(text) => format!("Server output:\n{}\n", escape_lines(text)),
-            ServerOutput::Json(document) => format!("Server JSON output:\n{}", json::print(document)),
-        };
-        self.titled("\n") + &block
-    }
-
-    fn done(self) -> String {
+    fn done(&self) -> String {
         match self.session.role {
-            Role::Client if self.ended && !self.failed => self.titled("\niperf Done.\n"),
+            Role::Client if self.ended && !self.failed => "\niperf Done.\n".to_owned(),
             Role::Client | Role::Server => String::new(),
         }
     }
 
-    /// Puts the title in front of each line, at a client that has one.
-    fn titled(&self, text: &str) -> String {
-        match (&self.session.test.title, self.session.role) {
-            (Some(title), Role::Client) => {
-                text.split_inclusive('\n').map(|line| format!("{title}:  {line}")).collect()
-            }
-            (Some(_), Role::Server) | (None, _) => text.to_owned(),
-        }
+    /// What stands in front of each line, at a client that has one.
+    fn title(&self) -> Option<&str> {
+        self.session.test.title.as_deref().filter(|_| self.session.role == Role::Client)
     }
 
     /// Keeps whole events only, so that a record that is full ends with a complete line.
@@ -198,51 +208,33 @@ impl Test {
     }
 }
 
-fn version_lines() -> String {
-    format!("{TEXT_VERSION}\n{}\n", system_info())
+/// What the server had to say, below the empty line that separates it.
+fn server_output(output: &ServerOutput) -> String {
+    match output {
+        ServerOutput::Text(text) => format!("Server output:\n{}\n", escape_lines(text)),
+        ServerOutput::Json(document) => format!("Server JSON output:\n{}", json::print(document)),
+    }
 }
 
-/// Everything up to the streams.
-fn session_lines(session: &SessionInfo, verbose: bool) -> String {
-    let SessionInfo { host, port, cookie, control_mss, test, .. } = session;
-    let udp = test.protocol.udp().is_some();
-    let mut text = String::new();
-    if verbose {
-        if session.role == Role::Client {
-            text += &format!("{}Control connection MSS {control_mss}\n", version_lines());
-            if udp && !test.block.explicit {
-                text += &format!("Setting UDP block size to {}\n", test.block.bytes);
-            }
-        }
-        text += &format!("Time: {}\n", rfc_1123(session.time));
-    }
-    match session.role {
-        Role::Client => text += &format!("Connecting to host {host}, port {port}\n"),
-        Role::Server => text += &format!("Accepted connection from {host}, port {port}\n"),
-    }
-    if session.role == Role::Client && test.direction == Direction::Reverse {
-        text += &format!("Reverse mode, remote host {host} is sending\n");
-    }
-    if verbose {
-        text += &format!("      Cookie: {cookie}\n");
-        text += &match test.socket.mss_bytes {
-            _ if udp => String::new(),
-            Some(mss) => format!("      TCP MSS: {mss}\n"),
-            None => format!("      TCP MSS: {control_mss} (default)\n"),
-        };
-        if test.pacing.bits_per_second > 0 {
-            text += &format!("      Target Bitrate: {}\n", test.pacing.bits_per_second);
-        }
-    }
-    text
+/// What TCP says of each sender, above the rows of an interval.
+fn tcp_details(interval: &Interval) -> String {
+    let details = interval.streams.iter().filter_map(|stream| Some((stream.socket, stream.tcp?)));
+    let line = |(socket, tcp): (i32, TcpInterval)| {
+        format!(
+            "[{socket:3}] tcpi_snd_cwnd {} snd_wnd {} rtt {} rttvar {} pmtu {} reordering {}\n",
+            tcp.snd_cwnd_bytes, tcp.snd_wnd_bytes, tcp.rtt_us, tcp.rttvar_us, tcp.pmtu_bytes, tcp.reordering
+        )
+    };
+    details.map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use crate::config::{Pacing, TestConfig};
+    use crate::config::{Direction, Pacing, TestConfig};
     use crate::report::fixtures;
+    use crate::report::system::system_info;
 
     use super::*;
 
@@ -263,7 +255,7 @@ mod tests {
     }
 
     fn reporter(verbose: bool) -> TextReporter {
-        TextReporter::new(verbose, RateFormat::Adaptive)
+        TextReporter::new(&OutputConfig { verbose, ..OutputConfig::default() })
     }
 
     #[test]

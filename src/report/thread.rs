@@ -1,35 +1,53 @@
-//! The report thread: takes events as they come and prints what they give.
+//! The report thread: takes events as they come and writes what they give.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use super::escape::escape;
+use super::output::{Output, Sink};
 use super::{Reporter, RunEvent, ServerOutput};
-
-/// Where the report goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sink {
-    /// Rows to standard output; warnings and errors to standard error, one line each.
-    Text,
-    /// Documents to standard output, and nothing to standard error.
-    Json,
-    /// Nowhere: the reporter keeps what it wants to keep.
-    Nowhere,
-}
 
 /// The sending end of the report thread. Emitting never waits for a terminal.
 #[derive(Debug)]
 pub struct ReportHandle {
     messages: Option<Sender<Message>>,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    thread: Option<JoinHandle<Result<(), Unwritten>>>,
+}
+
+/// Some of the report could not be written. Standard error has been told why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unable to write the report")]
+pub struct Unwritten;
+
+/// Tells the report what passes between the two ends, as far as `-d` asks for it.
+#[derive(Clone, Debug)]
+pub struct DebugLog {
+    messages: Option<Sender<Message>>,
+    level: u8,
+}
+
+impl DebugLog {
+    /// A log that nobody reads.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { messages: None, level: 0 }
+    }
+
+    /// Tells `text`, complete lines, if `-d` asks for this level, which is 1 to 4.
+    pub fn tell(&self, level: u8, text: impl FnOnce() -> String) {
+        if let Some(messages) = self.messages.as_ref().filter(|_| level <= self.level) {
+            // Fails only when the report is finished or its thread has panicked, which finish() tells.
+            let _ = messages.send(Message::Event(Box::new(RunEvent::Debug(text()))));
+        }
+    }
 }
 
 enum Message {
     Event(Box<RunEvent>),
     ServerOutput(oneshot::Sender<ServerOutput>),
+    Written(oneshot::Sender<Result<(), Unwritten>>),
 }
 
 impl ReportHandle {
@@ -41,9 +59,17 @@ impl ReportHandle {
         let (messages, inbox) = mpsc::channel();
         let thread = thread::Builder::new().name("report".to_owned()).spawn(move || {
             crate::sys::block_signals();
-            print_all(&inbox, reporter, sink)
+            write_all(&inbox, reporter, Output::new(sink))
         })?;
         Ok(Self { messages: Some(messages), thread: Some(thread) })
+    }
+
+    /// A log that tells this report everything up to `level`, which is that of `-d`: 0 for none, to 4.
+    ///
+    /// [`Self::finish`] waits until all logs of a level above 0 are gone.
+    #[must_use]
+    pub fn debug_log(&self, level: u8) -> DebugLog {
+        DebugLog { messages: self.messages.clone().filter(|_| level > 0), level }
     }
 
     /// Hands an event over.
@@ -58,14 +84,24 @@ impl ReportHandle {
         question.await.ok()
     }
 
-    /// Waits until everything is printed.
+    /// Waits until everything that was handed over so far is written.
     ///
     /// # Errors
-    /// The first failure to write, for example to a full disk.
+    /// [`Unwritten`] if the last write failed, for example to a full disk.
+    pub async fn written(&self) -> Result<(), Unwritten> {
+        let (answer, question) = oneshot::channel();
+        self.send(Message::Written(answer));
+        question.await.unwrap_or(Err(Unwritten))
+    }
+
+    /// Waits until everything is written.
+    ///
+    /// # Errors
+    /// [`Unwritten`] if the last write failed, for example to a full disk.
     ///
     /// # Panics
     /// If the report thread has panicked.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(mut self) -> Result<(), Unwritten> {
         self.messages = None;
         match self.thread.take() {
             Some(thread) => thread.join().expect("the report thread does not panic"),
@@ -81,39 +117,28 @@ impl ReportHandle {
     }
 }
 
-fn print_all(inbox: &Receiver<Message>, mut reporter: Box<dyn Reporter>, sink: Sink) -> io::Result<()> {
-    let mut written = Ok(());
+fn write_all(
+    inbox: &Receiver<Message>,
+    mut reporter: Box<dyn Reporter>,
+    mut output: Output,
+) -> Result<(), Unwritten> {
     for message in inbox {
         match message {
             Message::Event(event) => {
-                let text = reporter.event(&event);
-                if sink != Sink::Nowhere && !text.is_empty() && written.is_ok() {
-                    written = write_out(&text);
-                }
-                if sink == Sink::Text {
-                    write_error_line(&event);
+                output.report(&reporter.event(&event));
+                output.complain(&reporter.complaint(&event));
+                if matches!(*event, RunEvent::Listening { .. } | RunEvent::Done) {
+                    output.rest();
                 }
             }
-            // Fails only when the session that asked is gone.
+            // These fail only when the session that asked is gone.
             Message::ServerOutput(answer) => drop(answer.send(reporter.server_output())),
+            Message::Written(answer) => drop(answer.send(state(&output))),
         }
     }
-    written
+    state(&output)
 }
 
-fn write_out(text: &str) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    output.write_all(text.as_bytes())?;
-    output.flush()
-}
-
-fn write_error_line(event: &RunEvent) {
-    let line = match event {
-        RunEvent::Warning(text) => format!("ringperf: warning: {}\n", escape(text)),
-        RunEvent::Error(text) if text.starts_with("interrupt - ") => format!("ringperf: {}\n", escape(text)),
-        RunEvent::Error(text) => format!("ringperf: error - {}\n", escape(text)),
-        _ => return,
-    };
-    // Nothing is left to tell it to when standard error is gone.
-    let _ = io::stderr().write_all(line.as_bytes());
+fn state(output: &Output) -> Result<(), Unwritten> {
+    if output.is_well() { Ok(()) } else { Err(Unwritten) }
 }

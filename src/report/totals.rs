@@ -4,7 +4,7 @@ use crate::config::Flow;
 use crate::stats::{Half, UdpInterval};
 use crate::units;
 
-use super::{IntervalStream, StreamEnd, TestEnd, UdpEnd};
+use super::{FileReport, IntervalStream, StreamEnd, TestEnd, UdpEnd};
 
 /// Bytes between two moments, which are seconds since the start of the counted (or of the omitted) part.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -163,6 +163,14 @@ impl From<UdpInterval> for Loss {
     }
 }
 
+impl FileReport {
+    /// So many bytes as whole percent of the file; all of it for one that is empty.
+    pub(super) fn percent(&self, bytes: u64) -> u64 {
+        let percent = u128::from(bytes) * 100 / u128::from(self.bytes.max(1));
+        if self.bytes == 0 { 100 } else { u64::try_from(percent).unwrap_or(u64::MAX) }
+    }
+}
+
 /// Processor seconds that each end needs for 10^9 bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct CpuPerGigabyte {
@@ -188,7 +196,8 @@ impl From<&TestEnd> for CpuPerGigabyte {
     }
 }
 
-fn own_half(stream: &StreamEnd) -> Half {
+/// What this end has counted.
+pub(super) fn own_half(stream: &StreamEnd) -> Half {
     match stream.flow {
         Flow::Send => stream.sent,
         Flow::Receive => stream.received,

@@ -1,0 +1,172 @@
+//! The report for programs that do not want to wait for the end: an event per line, with iperf3's keys.
+
+use serde_json::{Value, json};
+
+use crate::config::Role;
+
+use super::escape::escape_json;
+use super::{Interval, JsonReporter, Reporter, RunEvent, ServerOutput, json_rows};
+
+/// Returns each event of a test in one line of JSON when it happens, and at the end what remains.
+#[derive(Debug)]
+pub struct JsonStreamReporter {
+    /// The whole document follows the last event.
+    full: bool,
+    collected: JsonReporter,
+}
+
+impl JsonStreamReporter {
+    /// A reporter that has seen nothing yet; with `full` the document follows the last event.
+    #[must_use]
+    pub fn new(role: Role, full: bool) -> Self {
+        Self { full, collected: JsonReporter::new(role) }
+    }
+
+    /// Keeps an interval only if somebody will ask for it once more: a test may have any number of them.
+    fn interval(&mut self, interval: &Interval) -> String {
+        let session = self.collected.session();
+        let asked = session.is_some_and(|session| session.role == Role::Server && session.test.server_output);
+        if self.full || asked {
+            // The document comes when the test is done.
+            let _ = self.collected.event(&RunEvent::Interval(interval.clone()));
+        }
+        line("interval", &json_rows::interval(self.collected.flows(), interval))
+    }
+
+    /// Everything that has not been told yet.
+    fn done(&mut self) -> String {
+        let remaining = ["error", "server_output_json", "server_output_text", "ringperf", "end"];
+        let document = self.collected.document();
+        let events = remaining.iter().filter_map(|&key| Some(line(key, document.get(key)?)));
+        let events: String = events.collect();
+        let document = self.collected.event(&RunEvent::Done);
+        if self.full { events + &document } else { events }
+    }
+}
+
+impl Reporter for JsonStreamReporter {
+    fn event(&mut self, event: &RunEvent) -> String {
+        match event {
+            RunEvent::Interval(interval) => self.interval(interval),
+            RunEvent::Done => self.done(),
+            RunEvent::Start(_) => {
+                let text = self.collected.event(event);
+                text + &self
+                    .collected
+                    .document()
+                    .get("start")
+                    .map_or_else(String::new, |start| line("start", start))
+            }
+            _ => self.collected.event(event),
+        }
+    }
+
+    fn complaint(&self, event: &RunEvent) -> String {
+        self.collected.complaint(event)
+    }
+
+    fn server_output(&self) -> ServerOutput {
+        self.collected.server_output()
+    }
+}
+
+fn line(event: &str, data: &Value) -> String {
+    escape_json(&json!({ "event": event, "data": data }).to_string()) + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Direction, TestConfig};
+    use crate::report::fixtures;
+
+    use super::*;
+
+    /// The names of the events, and the data of each.
+    fn events(text: &str) -> Vec<(String, Value)> {
+        let event = |line: &str| -> (String, Value) {
+            let mut event: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(event.as_object().unwrap().keys().collect::<Vec<_>>(), ["event", "data"]);
+            (event["event"].as_str().unwrap().to_owned(), event["data"].take())
+        };
+        text.lines().map(event).collect()
+    }
+
+    #[test]
+    fn each_event_is_told_at_once_and_in_the_order_of_iperf3() {
+        for (role, asks, kept) in [(Role::Client, true, 0), (Role::Server, false, 0), (Role::Server, true, 2)]
+        {
+            let config = TestConfig {
+                server_output: asks,
+                direction: Direction::Bidir,
+                parallel: 2,
+                ..TestConfig::default()
+            };
+            let mut reporter = JsonStreamReporter::new(role, false);
+            assert_eq!(
+                reporter.event(&RunEvent::Session(Box::new(fixtures::session(role, config.clone())))),
+                ""
+            );
+            let direction = Direction::Bidir;
+            let mut documents = JsonReporter::new(role);
+            for event in [
+                RunEvent::Session(Box::new(fixtures::session(role, config))),
+                RunEvent::Start(Box::new(fixtures::start(role, direction, 2))),
+                RunEvent::Interval(fixtures::interval(role, direction, 2, 0)),
+                RunEvent::Interval(fixtures::interval(role, direction, 2, 1)),
+                RunEvent::End(Box::new(fixtures::end(role, direction, 2))),
+            ] {
+                documents.event(&event);
+            }
+            let whole: Value = serde_json::from_str(&documents.event(&RunEvent::Done)).unwrap();
+            let start =
+                reporter.event(&RunEvent::Start(Box::new(fixtures::start(role, Direction::Bidir, 2))));
+            assert_eq!(events(&start), [("start".to_owned(), whole["start"].clone())]);
+            for second in [0, 1] {
+                let interval = RunEvent::Interval(fixtures::interval(role, Direction::Bidir, 2, second));
+                let expected = whole["intervals"][usize::try_from(second).unwrap()].clone();
+                assert_eq!(events(&reporter.event(&interval)), [("interval".to_owned(), expected)]);
+            }
+            let ServerOutput::Json(output) = reporter.server_output() else { panic!("not a document") };
+            assert_eq!(output["intervals"].as_array().unwrap().len(), kept);
+            let end = fixtures::end(role, Direction::Bidir, 2);
+            let output = ServerOutput::Text("rows\n".into());
+            for event in [
+                RunEvent::End(Box::new(end)),
+                RunEvent::ServerOutput(output),
+                RunEvent::Error("interrupt - stop".into()),
+            ] {
+                assert_eq!(reporter.event(&event), "");
+            }
+            let last = events(&reporter.event(&RunEvent::Done));
+            let names: Vec<_> = last.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, ["error", "server_output_text", "ringperf", "end"]);
+            assert_eq!(last[0].1, "interrupt - stop");
+            assert_eq!(last[1].1, "rows\n");
+            assert_eq!(last[3].1, whole["end"]);
+        }
+    }
+
+    #[test]
+    fn a_full_stream_ends_with_the_document() {
+        let mut reporter = JsonStreamReporter::new(Role::Client, true);
+        let session = fixtures::session(Role::Client, TestConfig::default());
+        reporter.event(&RunEvent::Session(Box::new(session)));
+        reporter.event(&RunEvent::Interval(fixtures::interval(Role::Client, Direction::Forward, 1, 0)));
+        let text = reporter.event(&RunEvent::Done);
+        let (line, document) = text.split_once('\n').unwrap();
+        assert_eq!(line, r#"{"event":"end","data":{}}"#);
+        let document: Value = serde_json::from_str(document).unwrap();
+        assert_eq!(document["intervals"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_stream_of_a_test_that_never_began_is_an_error_and_an_end() {
+        let mut reporter = JsonStreamReporter::new(Role::Client, false);
+        reporter.event(&RunEvent::Error("connection\u{202e} refused".into()));
+        assert_eq!(
+            reporter.event(&RunEvent::Done),
+            "{\"event\":\"error\",\"data\":\"connection\\u202e refused\"}\n\
+             {\"event\":\"end\",\"data\":{}}\n"
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Where the text of a report goes: standard output and standard error, a log file, or nowhere.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::sys::plain;
+
+/// Where the report goes.
+#[derive(Debug)]
+pub enum Sink {
+    /// Reports to standard output, warnings and errors to standard error.
+    Standard,
+    /// All of it to the end of a file.
+    LogFile(LogFile),
+    /// Nowhere: the reporter keeps what it wants to keep.
+    Nowhere,
+}
+
+/// A file to which reports are added.
+///
+/// It is open only while a test runs, and found by its name again for the next one, so that it can be moved
+/// away in between.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl LogFile {
+    /// Opens the file, or makes it if it is not there.
+    ///
+    /// # Errors
+    /// The system's, for example when its folder is missing.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), file: Some(append_to(path)?) })
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            closed => closed.insert(append_to(&self.path)?),
+        };
+        file.write_all(text.as_bytes())
+    }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// The writer behind the report thread. Everything it is given is on its way to the reader when it returns.
+#[derive(Debug)]
+pub(super) struct Output {
+    sink: Sink,
+    /// The last write failed, and standard error has been told.
+    failed: bool,
+}
+
+impl Output {
+    pub(super) fn new(sink: Sink) -> Self {
+        Self { sink, failed: false }
+    }
+
+    /// Writes lines of the report.
+    pub(super) fn report(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let written = match &mut self.sink {
+            // What has broken once does not mend.
+            Sink::Standard if self.failed => return,
+            Sink::Standard => to_standard_output(text),
+            Sink::LogFile(log) => log.write(text),
+            Sink::Nowhere => Ok(()),
+        };
+        self.note(written);
+    }
+
+    /// Writes a line that is a warning or an error.
+    pub(super) fn complain(&mut self, text: &str) {
+        match &mut self.sink {
+            Sink::Standard => to_standard_error(text),
+            Sink::LogFile(_) => self.report(text),
+            Sink::Nowhere => {}
+        }
+    }
+
+    /// A test is over, or none has begun: nothing is kept open.
+    pub(super) fn rest(&mut self) {
+        if let Sink::LogFile(log) = &mut self.sink {
+            log.file = None;
+        }
+    }
+
+    /// Whether the last write succeeded.
+    pub(super) fn is_well(&self) -> bool {
+        !self.failed
+    }
+
+    /// A disk that stays full is told of once.
+    fn note(&mut self, written: io::Result<()>) {
+        let failed_before = std::mem::replace(&mut self.failed, written.is_err());
+        if let (Err(error), false) = (written, failed_before) {
+            let whereto = match &self.sink {
+                Sink::LogFile(log) => format!(" to {}", log.path.display()),
+                Sink::Standard | Sink::Nowhere => String::new(),
+            };
+            to_standard_error(&format!(
+                "ringperf: error - unable to write the report{whereto}: {}\n",
+                plain(&error)
+            ));
+        }
+    }
+}
+
+fn to_standard_output(text: &str) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes())?;
+    output.flush()
+}
+
+fn to_standard_error(text: &str) {
+    // Nothing is left to tell it to when standard error is gone.
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_log_file_that_is_moved_away_between_two_tests_is_made_anew() {
+        let folder = std::env::temp_dir().join(format!("ringperf-output-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (path, moved) = (folder.join("log"), folder.join("log.1"));
+        fs::write(&path, "before\n").unwrap();
+        let mut output = Output::new(Sink::LogFile(LogFile::open(&path).unwrap()));
+        output.report("row 1\n");
+        fs::rename(&path, &moved).unwrap();
+        output.complain("error 1\n");
+        output.rest();
+        output.report("row 2\n");
+        assert!(output.is_well());
+        assert_eq!(fs::read_to_string(&moved).unwrap(), "before\nrow 1\nerror 1\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "row 2\n");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_is_noticed_and_may_be_over_later() {
+        let mut output = Output::new(Sink::LogFile(LogFile::open(Path::new("/dev/full")).unwrap()));
+        output.report("");
+        assert!(output.is_well());
+        output.report("row\n");
+        assert!(!output.is_well());
+        output.sink = Sink::LogFile(LogFile::open(Path::new("/dev/null")).unwrap());
+        output.report("row\n");
+        assert!(output.is_well());
+    }
+
+    #[test]
+    fn a_missing_folder_is_an_error_at_once() {
+        let error = LogFile::open(Path::new("/no/such/folder/log")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}
