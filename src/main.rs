@@ -8,7 +8,7 @@ use ringperf::config::{ClientConfig, OutputConfig, OutputFormat, Role, ServerCon
 use ringperf::control::{run_client, run_loopback, run_server};
 use ringperf::process::{Daemon, Launched, PidFile, launch};
 use ringperf::report::{
-    JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter, version_text,
+    JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter, version_text,
 };
 use ringperf::sys::{ignore_broken_pipes, plain};
 
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
                 Ok(ExitCode::from(error.exit_code()))
             }
         },
+        Ok(Command::JsonSchema) => Ok(print(&mut io::stdout(), JSON_SCHEMA, 0)),
         Ok(Command::Version) => Ok(print(&mut io::stdout(), &version_text(program), 0)),
         Ok(Command::Print(text)) => Ok(print(&mut io::stdout(), &text, 0)),
         Err(usage) if usage.to_stdout => Ok(print(&mut io::stdout(), &usage.text, usage.exit_code)),

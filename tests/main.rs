@@ -4,17 +4,23 @@
 
 mod harness;
 
+mod background;
 mod cli;
 mod compatibility;
+mod consumers;
 mod degraded;
 mod differential;
 mod hostile;
 mod interop;
 mod json_shape;
+mod json_stream;
 mod layering;
+mod log_file;
 mod loopback;
 mod mistreated;
 mod options;
+mod schema;
+mod timestamps;
 mod udp_interop;
 mod udp_loopback;
 mod udp_loss;

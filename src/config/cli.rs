@@ -19,6 +19,8 @@ pub enum Command {
     Server(Box<ServerConfig>),
     /// Compare the engines on this machine.
     Loopback(LoopbackConfig),
+    /// Print the JSON Schema of the reports.
+    JsonSchema,
     /// Print the version.
     Version,
     /// Print this text, a manual page or what a shell needs for completion.
@@ -86,6 +88,7 @@ fn command(program: &'static str, cli: &Cli, matches: &ArgMatches) -> Result<Com
         Some(Task::Loopback(options)) => return Ok(Command::Loopback(resolve::loopback(options)?)),
         Some(Task::Man { page }) => return Ok(Command::Print(manual(page.as_deref()))),
         Some(Task::Completions { shell }) => return Ok(Command::Print(completions(program, *shell))),
+        None if cli.both.json_schema => return Ok(Command::JsonSchema),
         None => {}
     }
     match (cli.server.server, &cli.client.client) {

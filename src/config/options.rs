@@ -158,6 +158,9 @@ pub(super) struct BothOptions {
     /// Print what is going on inside, level 1 to 4 [default level: 4; -d is the same without a level]
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "4")]
     pub(super) debug: Option<String>,
+    /// Print the JSON Schema of the documents and events that -J and --json-stream print
+    #[arg(long)]
+    pub(super) json_schema: bool,
     /// Print the version
     #[arg(short = 'v', long, action = ArgAction::Version)]
     version: Option<bool>,

@@ -50,14 +50,14 @@ pub fn launch() -> io::Result<Launched> {
 }
 
 impl Daemon {
-    /// Everything that can be wrong from the start has been tried: lets go of the terminal, and of the process
-    /// that waits.
+    /// Everything that can be wrong from the start has been tried: lets go of the terminal, and of the
+    /// process that waits.
     ///
     /// # Errors
     /// The system's.
     pub fn detach(mut self) -> io::Result<()> {
         dup2_stderr(dev_null()?)?;
-        // Nobody waits any more if the launching process was killed meanwhile, which does not concern a daemon.
+        // Nobody waits any more if the launching process was killed meanwhile. A daemon need not care.
         let _ = self.ready.write_all(&[1]);
         Ok(())
     }

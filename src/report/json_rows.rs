@@ -332,6 +332,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_stands_between_the_two_halves() {
+        let mut with_file = fixtures::end(Role::Server, Direction::Forward, 1);
+        with_file.file = Some(FileReport { name: "out.dat".into(), bytes: 2_621_440 });
+        let document = end(&[Flow::Receive], &with_file);
+        let stream = document["streams"][0].as_object().unwrap();
+        assert_eq!(stream.keys().collect::<Vec<_>>(), ["sender", "diskfile", "receiver"]);
+        assert_eq!(
+            stream["diskfile"],
+            json!({"sent": 0, "received": 1_310_720, "size": 2_621_440, "percent_sent": 0,
+                "percent_received": 50, "filename": "out.dat"})
+        );
+    }
+
+    #[test]
     fn loss_that_is_not_known_is_null() {
         let mut unknown = fixtures::udp_end(Role::Client, Direction::Forward, 2);
         unknown.streams[0].udp.as_mut().unwrap().lost = None;

@@ -119,6 +119,7 @@ mod tests {
             let mut test = fixtures::udp_test(Direction::Bidir, 2);
             test.protocol = Protocol::Udp(UdpConfig { gsro: true, ..UdpConfig::default() });
             test.socket.mss_bytes = Some(1400);
+            test.socket.tos = 0x20;
             let session = fixtures::session(role, test);
             let document = start(role, Some(&session), Some(&fixtures::start(role, Direction::Bidir, 2)));
             let expected = format!(
@@ -131,6 +132,7 @@ mod tests {
             assert_eq!(shape(&document), pinned(&expected), "{role:?}");
             let test_start = &document["test_start"];
             assert_eq!(test_start["protocol"], "UDP");
+            assert_eq!(test_start["tos"], 32);
             assert_eq!((&test_start["gso"], &test_start["gro"]), (&json!(1), &json!(1)));
         }
     }

@@ -39,6 +39,9 @@ pub use text::TextReporter;
 pub use thread::{DebugLog, ReportHandle, Unwritten};
 pub use version::version_text;
 
+/// The JSON Schema of all documents and events.
+pub const JSON_SCHEMA: &str = include_str!("../../docs/ringperf.schema.json");
+
 /// Whether a message says by itself what it is. iperf3 puts `error - ` in front of all others.
 fn is_bare(message: &str) -> bool {
     ["interrupt - ", "SERVER ERROR - ", "the client has "].iter().any(|start| message.starts_with(start))

@@ -383,6 +383,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_stands_below_the_row_of_the_sender() {
+        let file = |bytes, name: &str| Some(FileReport { name: name.into(), bytes });
+        let mut end = fixtures::end(Role::Client, Direction::Forward, 2);
+        end.file = file(2_621_440, "in\u{1b}.dat");
+        let text = rows(Role::Client, Direction::Forward, 2).totals(Flow::Send, &end);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[1], "        Sent 1.25 MByte / 2.50 MByte (50%) of in\\u{1b}.dat");
+        assert_eq!(lines[4], lines[1]);
+        assert_eq!((lines.len(), text.matches("Sent").count()), (8, 2));
+
+        let mut end = fixtures::end(Role::Server, Direction::Forward, 1);
+        end.file = file(0, "out");
+        let text = rows(Role::Server, Direction::Forward, 1).totals(Flow::Receive, &end);
+        assert!(text.starts_with("        Sent 1.25 MByte / 0.00 Byte (100%) of out\n[  5] "), "{text}");
+    }
+
+    #[test]
     fn percentages_have_two_digits_like_those_of_c() {
         let cases = [
             (0.0, "0"),

@@ -123,7 +123,7 @@ impl Reporter for TextReporter {
             _ => text,
         };
         if let Some(test) = &mut self.test {
-            test.record(&text)
+            test.record(&text);
         }
         if matches!(event, RunEvent::Done) {
             self.test = None;
@@ -301,6 +301,7 @@ ttl:  iperf Done.
     fn a_verbose_reverse_client() {
         let mut test = TestConfig { direction: Direction::Reverse, omit_secs: 1, ..TestConfig::default() };
         test.pacing = Pacing { bits_per_second: 5_000_000, burst_blocks: 0 };
+        test.socket.tos = 0x20;
         test.socket.mss_bytes = Some(1400);
         let text = run(&mut reporter(true), fixtures::session(Role::Client, test), vec![RunEvent::Done]);
         let expected = format!(
@@ -315,7 +316,7 @@ Reverse mode, remote host 127.0.0.1 is sending
       TCP MSS: 1400
       Target Bitrate: 5000000
 [  5] local 127.0.0.1 port 40001 connected to 127.0.0.1 port 5201
-Starting Test: protocol: TCP, 1 streams, 131072 byte blocks, omitting 1 seconds, 10 second test, tos 0
+Starting Test: protocol: TCP, 1 streams, 131072 byte blocks, omitting 1 seconds, 10 second test, tos 32
 [ ID] Interval           Transfer     Bitrate
 [  5]   0.00-1.00   sec   640 KBytes  5.24 Mbits/sec                  
 [  5]   1.00-2.00   sec   640 KBytes  5.24 Mbits/sec                  
@@ -420,6 +421,47 @@ Engine: send sync (asked sync)
         assert!(run(&mut client, session(), vec![RunEvent::Done]).ends_with("\n\niperf Done.\n"));
         let refused = RunEvent::Error("connection refused".into());
         assert_eq!(client.event(&refused) + &client.event(&RunEvent::Done), "");
+    }
+
+    #[test]
+    fn errors_have_the_words_in_front_that_iperf3_has() {
+        let client = reporter(false);
+        for (message, expected) in [
+            ("the server has terminated", "ringperf: error - the server has terminated\n"),
+            ("the client has terminated", "ringperf: the client has terminated\n"),
+            ("interrupt - stopped", "ringperf: interrupt - stopped\n"),
+            ("SERVER ERROR - full\u{1b}", "ringperf: SERVER ERROR - full\\u{1b}\n"),
+        ] {
+            assert_eq!(client.complaint(&RunEvent::Error(message.into())), expected);
+        }
+        assert_eq!(client.complaint(&RunEvent::Warning("w\n".into())), "ringperf: warning: w\\u{a}\n");
+        assert_eq!(client.complaint(&RunEvent::Done), "");
+    }
+
+    #[test]
+    fn a_stamp_stands_before_the_title_and_before_errors() {
+        let output = OutputConfig { timestamps: Some("now ".into()), ..OutputConfig::default() };
+        let mut client = TextReporter::new(&output);
+        let test = TestConfig { title: Some("ttl".into()), ..TestConfig::default() };
+        client.event(&RunEvent::Session(Box::new(fixtures::session(Role::Client, test))));
+        let output = ServerOutput::Text("row\n".into());
+        assert_eq!(client.event(&RunEvent::ServerOutput(output)), "now ttl:  \nServer output:\nrow\n\n");
+        let error = RunEvent::Error("lost".into());
+        assert_eq!(client.complaint(&error), "now ringperf: error - lost\n");
+    }
+
+    #[test]
+    fn debugging_shows_a_peers_words_escaped_and_at_its_highest_level_tcp() {
+        for (debug, lines) in [(3, 0), (4, 1)] {
+            let mut client = TextReporter::new(&OutputConfig { debug, ..OutputConfig::default() });
+            let text = client.event(&RunEvent::Debug("get_results:\n\u{1b}{}\n".into()));
+            assert_eq!(text, "get_results:\n\\u{1b}{}\n");
+            let session = fixtures::session(Role::Client, TestConfig::default());
+            client.event(&RunEvent::Session(Box::new(session)));
+            let interval = fixtures::interval(Role::Client, Direction::Forward, 1, 0);
+            let text = client.event(&RunEvent::Interval(interval));
+            assert_eq!(text.matches("[  5] tcpi_snd_cwnd 1178694 ").count(), lines, "{text}");
+        }
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub fn fork() -> io::Result<Fork> {
     if threads != 1 {
         return Err(io::Error::other(format!("a process with {threads} threads cannot be split")));
     }
-    // SAFETY: this is the only thread, as just counted, so no other one can hold a lock or be in the middle of
-    // anything that the child would go on with.
+    // SAFETY: this is the only thread, as just counted, so no other one can hold a lock or be in the middle
+    // of anything that the child would go on with.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Fork::Parent(child)),
         ForkResult::Child => Ok(Fork::Child),

@@ -2,6 +2,7 @@
 //! lies between two ends, what is read.
 
 mod failure;
+mod folder;
 mod gate;
 
 mod ports;
@@ -25,11 +26,12 @@ pub use document::{Document, Totals};
 pub use dropper::{Dropper, Hook, Passed, Rule};
 pub(crate) use failure::ensure;
 pub use failure::{Checked, Failure};
+pub use folder::Folder;
 pub use gate::{Permit, alone, heavy, shared};
 pub use netns::{Cable, Namespace};
 pub use plan::{BLOCK_BYTES, End, Plan, Way, plans};
-pub use ports::{bind_both, pick, pick_run};
-pub use process::{Finished, Process};
+pub use ports::{bind_both, is_listening, pick, pick_run};
+pub use process::{Finished, Process, wait_until};
 pub use programs::{Program, debian, libiperf, ours};
 pub use proxy::{Mischief, Passage, Proxy, ProxyPlan, Traffic};
 pub use run::{Pair, Server, run, run_client, run_pair, start_client};

@@ -73,6 +73,16 @@ impl Process {
         Ok(self.watch.read(|seen| seen.ended.is_none()))
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> Pid {
+        pid(&self.child)
+    }
+
+    /// Sends SIGTERM, as a system that shuts down does.
+    pub fn terminate(&self) -> Checked {
+        self.signal(Signal::SIGTERM)
+    }
+
     /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) -> Checked {
         self.signal(Signal::SIGINT)
@@ -178,6 +188,16 @@ impl fmt::Display for Finished {
             "$ {command}\n--- exit status {code:?} after {elapsed:?}; stdout\n{stdout}--- stderr\n{stderr}---"
         )
     }
+}
+
+/// Waits until `condition` holds, for what no child of this process announces.
+pub fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> Checked {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        ensure!(Instant::now() < deadline, "not so after {limit:?}");
+        thread::park_timeout(Duration::from_millis(3));
+    }
+    Ok(())
 }
 
 /// The beginning and the end of a long output: a document of many intervals would hide everything else.
