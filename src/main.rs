@@ -8,7 +8,8 @@ use ringperf::config::{ClientConfig, OutputConfig, OutputFormat, Role, ServerCon
 use ringperf::control::{run_client, run_loopback, run_server};
 use ringperf::process::{Daemon, Launched, PidFile, launch};
 use ringperf::report::{
-    JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter, version_text,
+    JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter,
+    version_text,
 };
 use ringperf::sys::{ignore_broken_pipes, plain};
 

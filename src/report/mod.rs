@@ -3,9 +3,6 @@
 //! A session tells what happened as [`RunEvent`]s; one thread turns them into rows or into a document, so a
 //! stalled terminal never holds up a test.
 
-use crate::config::{OutputConfig, OutputFormat};
-use crate::units::RateFormat;
-
 mod comparison;
 mod escape;
 mod event;

@@ -19,6 +19,7 @@ const DEBUG_TCP: u8 = 4;
 /// Turns events into iperf3's text. Warnings and errors are not part of it: they go to standard error.
 #[derive(Debug)]
 pub struct TextReporter {
+    program: &'static str,
     verbose: bool,
     rate_format: RateFormat,
     stamp: Option<Stamp>,
@@ -43,6 +44,7 @@ impl TextReporter {
     #[must_use]
     pub fn new(output: &OutputConfig) -> Self {
         Self {
+            program: output.program,
             verbose: output.verbose,
             rate_format: output.rate_format,
             stamp: output.timestamps.as_deref().map(Stamp::new),
@@ -138,7 +140,7 @@ impl Reporter for TextReporter {
             RunEvent::Error(text) => format!("error - {}", escape(text)),
             _ => return String::new(),
         };
-        self.stamped(&format!("ringperf: {text}\n"))
+        self.stamped(&format!("{}: {text}\n", self.program))
     }
 
     fn server_output(&self) -> ServerOutput {
