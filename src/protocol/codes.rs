@@ -38,6 +38,7 @@ error_codes! {
     NO_SENDFILE = 11, "this OS does not support sendfile";
     OMIT = 12, "bogus value for --omit (maximum = 600 seconds)";
     NOT_IMPLEMENTED = 13, "an option you are trying to set is not implemented yet";
+    FILE = 14, "unable to open -F file";
     BURST = 15, "invalid burst count (maximum = 1000)";
     NO_SCTP = 18, "no SCTP support available";
     UDP_BLOCK_SIZE = 20, "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)";

@@ -139,6 +139,15 @@ impl PayloadFile {
     }
 }
 
+/// Sends up to `bytes` bytes of `file` from where it stands through `socket`, without a copy in this process,
+/// and returns how many went; 0 means that the file is at its end.
+///
+/// # Errors
+/// The socket's, EAGAIN when its send timeout is over; EINVAL for a file that cannot be read this way.
+pub fn send_file(file: &File, socket: impl AsFd, bytes: usize) -> io::Result<usize> {
+    Ok(sendfile(socket, file, None, bytes)?)
+}
+
 /// A pipe that carries references to pages, from memory to a socket.
 #[derive(Debug)]
 pub struct Pipe {

@@ -1,19 +1,17 @@
 //! One socket, TCP or UDP, owned, with the options that a throughput test sets and reads.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::sockopt;
-use nix::sys::socket::{
-    AddressFamily, Backlog, GetSockOpt, MsgFlags, SetSockOpt, SockFlag, SockProtocol, SockType,
-    SockaddrStorage,
-};
-use nix::sys::socket::{bind, getsockopt, listen, recv, send, setsockopt, socket};
+use nix::sys::socket::{GetSockOpt, MsgFlags, SetSockOpt, SockaddrStorage};
+use nix::sys::socket::{bind, getsockopt, recv, send, setsockopt};
 
 use super::tcp_info;
+use crate::config::Protocol;
 use crate::stats::TcpSample;
 
 /// `SO_ZEROCOPY` of include/uapi/asm-generic/socket.h.
@@ -23,20 +21,54 @@ const SO_MAX_PACING_RATE: libc::c_int = 47;
 /// `MSG_ZEROCOPY` of include/linux/socket.h.
 const MSG_ZEROCOPY: libc::c_int = 0x400_0000;
 
+/// What a connection is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP.
+    Tcp,
+    /// Multipath TCP.
+    Mptcp,
+    /// SCTP in one-to-one style.
+    Sctp,
+}
+
+impl Transport {
+    /// What carries the streams of a test over `protocol`; `None` for UDP, which has no connections.
+    #[must_use]
+    pub fn of(protocol: Protocol) -> Option<Self> {
+        match protocol {
+            Protocol::Tcp => Some(Self::Tcp),
+            Protocol::Mptcp => Some(Self::Mptcp),
+            Protocol::Sctp(_) => Some(Self::Sctp),
+            Protocol::Udp(_) => None,
+        }
+    }
+
+    /// Whether the running kernel has it.
+    ///
+    /// # Errors
+    /// EPROTONOSUPPORT or ENOPROTOOPT where it has not.
+    pub fn check(self) -> io::Result<()> {
+        // Of the two IP versions either will do.
+        let any = |ip| stream_socket(self, &SocketAddr::new(ip, 0));
+        any([0; 4].into()).or_else(|error| any([0; 16].into()).map_err(|_| error)).map(drop)
+    }
+}
+
 /// A socket. Shared between its stream thread and the session, so TCP_INFO can be read after the thread has
-/// ended. What only UDP sockets can do is in `datagram.rs`.
+/// ended. What only UDP sockets can do is in `datagram.rs`; options that are seldom set are in `options.rs`.
 #[derive(Debug)]
 pub struct Socket {
-    inner: socket2::Socket,
+    pub(super) inner: socket2::Socket,
 }
 
 impl Socket {
-    /// A new TCP socket for connecting to `remote`, in non-blocking mode.
+    /// A new socket for connecting to `remote`, in non-blocking mode.
     ///
     /// # Errors
-    /// The system's, most likely EMFILE.
-    pub fn new_tcp(remote: &SocketAddr) -> io::Result<Self> {
-        Ok(Self { inner: socket2::Socket::from(tcp_socket(remote)?) })
+    /// The system's, most likely EMFILE, or EPROTONOSUPPORT where the kernel lacks the protocol.
+    pub fn new_stream(transport: Transport, remote: &SocketAddr) -> io::Result<Self> {
+        Ok(Self { inner: stream_socket(transport, remote)? })
     }
 
     /// A new UDP socket for talking to `remote`, in non-blocking mode.
@@ -212,20 +244,6 @@ impl Socket {
         set_raw(&self.inner, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes)
     }
 
-    /// Lets the kernel find out by itself that the peer is gone: probes after `idle` of silence, and gives up
-    /// on unacknowledged data after `timeout`.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn set_keepalive(&self, idle: Duration, timeout: Duration) -> io::Result<()> {
-        let seconds = |time: Duration| u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX);
-        self.set(sockopt::KeepAlive, &true)?;
-        self.set(sockopt::TcpKeepIdle, &seconds(idle))?;
-        self.set(sockopt::TcpKeepInterval, &2)?;
-        self.set(sockopt::TcpKeepCount, &3)?;
-        self.set(sockopt::TcpUserTimeout, &u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX))
-    }
-
     /// What TCP says of the connection.
     ///
     /// # Errors
@@ -330,26 +348,14 @@ impl AsRawFd for Socket {
     }
 }
 
-/// A listening socket in non-blocking mode. `only_v6` decides whether an IPv6 wildcard takes IPv4 clients
-/// too.
-///
-/// # Errors
-/// The system's, most likely EADDRINUSE.
-pub fn listen_on(local: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
-    let fd = tcp_socket(&local)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    if local.is_ipv6() {
-        setsockopt(&fd, sockopt::Ipv6V6Only, &only_v6)?;
-    }
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(local))?;
-    listen(&fd, Backlog::MAXALLOWABLE)?;
-    Ok(TcpListener::from(fd))
-}
-
 /// Shows an IPv4 address that came in through an IPv6 socket as what it is.
 #[must_use]
 pub fn unmap(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        v4 @ IpAddr::V4(_) => SocketAddr::new(v4, address.port()),
+        // A link-local address is of no use without its scope.
+        IpAddr::V6(_) => address,
+    }
 }
 
 /// The address of an IP socket.
@@ -357,10 +363,15 @@ fn address(address: &socket2::SockAddr) -> io::Result<SocketAddr> {
     address.as_socket().map(unmap).ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
-fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    Ok(socket(family, SockType::Stream, flags, SockProtocol::Tcp)?)
+/// A new socket in non-blocking mode.
+pub(super) fn stream_socket(transport: Transport, address: &SocketAddr) -> io::Result<socket2::Socket> {
+    let protocol = match transport {
+        Transport::Tcp => socket2::Protocol::TCP,
+        Transport::Mptcp => socket2::Protocol::MPTCP,
+        Transport::Sctp => socket2::Protocol::SCTP,
+    };
+    let kind = socket2::Type::STREAM.nonblocking().cloexec();
+    socket2::Socket::new(socket2::Domain::for_address(*address), kind, Some(protocol))
 }
 
 /// Sets an option that nix does not know; `T` must be the integer type that the kernel reads.
@@ -380,6 +391,8 @@ pub(super) fn set_raw<T: Copy>(
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn pair() -> (Socket, Socket) {
@@ -398,7 +411,6 @@ mod tests {
         near.set_buffers(100_000).unwrap();
         assert!(near.send_buffer().unwrap() >= 100_000 && near.receive_buffer().unwrap() >= 100_000);
         near.set_max_pacing(8_000_000_000_000).unwrap();
-        near.set_keepalive(Duration::from_secs(5), Duration::from_secs(10)).unwrap();
     }
 
     #[test]
@@ -412,13 +424,5 @@ mod tests {
         assert_eq!(near.unacknowledged_bytes().unwrap(), 0);
         near.shutdown(Shutdown::Write);
         assert_eq!(far.receive(&mut buffer).unwrap(), 0);
-    }
-
-    #[test]
-    fn a_dual_stack_listener_shows_plain_ipv4() {
-        let Ok(listener) = listen_on("[::]:0".parse().unwrap(), false) else { return };
-        let port = listener.local_addr().unwrap().port();
-        let near = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        assert_eq!(Socket::from_stream(near).peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
     }
 }

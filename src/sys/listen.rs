@@ -1,0 +1,137 @@
+//! Listening sockets, and how one makes way for another.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::socket::{Backlog, SockaddrStorage, bind, listen, setsockopt, sockopt};
+
+use super::socket::{Transport, set_raw, stream_socket};
+
+/// Where and how to listen.
+#[derive(Clone, Debug)]
+pub struct ListenAddress {
+    /// The address.
+    pub local: SocketAddr,
+    /// An IPv6 wildcard takes no IPv4 clients.
+    pub only_v6: bool,
+    /// The only network device whose connections are taken.
+    pub device: Option<String>,
+}
+
+/// A listening socket in non-blocking mode.
+///
+/// # Errors
+/// The system's, most likely EADDRINUSE, or ENODEV.
+pub fn listen_on(transport: Transport, address: &ListenAddress) -> io::Result<TcpListener> {
+    start_listening(transport, address, false)
+}
+
+/// A second listener on the address of a first one. As long as it lives it gets all connections that come.
+///
+/// It is for what the first one cannot do: a listener for Multipath TCP takes plain TCP as well, but the kernel
+/// gives its plain connections no zero-copy sends. So that is no listener to keep.
+#[derive(Debug)]
+pub struct Diversion {
+    first: OwnedFd,
+}
+
+impl Diversion {
+    /// Opens the second listener; it ends when it is closed, and then this must be dropped.
+    ///
+    /// # Errors
+    /// The system's, for example EPROTONOSUPPORT where the kernel lacks the transport.
+    pub fn open(
+        first: &impl AsFd,
+        transport: Transport,
+        address: &ListenAddress,
+    ) -> io::Result<(Self, TcpListener)> {
+        let diversion = Self { first: first.as_fd().try_clone_to_owned()? };
+        // Both are in one group by this, and without more the kernel would choose by chance.
+        setsockopt(&diversion.first, sockopt::ReusePort, &true)?;
+        let second = start_listening(transport, address, true)?;
+        // The group's members are numbered as they came.
+        let mut always_the_second = [libc::sock_filter {
+            code: u16::try_from(libc::BPF_RET | libc::BPF_K).expect("an opcode has eight bits"),
+            jt: 0,
+            jf: 0,
+            k: 1,
+        }];
+        let program = libc::sock_fprog { len: 1, filter: always_the_second.as_mut_ptr() };
+        set_raw(&diversion.first, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)?;
+        Ok((diversion, second))
+    }
+}
+
+impl Drop for Diversion {
+    fn drop(&mut self) {
+        // It cannot fail for an open socket; and if it did, nobody else would join the group.
+        let _ = setsockopt(&self.first, sockopt::ReusePort, &false);
+    }
+}
+
+fn start_listening(transport: Transport, address: &ListenAddress, shared: bool) -> io::Result<TcpListener> {
+    let ListenAddress { local, only_v6, device } = address;
+    let socket = stream_socket(transport, local)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    if shared {
+        setsockopt(&socket, sockopt::ReusePort, &true)?;
+    }
+    if local.is_ipv6() {
+        setsockopt(&socket, sockopt::Ipv6V6Only, only_v6)?;
+    }
+    if let Some(device) = device {
+        socket.bind_device(Some(device.as_bytes()))?;
+    }
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(*local))?;
+    listen(&socket, Backlog::MAXALLOWABLE)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::super::Socket;
+    use super::*;
+
+    fn wildcard() -> ListenAddress {
+        ListenAddress { local: "[::]:0".parse().unwrap(), only_v6: false, device: None }
+    }
+
+    fn accepts(listener: &TcpListener) -> bool {
+        match listener.accept() {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_dual_stack_listener_shows_plain_ipv4() {
+        let Ok(listener) = listen_on(Transport::Tcp, &wildcard()) else { return };
+        let port = listener.local_addr().unwrap().port();
+        let near = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert_eq!(Socket::from_stream(near).peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
+    }
+
+    #[test]
+    fn a_diversion_takes_every_connection_and_then_none() {
+        let Ok(first) = listen_on(Transport::Tcp, &wildcard()) else { return };
+        let local = first.local_addr().unwrap();
+        let address = ListenAddress { local, ..wildcard() };
+        for transport in [Transport::Tcp, Transport::Mptcp] {
+            if transport.check().is_err() {
+                continue;
+            }
+            let (diversion, second) = Diversion::open(&first, transport, &address).unwrap();
+            let connections: Vec<TcpStream> =
+                (0..16).map(|_| TcpStream::connect(("127.0.0.1", local.port())).unwrap()).collect();
+            assert!(connections.iter().all(|_| accepts(&second)) && !accepts(&first), "{transport:?}");
+            drop((second, diversion));
+            let connections: Vec<TcpStream> =
+                (0..16).map(|_| TcpStream::connect(("127.0.0.1", local.port())).unwrap()).collect();
+            assert!(connections.iter().all(|_| accepts(&first)), "{transport:?}");
+        }
+    }
+}
