@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ringperf::config::{BlockSize, EngineChoice, Flow, Pacing};
+use ringperf::config::{BlockSize, EngineChoice, Flow, Pacing, Protocol};
 use ringperf::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob};
 use ringperf::stats::SharedCounters;
 use ringperf::sys::Socket;
@@ -84,6 +84,8 @@ fn job(
         socket: Arc::new(socket),
         flow,
         asked,
+        protocol: Protocol::Tcp,
+        file: None,
         udp: None,
         block,
         streams: 1,

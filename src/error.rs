@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::EngineChoice;
@@ -177,7 +178,15 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
-    /// An option of a data socket was refused.
+    /// The server cannot listen for the data connections of a test.
+    #[error("{} on {address}: {}", ErrorCode::STREAM_LISTEN, plain(source))]
+    StreamListen {
+        /// Address and port.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An option of a socket was refused.
     #[error("{what}: {}", plain(source))]
     SocketOption {
         /// What was to be set.
@@ -198,6 +207,36 @@ pub enum RunError {
         /// Bytes that the kernel reports.
         actual: u32,
     },
+    /// The kernel lacks the protocol that the streams are made of.
+    #[error("{code}: this kernel has no {name} ({})", plain(source))]
+    NoProtocol {
+        /// Its name.
+        name: &'static str,
+        /// The number that a client is told.
+        code: ErrorCode,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The processor that was asked for is not to be had.
+    #[error("{}: {}", ErrorCode::AFFINITY, plain(.0))]
+    Affinity(#[source] io::Error),
+    /// The file of `-F` cannot be opened.
+    #[error("{}: {} ({})", ErrorCode::FILE, plain(source), path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A client wants a test over UDP from a server that reads or writes a file.
+    #[error("{}", ErrorCode::UDP_FILE)]
+    FileOverUdp,
+    /// The client's test is longer than the server allows, or has no known end.
+    #[error("{}", ErrorCode::MAX_DURATION)]
+    TooLongTest,
+    /// The client asks for a higher rate than the server allows, or has reached one.
+    #[error("{}", ErrorCode::TOTAL_RATE)]
+    RateLimit,
     /// All data connections died before the test was over.
     #[error("all data connections ended before the test was over: {reason}")]
     StreamsLost {
@@ -205,7 +244,7 @@ pub enum RunError {
         reason: String,
     },
     /// Nothing moved for too long.
-    #[error("{}: nothing was transferred for {} seconds", ErrorCode::RECV_TIMEOUT, .0.as_secs())]
+    #[error("{}: nothing was transferred for {} seconds", ErrorCode::RECV_TIMEOUT, .0.as_secs_f64())]
     Stalled(Duration),
     /// The client let the time of its own test pass.
     #[error("{}", ErrorCode::DURATION_EXPIRED)]
@@ -245,6 +284,10 @@ impl RunError {
             | Self::Listen { .. }
             | Self::UdpListen { .. }
             | Self::Unwritten(_)
+            | Self::StreamListen { .. }
+            | Self::NoProtocol { .. }
+            | Self::Affinity(_)
+            | Self::File { .. }
             | Self::System { .. } => Fault::Local,
             _ => Fault::Peer,
         }
@@ -261,7 +304,7 @@ impl RunError {
     pub fn code_for_client(&self) -> Option<ErrorCode> {
         match self {
             Self::Engine { .. } | Self::System { .. } => Some(ErrorCode::INIT_TEST),
-            Self::UdpListen { .. } => Some(ErrorCode::STREAM_LISTEN),
+            Self::UdpListen { .. } | Self::StreamListen { .. } => Some(ErrorCode::STREAM_LISTEN),
             Self::UdpNoClient { .. } => Some(ErrorCode::STREAM_ACCEPT),
             Self::Silent { .. } => Some(ErrorCode::RECV_MESSAGE),
             Self::UnknownState(_) | Self::Unexpected { .. } => Some(ErrorCode::UNKNOWN_MESSAGE),
@@ -271,7 +314,12 @@ impl RunError {
             Self::Params(error) => Some(error.code()),
             Self::Results(error) => Some(error.code()),
             Self::StreamId(_) => Some(ErrorCode::STREAM_ID),
-            Self::SocketOption { code, .. } => Some(*code),
+            Self::SocketOption { code, .. } | Self::NoProtocol { code, .. } => Some(*code),
+            Self::Affinity(_) => Some(ErrorCode::AFFINITY),
+            Self::File { .. } => Some(ErrorCode::FILE),
+            Self::FileOverUdp => Some(ErrorCode::UDP_FILE),
+            Self::TooLongTest => Some(ErrorCode::MAX_DURATION),
+            Self::RateLimit => Some(ErrorCode::TOTAL_RATE),
             Self::BufferSize { .. } => Some(ErrorCode::BUFFER_SIZE_NOT_SET),
             Self::Stalled(_) => Some(ErrorCode::RECV_TIMEOUT),
             Self::Overdue => Some(ErrorCode::DURATION_EXPIRED),

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::sleep;
 
-use super::connect::{connect_control, connect_stream};
+use super::connect::{check_protocol, connect_control, connect_stream};
 use super::limits;
 use super::link::Link;
 use super::results::{CpuMeter, Measured, read_results};
-use super::running::{Ended, Schedule, keep_last, run_until_end};
+use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
 use super::runtime::{RuntimeKind, block_on};
 use super::signals::Signals;
 use super::streams::Streams;
-use super::udp;
+use super::{socket_options, udp};
 use crate::config::{
     ClientConfig, EndCondition, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Role, TestConfig,
 };
@@ -24,7 +24,7 @@ use crate::protocol::{
     Cookie, ErrorCode, Hello, Request, Results, ServerError, ServerText, State, params, results,
 };
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
-use crate::sys::{Socket, random_bytes};
+use crate::sys::{Pinned, Socket, random_bytes};
 
 /// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read
 /// the last bytes of a byte- or block-counted test, after its kernel has acknowledged them.
@@ -59,8 +59,10 @@ async fn run(
     runtime: RuntimeKind,
     mut signals: Signals,
 ) -> Result<(), RunError> {
+    let _pinned = config.local.cpu.map(Pinned::to).transpose().map_err(RunError::Affinity)?;
     engine::check(config.local.engine)
         .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
+    check_protocol(config.test.protocol)?;
     // Fails before anything is connected if it can; a UDP datagram's size does not make it longer.
     params::encode(&request(config, &config.test))?;
     let cookie = random_cookie()?;
@@ -70,6 +72,7 @@ async fn run(
     };
     let failed = |source| RunError::System { what: "preparing the control connection", source };
     let server = socket.peer_addr().map_err(failed)?;
+    socket_options::control(&socket, &config.local)?;
     let link =
         Link::new(socket.into_stream(), runtime, report.debug_log(config.output.debug)).map_err(failed)?;
     let mut client = Client {
@@ -155,12 +158,8 @@ impl Client<'_> {
         self.expect(State::CreateStreams, "the server's consent to the parameters").await?;
 
         let test = Arc::clone(&self.info.test);
-        let mut streams = Streams::new(
-            Role::Client,
-            Arc::clone(&test),
-            self.config.local.engine,
-            self.config.local.offload,
-        );
+        let local = &self.config.local;
+        let mut streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local);
         for (index, flow) in (0..).zip(Streams::planned(Role::Client, &test)) {
             // One after the other: the order in which the server accepts them is all that tells them apart.
             let socket = if streams.is_udp() {
@@ -169,7 +168,7 @@ impl Client<'_> {
                     Err(error) => return Err(self.better_reason(error).await),
                 }
             } else {
-                self.connect_tcp(cookie, index).await?
+                self.connect_with_cookie(cookie, index).await?
             };
             streams.add(socket, flow)?;
         }
@@ -190,8 +189,8 @@ impl Client<'_> {
         }
     }
 
-    /// Opens TCP stream number `index`.
-    async fn connect_tcp(&self, cookie: &Cookie, index: u16) -> Result<Socket, RunError> {
+    /// Opens stream number `index` of a test that has connections.
+    async fn connect_with_cookie(&self, cookie: &Cookie, index: u16) -> Result<Socket, RunError> {
         let socket = connect_stream(self.config, self.server, index, limits::STREAM_CONNECT).await?;
         socket
             .send(cookie.as_bytes())
@@ -207,7 +206,8 @@ impl Client<'_> {
     ) -> Result<Exchanged, RunError> {
         let start = Instant::now();
         streams.start(start);
-        let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start);
+        let patience = Patience { receive_timeout: self.config.local.receive_timeout, rate: None };
+        let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start, patience);
         let ended = run_until_end(streams, &mut self.link, signals, self.report, schedule).await;
         let lost = match ended {
             Ended::Condition => None,
@@ -256,7 +256,8 @@ impl Client<'_> {
     /// hears of the end, since then it stops counting.
     async fn settle(&self, streams: &mut Streams) {
         let counted = matches!(self.config.test.end, EndCondition::Bytes(_) | EndCondition::Blocks(_));
-        if !(counted || streams.is_udp()) || streams.of(Flow::Send).next().is_none() {
+        let whole = counted || self.config.local.file.is_some();
+        if !(whole || streams.is_udp()) || streams.of(Flow::Send).next().is_none() {
             return;
         }
         if streams.is_udp() {

@@ -1,16 +1,17 @@
 //! Outgoing connections: the control connection of a client and its data connections.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
-use crate::config::{ClientConfig, Family, SocketConfig};
+use super::socket_options::{before_connect, bind_device};
+use crate::config::{ClientConfig, Family, Protocol};
 use crate::error::RunError;
 use crate::protocol::ErrorCode;
-use crate::sys::Socket;
+use crate::sys::{Socket, Transport};
 
 /// Connects to the first address of the server that answers, all of them within the configured time.
 pub(super) async fn connect_control(config: &ClientConfig) -> Result<Socket, RunError> {
@@ -18,7 +19,16 @@ pub(super) async fn connect_control(config: &ClientConfig) -> Result<Socket, Run
         let addresses = resolve(config).await?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in addresses {
-            match connect(address, config.local.bind.map(|ip| SocketAddr::new(ip, 0)), |_| Ok(())).await {
+            let local = config.local.bind.map(|ip| SocketAddr::new(ip, 0));
+            let socket = match Socket::new_stream(Transport::Tcp, &address) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            bind_device(&socket, &config.local)?;
+            match connect(socket, address, local).await {
                 Ok(socket) => return Ok(socket),
                 Err(error) => last = error,
             }
@@ -38,98 +48,89 @@ pub(super) async fn connect_stream(
     index: u16,
     wait: Duration,
 ) -> Result<Socket, RunError> {
-    let options = &config.test.socket;
-    let local = config.stream_address(&server, index);
-    let mut refused = None;
-    let connecting = connect(server, local, |socket| {
-        before_connect(socket, options).map_err(|error| {
-            refused = Some(error);
-            io::Error::other("an option was refused")
-        })
-    });
-    let connected = match timeout(wait, connecting).await {
-        Ok(connected) => connected,
-        Err(_) => Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
+    let failed = |source| RunError::StreamConnect {
+        address: format!("{}, port {}", server.ip(), server.port()),
+        source,
     };
-    match (connected, refused) {
-        (_, Some(refused)) => Err(refused),
-        (Ok(socket), None) => Ok(socket),
-        (Err(source), None) => Err(RunError::StreamConnect {
-            address: format!("{}, port {}", server.ip(), server.port()),
-            source,
-        }),
+    let test = &config.test;
+    let transport = Transport::of(test.protocol).expect("UDP streams are opened in another way");
+    let socket = Socket::new_stream(transport, &server).map_err(failed)?;
+    bind_device(&socket, &config.local)?;
+    before_connect(&socket, test, &config.local, &server)?;
+    lease_flow_label(&socket, config, server)?;
+    let mut local = config.stream_address(&server, index);
+    if !config.sctp_addresses.is_empty() && transport == Transport::Sctp {
+        bind_sctp(&socket, local, config).map_err(failed)?;
+        local = None;
+    }
+    match timeout(wait, connect(socket, labelled(server, config), local)).await {
+        Ok(connected) => connected.map_err(failed),
+        Err(_) => Err(failed(io::Error::from_raw_os_error(libc::ETIMEDOUT))),
     }
 }
 
-/// Options that must stand before the handshake.
-pub(super) fn before_connect(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
-    if options.no_delay {
-        set(socket.set_no_delay(), "setting TCP_NODELAY", ErrorCode::SET_NODELAY)?;
-    }
-    if let Some(bytes) = options.mss_bytes {
-        set(socket.set_mss(bytes), &format!("setting TCP_MAXSEG to {bytes}"), ErrorCode::SET_MSS)?;
-    }
-    set_buffers(socket, options)?;
-    set_pacing(socket, options)
+/// Leases the flow label that was asked for, which only IPv6 has.
+pub(super) fn lease_flow_label(
+    socket: &Socket,
+    config: &ClientConfig,
+    server: SocketAddr,
+) -> Result<(), RunError> {
+    let Some(label) = config.test.socket.flow_label else { return Ok(()) };
+    let leased = match server {
+        SocketAddr::V6(address) => socket.lease_flow_label(label, *address.ip()),
+        SocketAddr::V4(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "the server's address is IPv4")),
+    };
+    leased.map_err(|source| RunError::SocketOption {
+        what: ErrorCode::FLOW_LABEL.to_string(),
+        code: ErrorCode::FLOW_LABEL,
+        source,
+    })
 }
 
-/// Options of a data connection that a server has accepted; whatever concerns the handshake came from the
-/// client.
-pub(super) fn after_accept(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
-    if options.no_delay {
-        set(socket.set_no_delay(), "setting TCP_NODELAY", ErrorCode::SET_NODELAY)?;
-    }
-    set_buffers(socket, options)?;
-    set_pacing(socket, options)
-}
-
-/// Chooses the congestion control of a data connection.
-pub(super) fn set_congestion(socket: &Socket, name: &str) -> Result<(), RunError> {
-    let what = format!(
-        "setting the congestion control to {name} (see sysctl net.ipv4.tcp_allowed_congestion_control)"
-    );
-    set(socket.set_congestion(name), &what, ErrorCode::CONGESTION)
-}
-
-/// Sets the socket buffers that were asked for.
-pub(super) fn set_buffers(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
-    let Some(asked) = options.window_bytes else { return Ok(()) };
-    let what = format!("setting the socket buffers to {asked} bytes");
-    set(socket.set_buffers(asked), &what, ErrorCode::SET_BUFFER)?;
-    let actual = socket.send_buffer().and_then(|sent| Ok(sent.min(socket.receive_buffer()?)));
-    match actual {
-        Ok(actual) if actual < asked => Err(RunError::BufferSize { asked, actual }),
-        Ok(_) => Ok(()),
-        Err(source) => Err(RunError::SocketOption { what, code: ErrorCode::SET_BUFFER, source }),
+/// The address with the flow label that was asked for.
+pub(super) fn labelled(server: SocketAddr, config: &ClientConfig) -> SocketAddr {
+    match (server, config.test.socket.flow_label) {
+        // The system's address has the label as it travels, high byte first.
+        (SocketAddr::V6(address), Some(label)) => {
+            SocketAddrV6::new(*address.ip(), address.port(), label.to_be(), address.scope_id()).into()
+        }
+        _ => server,
     }
 }
 
-/// Has the kernel pace what is sent, if that was asked for.
-pub(super) fn set_pacing(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
-    if options.fq_bits_per_second == 0 {
-        return Ok(());
-    }
-    let what = format!("pacing at {} bit/s", options.fq_bits_per_second);
-    set(socket.set_max_pacing(options.fq_bits_per_second), &what, ErrorCode::PACING)
-}
-
-fn set(result: io::Result<()>, what: &str, code: ErrorCode) -> Result<(), RunError> {
-    result.map_err(|source| RunError::SocketOption { what: what.to_owned(), code, source })
+/// Whether this machine has what the streams are made of.
+///
+/// # Errors
+/// [`RunError::NoProtocol`].
+pub(super) fn check_protocol(protocol: Protocol) -> Result<(), RunError> {
+    let code = match protocol {
+        Protocol::Sctp(_) => ErrorCode::NO_SCTP,
+        Protocol::Tcp | Protocol::Mptcp | Protocol::Udp(_) => ErrorCode::PROTOCOL,
+    };
+    Transport::of(protocol).map_or(Ok(()), Transport::check).map_err(|source| RunError::NoProtocol {
+        name: if protocol == Protocol::Mptcp { "Multipath TCP" } else { protocol.name() },
+        code,
+        source,
+    })
 }
 
 /// Makes one connection; whoever drops this gives it up.
-async fn connect(
-    remote: SocketAddr,
-    local: Option<SocketAddr>,
-    prepare: impl FnOnce(&Socket) -> io::Result<()>,
-) -> io::Result<Socket> {
-    let socket = Socket::new_tcp(&remote)?;
+async fn connect(socket: Socket, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<Socket> {
     if let Some(local) = local {
         socket.bind(local)?;
     }
-    prepare(&socket)?;
     let stream = TcpSocket::from_std_stream(socket.into_stream()).connect(remote).await?;
     Ok(Socket::from_stream(stream.into_std()?))
+}
+
+/// Gives an association several local addresses; the first one decides on the port.
+fn bind_sctp(socket: &Socket, local: Option<SocketAddr>, config: &ClientConfig) -> io::Result<()> {
+    let port = local.map_or(0, |local| local.port());
+    let mut addresses = config.local.bind.into_iter().chain(config.sctp_addresses.iter().copied());
+    if let Some(first) = addresses.next() {
+        socket.bind(SocketAddr::new(first, port))?;
+    }
+    addresses.try_for_each(|address| socket.add_sctp_address(address))
 }
 
 async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, RunError> {

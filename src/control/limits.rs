@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::Keepalive;
+
 /// A connection must have sent its cookie by then.
 pub(super) const ADMISSION: Duration = Duration::from_secs(10);
 /// The next step of the set-up, or the next stream, must be there by then.
@@ -30,12 +32,16 @@ pub(super) const LINGER: Duration = Duration::from_secs(1);
 pub(super) const LINGER_BYTES: usize = 64 * 1024;
 /// A client may be late by this much with the end of its own test.
 pub(super) const OVERDUE: Duration = Duration::from_secs(15);
-/// A test in which nothing moves for this long is over (iperf3's default of `--rcv-timeout`).
+/// A test in which this end only sends, and nothing moves for this long, is over. What a receiver waits is
+/// `--rcv-timeout`.
 pub(super) const STALL: Duration = Duration::from_secs(120);
 /// A control connection whose host does not answer is probed after this much silence ...
-pub(super) const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+pub(super) const KEEPALIVE: Keepalive =
+    Keepalive { idle_secs: Some(5), interval_secs: Some(2), count: Some(3) };
 /// ... and given up when bytes stay unacknowledged for this long.
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What comes in after the end of a test is over when nothing came for this long.
+pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// Connections that may wait for admission; the oldest goes when another comes.
 pub(super) const WAITING_CONNECTIONS: usize = 256;
 

@@ -56,7 +56,6 @@ impl Link {
     pub(super) fn new(stream: TcpStream, runtime: RuntimeKind, log: DebugLog) -> io::Result<Self> {
         let socket = Socket::from_stream(stream.try_clone()?);
         socket.set_no_delay()?;
-        socket.set_keepalive(limits::KEEPALIVE_IDLE, limits::KEEPALIVE_TIMEOUT)?;
         let transport = match runtime {
             RuntimeKind::Uring => {
                 // An io_uring read of a non-blocking socket fails at once instead of waiting.

@@ -13,14 +13,15 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
 use super::limits;
+use super::socket_options::device_clause;
 use crate::config::{Family, ServerConfig};
 use crate::error::RunError;
-use crate::protocol::{Cookie, State};
-use crate::sys::{Socket, listen_on, unmap};
+use crate::protocol::{Cookie, ErrorCode, State};
+use crate::sys::{Diversion, ListenAddress, Socket, Transport, listen_on, unmap};
 
 /// Pause after a failed accept, for example when the process has no descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -28,9 +29,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A listening server.
 pub(super) struct Listener {
     port: u16,
+    address: ListenAddress,
+    socket: Rc<TcpListener>,
     router: Rc<RefCell<Router>>,
     controls: mpsc::Receiver<Control>,
-    accepting: AbortHandle,
+    accepting: Accepting,
+}
+
+/// Where the data connections of a test come in.
+pub(super) struct StreamDoor {
+    accepted: mpsc::Receiver<Socket>,
+    /// A listener of its own, for what the server's cannot accept.
+    accepting: Option<Accepting>,
+    diversion: Option<Diversion>,
 }
 
 /// An admitted control connection.
@@ -59,16 +70,30 @@ impl Listener {
     /// Starts to listen.
     ///
     /// # Errors
-    /// [`RunError::Listen`].
+    /// [`RunError::Listen`], or [`RunError::SocketOption`] when the network device is not there.
     pub(super) fn open(config: &ServerConfig) -> Result<Self, RunError> {
-        let (address, listener) = bind(config)?;
-        let failed = |source| RunError::Listen { address: address.to_string(), source };
-        let listener = TcpListener::from_std(listener).map_err(failed)?;
-        let port = listener.local_addr().map_err(failed)?.port();
+        let (address, socket) = listen(config, config.port)?;
         let (sender, controls) = mpsc::channel(1);
         let router = Rc::new(RefCell::new(Router { phase: Phase::Idle, controls: sender }));
-        let accepting = tokio::task::spawn_local(accept_all(listener, Rc::clone(&router))).abort_handle();
-        Ok(Self { port, router, controls, accepting })
+        let socket = Rc::new(socket);
+        let accepting = Accepting::start(Rc::clone(&socket), Rc::clone(&router));
+        Ok(Self { port: address.local.port(), address, socket, router, controls, accepting })
+    }
+
+    /// Listens anew on the same port, as a network device or an address may have gone and come back. Whoever
+    /// is being admitted stays.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(super) async fn reopen(self, config: &ServerConfig) -> Result<Self, RunError> {
+        let Self { port, socket, router, controls, accepting, .. } = self;
+        // Two sockets cannot listen on one port, so the old one must be closed.
+        accepting.end().await;
+        drop(socket);
+        let (address, socket) = listen(config, port)?;
+        let socket = Rc::new(socket);
+        let accepting = Accepting::start(Rc::clone(&socket), Rc::clone(&router));
+        Ok(Self { port, address, socket, router, controls, accepting })
     }
 
     /// The port, also when a free one was asked for.
@@ -82,10 +107,29 @@ impl Listener {
     }
 
     /// From now on connections with this cookie are streams of the test.
-    pub(super) fn expect_streams(&self, cookie: &Cookie) -> mpsc::Receiver<Socket> {
+    ///
+    /// # Errors
+    /// [`RunError::StreamListen`] when they need a listener of their own and it cannot be had.
+    pub(super) fn expect_streams(
+        &self,
+        cookie: &Cookie,
+        transport: Transport,
+    ) -> Result<StreamDoor, RunError> {
+        let failed = |source| RunError::StreamListen { address: self.address.local.to_string(), source };
+        let (diversion, own) = match transport {
+            Transport::Tcp => (None, None),
+            Transport::Sctp => (None, Some(listen_on(transport, &self.address).map_err(failed)?)),
+            Transport::Mptcp => {
+                let opened = Diversion::open(&*self.socket, transport, &self.address);
+                let (diversion, listener) = opened.map_err(failed)?;
+                (Some(diversion), Some(listener))
+            }
+        };
+        let own = own.map(TcpListener::from_std).transpose().map_err(failed)?;
+        let accepting = own.map(|own| Accepting::start(Rc::new(own), Rc::clone(&self.router)));
         let (streams, accepted) = mpsc::channel(1);
         self.router.borrow_mut().phase = Phase::Streams { cookie: *cookie, streams };
-        accepted
+        Ok(StreamDoor { accepted, accepting, diversion })
     }
 
     /// No more streams are expected.
@@ -99,13 +143,43 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.accepting.abort();
+impl StreamDoor {
+    /// The next data connection of the test.
+    pub(super) async fn next(&mut self) -> Socket {
+        self.accepted.recv().await.expect("the router keeps a sender until the phase changes")
+    }
+
+    /// Shuts the door; when this is over, the server's own listener gets all connections again.
+    pub(super) async fn shut(self) {
+        if let Some(accepting) = self.accepting {
+            accepting.end().await;
+        }
+        drop(self.diversion);
     }
 }
 
-async fn accept_all(listener: TcpListener, router: Rc<RefCell<Router>>) {
+/// The task that accepts from a listener.
+struct Accepting(JoinHandle<()>);
+
+impl Accepting {
+    fn start(listener: Rc<TcpListener>, router: Rc<RefCell<Router>>) -> Self {
+        Self(tokio::task::spawn_local(accept_all(listener, router)))
+    }
+
+    /// Ends it; its reference to the listener is gone then.
+    async fn end(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn accept_all(listener: Rc<TcpListener>, router: Rc<RefCell<Router>>) {
     let mut waiting: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -206,9 +280,9 @@ async fn refuse(stream: TcpStream) {
     let _ = timeout(limits::LINGER, drained).await;
 }
 
-/// Binds as iperf3 does: without a choice one IPv6 socket that takes IPv4 too, or IPv4 where there is no
-/// IPv6.
-fn bind(config: &ServerConfig) -> Result<(SocketAddr, std::net::TcpListener), RunError> {
+/// Listens as iperf3 does: without a choice on one IPv6 socket that takes IPv4 too, or on IPv4 where there is
+/// no IPv6.
+fn listen(config: &ServerConfig, port: u16) -> Result<(ListenAddress, TcpListener), RunError> {
     let v4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let candidates = match (config.local.bind, config.local.family) {
@@ -217,17 +291,25 @@ fn bind(config: &ServerConfig) -> Result<(SocketAddr, std::net::TcpListener), Ru
         (None, Family::V6) => vec![v6],
         (None, Family::Any) => vec![v6, v4],
     };
-    let only_v6 = config.local.family == Family::V6;
     let mut first_error = None;
     for ip in candidates {
-        let address = SocketAddr::new(ip, config.port);
-        match listen_on(address, only_v6) {
-            Ok(listener) => return Ok((address, listener)),
+        let mut address = ListenAddress {
+            local: SocketAddr::new(ip, port),
+            only_v6: config.local.family == Family::V6,
+            device: config.local.bind_device.clone(),
+        };
+        match listen_on(Transport::Tcp, &address).and_then(TcpListener::from_std) {
+            Ok(listener) => {
+                let failed = |source| listen_error(&address, source);
+                let port = listener.local_addr().map_err(failed)?.port();
+                address.local.set_port(port);
+                return Ok((address, listener));
+            }
             Err(source) => {
                 // Only a missing IP version is a reason to try the other one.
                 let no_family =
                     matches!(source.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
-                let error = RunError::Listen { address: address.to_string(), source };
+                let error = listen_error(&address, source);
                 if !no_family {
                     return Err(error);
                 }
@@ -236,4 +318,13 @@ fn bind(config: &ServerConfig) -> Result<(SocketAddr, std::net::TcpListener), Ru
         }
     }
     Err(first_error.expect("there is at least one candidate, and it failed"))
+}
+
+fn listen_error(address: &ListenAddress, source: io::Error) -> RunError {
+    match &address.device {
+        Some(device) if source.raw_os_error() == Some(libc::ENODEV) => {
+            RunError::SocketOption { what: device_clause(device), code: ErrorCode::BIND_DEVICE, source }
+        }
+        _ => RunError::Listen { address: address.local.to_string(), source },
+    }
 }

@@ -11,11 +11,13 @@ mod limits;
 mod link;
 mod listener;
 mod loopback;
+mod rate_watch;
 mod results;
 mod running;
 mod runtime;
 mod server;
 mod signals;
+mod socket_options;
 mod streams;
 mod udp;
 

@@ -63,6 +63,7 @@ pub(super) struct Measured {
     /// For each of them in a UDP test; else empty.
     udp: Vec<UdpCount>,
     flows: &'static [Flow],
+    is_tcp: bool,
     cpu_time: CpuTime,
     cpu: CpuUse,
     congestion: Option<String>,
@@ -84,9 +85,10 @@ impl Measured {
         let is_udp = test.protocol.udp().is_some();
         let udp = || streams.all().iter().map(UdpCount::new);
         Self {
-            streams: streams.all().iter().map(|stream| stream_end(stream, is_udp)).collect(),
+            streams: streams.all().iter().map(|stream| stream_end(stream, streams)).collect(),
             udp: if is_udp { udp().collect() } else { Vec::new() },
             flows,
+            is_tcp: streams.is_tcp(),
             cpu_time,
             cpu: cpu_time.percent_of(elapsed),
             congestion: streams.all().first().and_then(|stream| stream.socket.congestion().ok()),
@@ -111,7 +113,7 @@ impl Measured {
         }
         Results {
             cpu: self.cpu,
-            sender_has_retransmits: match (sends, self.udp.is_empty()) {
+            sender_has_retransmits: match (sends, self.is_tcp) {
                 (true, true) => 1,
                 (true, false) => 0,
                 (false, _) => -1,
@@ -191,7 +193,7 @@ fn file_report(path: &Path) -> Option<FileReport> {
     Some(FileReport { name: path.display().to_string(), bytes })
 }
 
-fn stream_end(stream: &Stream, is_udp: bool) -> StreamEnd {
+fn stream_end(stream: &Stream, streams: &Streams) -> StreamEnd {
     let own = Half { bytes: stream.sampler.counted_bytes(), seconds: stream.sampler.elapsed().as_secs_f64() };
     let unknown = Half { bytes: 0, seconds: own.seconds };
     let sends = stream.connected.flow == Flow::Send;
@@ -201,9 +203,9 @@ fn stream_end(stream: &Stream, is_udp: bool) -> StreamEnd {
         flow: stream.connected.flow,
         sent: if sends { own } else { unknown },
         received: if sends { unknown } else { own },
-        tcp: (sends && !is_udp).then(|| stream.sampler.tcp_summary()),
+        tcp: (sends && streams.is_tcp()).then(|| stream.sampler.tcp_summary()),
         remote_retransmits: None,
-        udp: is_udp.then(|| UdpCount::new(stream).end()),
+        udp: streams.is_udp().then(|| UdpCount::new(stream).end()),
     }
 }
 
@@ -257,7 +259,7 @@ fn engine_report(streams: &Streams, flow: Flow, test: &TestConfig) -> Option<Eng
     let limits = |pick: fn(&TcpLimits) -> Duration| {
         let summed =
             || streams.of(flow).map(|stream| pick(&stream.sampler.tcp_summary().limits).as_secs_f64()).sum();
-        (flow == Flow::Send && !streams.is_udp()).then(summed)
+        (flow == Flow::Send && streams.is_tcp()).then(summed)
     };
     Some(EngineReport {
         flow: if flow == Flow::Send { "send" } else { "receive" }.to_owned(),

@@ -7,9 +7,10 @@ use tokio::time::sleep_until;
 
 use super::limits;
 use super::link::Link;
+use super::rate_watch::RateWatch;
 use super::signals::Signals;
 use super::streams::Streams;
-use crate::config::{Flow, Role, TestConfig};
+use crate::config::{DEFAULT_RECEIVE_TIMEOUT, Flow, RateLimit, Role, TestConfig};
 use crate::error::RunError;
 use crate::protocol::State;
 use crate::report::{Interval, ReportHandle, RunEvent};
@@ -50,7 +51,8 @@ pub(super) async fn run_until_end(
                 if let Some(error) = streams.all_lost() {
                     return Ended::Failed(error);
                 }
-                if schedule.role == Role::Client && schedule.omit_end.is_none() && streams.goal_reached() {
+                let counts = schedule.omit_end.is_none();
+                if schedule.role == Role::Client && (counts && streams.goal_reached() || streams.file_sent()) {
                     return Ended::Condition;
                 }
             }
@@ -66,7 +68,13 @@ pub(super) async fn run_until_end(
                 }
                 Due::End => return Ended::Condition,
                 Due::Overdue => return Ended::Failed(RunError::Overdue),
-                Due::Look => match progress.look(streams.moved_bytes()) {
+                Due::Rate => {
+                    let bytes = streams.moved_bytes();
+                    if schedule.rate.as_mut().is_some_and(|rate| rate.is_exceeded(bytes, Instant::now())) {
+                        return Ended::Failed(RunError::RateLimit);
+                    }
+                }
+                Due::Look => match progress.look(streams.awaited_bytes()) {
                     Look::Fine => {}
                     Look::Over(silence) => {
                         report.emit(RunEvent::Warning(format!(
@@ -83,6 +91,15 @@ pub(super) async fn run_until_end(
     }
 }
 
+/// What an end does not put up with while a test runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Longest silence of those that it receives from.
+    pub(super) receive_timeout: Duration,
+    /// Highest rate, of a server that has a limit.
+    pub(super) rate: Option<RateLimit>,
+}
+
 /// When what is due. All times are absolute, so nothing drifts.
 pub(super) struct Schedule {
     role: Role,
@@ -92,6 +109,7 @@ pub(super) struct Schedule {
     omit_end: Option<Instant>,
     end: Option<Instant>,
     overdue: Option<Instant>,
+    rate: Option<RateWatch>,
     stall: Duration,
     /// A counted UDP test is over after so much silence.
     quiet_end: Option<Duration>,
@@ -104,6 +122,7 @@ enum Due {
     OmitEnd,
     End,
     Overdue,
+    Rate,
     Look,
 }
 
@@ -113,6 +132,7 @@ impl Schedule {
         test: &Arc<TestConfig>,
         interval: Option<Duration>,
         start: Instant,
+        patience: Patience,
     ) -> Self {
         let omit = Duration::from_secs(u64::from(test.omit_secs));
         let end = test.duration().map(|duration| start + omit + duration);
@@ -131,7 +151,13 @@ impl Schedule {
             omit_end: (test.omit_secs > 0).then(|| start + omit),
             end,
             overdue: end.filter(|_| role == Role::Server).map(|end| end + limits::OVERDUE),
-            stall: limits::STALL + pause,
+            rate: patience.rate.map(|limit| RateWatch::new(&limit, interval, start)),
+            stall: match patience.receive_timeout {
+                _ if !receives => limits::STALL + pause,
+                // Who sets a limit knows the pace of the test; the default must not end a slow one.
+                DEFAULT_RECEIVE_TIMEOUT => DEFAULT_RECEIVE_TIMEOUT + pause,
+                timeout => timeout,
+            },
             quiet_end: (counts_datagrams && role == Role::Client).then_some(limits::UDP_QUIET + pause),
         };
         schedule.next_interval = interval.map(|interval| start + interval);
@@ -147,6 +173,7 @@ impl Schedule {
             (self.omit_end, Due::OmitEnd),
             (client_end, Due::End),
             (self.overdue, Due::Overdue),
+            (self.rate.as_ref().map(RateWatch::next), Due::Rate),
             (Some(look), Due::Look),
         ];
         let due = candidates.into_iter().filter_map(|(moment, due)| Some((moment?, due)));
@@ -222,8 +249,9 @@ impl Progress {
     const LOOK_EVERY: Duration = Duration::from_secs(5);
 
     fn new(start: Instant, stall: Duration, quiet_end: Option<Duration>) -> Self {
-        let next_look = start + quiet_end.unwrap_or(Self::LOOK_EVERY);
-        Self { stall, quiet_end, bytes: 0, moved: start, next_look }
+        let mut progress = Self { stall, quiet_end, bytes: 0, moved: start, next_look: start };
+        progress.next_look = start + progress.pause(Duration::ZERO);
+        progress
     }
 
     fn look(&mut self, bytes: u64) -> Look {
@@ -232,29 +260,38 @@ impl Progress {
             (self.bytes, self.moved) = (bytes, now);
         }
         let silence = now.duration_since(self.moved);
-        self.next_look = match self.quiet_end {
-            // The next look comes when the silence would be long enough.
-            Some(quiet) => now + quiet.saturating_sub(silence).max(Duration::from_millis(100)),
-            None => now + Self::LOOK_EVERY,
-        };
+        self.next_look = now + self.pause(silence);
         match self.quiet_end {
             // Before the first byte it is the set-up that is slow, or nothing gets through at all.
             Some(quiet) if self.bytes > 0 && silence >= quiet => Look::Over(silence),
-            _ if silence >= self.stall => Look::Stalled(silence),
+            _ if silence >= self.stall => Look::Stalled(self.stall),
             _ => Look::Fine,
         }
+    }
+
+    /// Time to the next look after so much silence: it comes when the silence would be long enough, and often
+    /// enough before to know when it began.
+    fn pause(&self, silence: Duration) -> Duration {
+        let limit = self.quiet_end.map_or(self.stall, |quiet| quiet.min(self.stall));
+        let left = limit.saturating_sub(silence).max(limit / 50);
+        left.min(limit / 8).min(Self::LOOK_EVERY)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::EndCondition;
+    use crate::config::{EndCondition, Pacing};
+
+    fn patience(receive_timeout: Duration) -> Patience {
+        Patience { receive_timeout, rate: None }
+    }
 
     fn schedule(role: Role, end: EndCondition, omit_secs: u32, interval_ms: u64) -> (Schedule, Instant) {
         let test = Arc::new(TestConfig { end, omit_secs, ..TestConfig::default() });
         let start = Instant::now();
-        (Schedule::new(role, &test, Some(Duration::from_millis(interval_ms)), start), start)
+        let interval = Some(Duration::from_millis(interval_ms));
+        (Schedule::new(role, &test, interval, start, patience(DEFAULT_RECEIVE_TIMEOUT)), start)
     }
 
     #[test]
@@ -279,6 +316,21 @@ mod tests {
         assert_eq!(schedule.next(look), (start + Duration::from_millis(500), Due::Interval));
         assert_eq!(schedule.omit_end, Some(start + Duration::from_secs(2)));
         assert_eq!(schedule.end, None);
+    }
+
+    #[test]
+    fn only_a_receiver_has_the_receive_timeout() {
+        let slow = Pacing { bits_per_second: 8 * 1024, burst_blocks: 0 };
+        let test = Arc::new(TestConfig { pacing: slow, ..TestConfig::default() });
+        let pause = Duration::from_secs(2 * 128);
+        for (role, timeout, stall) in [
+            (Role::Server, Duration::from_millis(500), Duration::from_millis(500)),
+            (Role::Server, DEFAULT_RECEIVE_TIMEOUT, DEFAULT_RECEIVE_TIMEOUT + pause),
+            (Role::Client, Duration::from_millis(500), limits::STALL + pause),
+        ] {
+            let schedule = Schedule::new(role, &test, None, Instant::now(), patience(timeout));
+            assert_eq!(schedule.stall, stall, "{role:?}");
+        }
     }
 
     #[test]

@@ -3,29 +3,30 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::client::test_start;
-use super::connect::after_accept;
+use super::connect::check_protocol;
 use super::limits;
 use super::link::Link;
-use super::listener::{Control, Listener};
+use super::listener::{Control, Listener, StreamDoor};
+use super::rate_watch::asks_for_too_much;
 use super::results::{CpuMeter, Measured, read_results};
-use super::running::{Ended, Schedule, keep_last, run_until_end};
+use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
 use super::runtime::{RuntimeKind, block_on};
 use super::signals::Signals;
+use super::socket_options;
 use super::streams::Streams;
 use super::udp::UdpDoor;
-use crate::config::{EngineChoice, Flow, Role, ServerConfig, TestConfig};
+use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::engine;
 use crate::error::{Fault, RunError};
 use crate::protocol::{Cookie, Request, ServerError, ServerText, State, params, results};
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
-use crate::sys::Socket;
+use crate::sys::{Pinned, Socket, Transport};
 
 /// Serves until a signal comes, or one test with `-1`. Calls `ready` once it listens and has said so.
 ///
@@ -79,6 +80,7 @@ impl Server<'_> {
 
     async fn serve_all(&mut self, listening: impl FnOnce(u16) -> io::Result<()>) -> Result<(), RunError> {
         let config = self.config;
+        let _pinned = config.local.cpu.map(Pinned::to).transpose().map_err(RunError::Affinity)?;
         engine::check(config.local.engine)
             .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
         let mut listener = Listener::open(config)?;
@@ -88,14 +90,22 @@ impl Server<'_> {
         self.report.written().await?;
         listening(port).map_err(|source| RunError::System { what: "going into the background", source })?;
         for test_number in 2.. {
-            let control = tokio::select! {
-                name = self.signals.recv() => {
-                    let interrupted = interrupted(name);
-                    self.report.emit(RunEvent::Error(interrupted.to_string()));
-                    self.report.emit(RunEvent::Done);
-                    return Err(interrupted);
+            let control = loop {
+                tokio::select! {
+                    name = self.signals.recv() => {
+                        let interrupted = interrupted(name);
+                        self.report.emit(RunEvent::Error(interrupted.to_string()));
+                        self.report.emit(RunEvent::Done);
+                        return Err(interrupted);
+                    }
+                    control = listener.next_control() => break control,
+                    () = idle_for(config.limits.idle) => {}
                 }
-                control = listener.next_control() => control,
+                if config.one_off {
+                    return Ok(());
+                }
+                listener = listener.reopen(config).await?;
+                self.report.emit(RunEvent::Listening { port, test_number: test_number - 1 });
             };
             let outcome = self.run_test(&listener, control).await;
             listener.set_idle();
@@ -116,6 +126,7 @@ impl Server<'_> {
     async fn run_test(&mut self, listener: &Listener, control: Control) -> Result<(), RunError> {
         let failed = |source| RunError::System { what: "preparing a control connection", source };
         let local = control.socket.local_addr().map_err(failed)?;
+        socket_options::control(&control.socket, &self.config.local)?;
         let log = self.report.debug_log(self.config.output.debug);
         let link = Link::new(control.socket.into_stream(), self.runtime, log).map_err(failed)?;
         let info = SessionInfo {
@@ -137,6 +148,7 @@ impl Server<'_> {
             client: control.peer.ip(),
             info,
             meter: CpuMeter::start(),
+            pinned: None,
         };
         let outcome = session.converse().await.map_err(|error| match error {
             RunError::Closed { waiting_for } => RunError::ClientGone { waiting_for },
@@ -183,26 +195,33 @@ struct Session<'a, 'b> {
     client: IpAddr,
     info: SessionInfo,
     meter: CpuMeter,
+    /// The processor that the client has chosen for this test.
+    pinned: Option<Pinned>,
 }
 
 /// Where the streams of a test come in.
-enum Door {
-    Tcp(mpsc::Receiver<Socket>),
-    Udp(UdpDoor),
+enum Door<'a> {
+    Connections(StreamDoor),
+    Udp(UdpDoor<'a>),
 }
 
-impl Door {
+impl Door<'_> {
     /// The next stream, within the time that a client has for it.
-    async fn next(&mut self, test: &TestConfig, flow: Flow, last: bool) -> Result<Socket, RunError> {
+    async fn next(
+        &mut self,
+        test: &TestConfig,
+        local: &LocalConfig,
+        flow: Flow,
+        last: bool,
+    ) -> Result<Socket, RunError> {
         match self {
-            Self::Tcp(accepted) => {
+            Self::Connections(door) => {
                 let silent = |_| RunError::Silent {
                     waiting_for: "the client's next data connection",
                     after: limits::SET_UP,
                 };
-                let socket = timeout(limits::SET_UP, accepted.recv()).await.map_err(silent)?;
-                let socket = socket.expect("the router keeps a sender until the phase changes");
-                after_accept(&socket, &test.socket)?;
+                let socket = timeout(limits::SET_UP, door.next()).await.map_err(silent)?;
+                socket_options::after_accept(&socket, test, local)?;
                 Ok(socket)
             }
             Self::Udp(door) => {
@@ -211,9 +230,17 @@ impl Door {
             }
         }
     }
+
+    /// No more streams come.
+    async fn shut(self) {
+        match self {
+            Self::Connections(door) => door.shut().await,
+            Self::Udp(_) => {}
+        }
+    }
 }
 
-impl Session<'_, '_> {
+impl<'b> Session<'_, 'b> {
     async fn converse(&mut self) -> Result<(), RunError> {
         let Some((request, mut streams)) = self.set_up_unless_signal().await? else { return Ok(()) };
         let ended = self.run(&mut streams).await;
@@ -227,6 +254,9 @@ impl Session<'_, '_> {
             } else if request.hello.is_some() {
                 // A ringperf ends its data connections, so everything it sent can be counted.
                 streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
+            } else if self.local_config().file.is_some() {
+                // An iperf3 does not, but a file should be whole.
+                streams.wait_quiet().await;
             }
         }
         self.close_streams(&mut streams).await;
@@ -271,28 +301,19 @@ impl Session<'_, '_> {
         self.info.test = Arc::new(request.test.clone());
         let engine = self.engine_for(&request);
         self.server.report.emit(RunEvent::Session(Box::new(self.info.clone())));
+        self.check(&request.test)?;
         engine::check(engine).map_err(|missing| RunError::Engine { choice: engine, missing })?;
+        // The stream threads are started from here and run where this one does.
+        self.pinned = request.test.server_cpu.map(Pinned::to).transpose().map_err(RunError::Affinity)?;
 
         let test = Arc::clone(&self.info.test);
-        let mut streams =
-            Streams::new(Role::Server, Arc::clone(&test), engine, self.server.config.local.offload);
-        let mut door = self.open_door(&test)?;
-        self.link.write_state(State::CreateStreams).await?;
-        let planned = Streams::planned(Role::Server, &test);
-        for (index, &flow) in planned.iter().enumerate() {
-            let last = index + 1 == planned.len();
-            let next = tokio::select! {
-                biased;
-                state = self.link.next_state("the client's data connections") => Err(state?),
-                socket = door.next(&test, flow, last) => Ok(socket?),
-            };
-            let socket = match next {
-                Ok(socket) => socket,
-                Err(State::IperfDone) => return Ok(None),
-                Err(State::ClientTerminate) => return Err(RunError::ClientTerminated),
-                Err(state) => return Err(RunError::Unexpected { state, waiting_for: "data connections" }),
-            };
-            streams.add(socket, flow)?;
+        let local = self.local_config();
+        let mut streams = Streams::new(Role::Server, Arc::clone(&test), engine, local);
+        let mut door = self.open_door(&test, local)?;
+        let arrived = self.take_streams(&mut streams, &mut door).await;
+        door.shut().await;
+        if !arrived? {
+            return Ok(None);
         }
         self.listener.set_busy();
         streams.wait_ready().await?;
@@ -302,21 +323,70 @@ impl Session<'_, '_> {
         Ok(Some((request, streams)))
     }
 
-    /// Where the streams of the test come in.
-    fn open_door(&self, test: &TestConfig) -> Result<Door, RunError> {
-        if test.protocol.udp().is_some() {
-            // Connections that come now are not of this test.
-            self.listener.set_busy();
-            return Ok(Door::Udp(UdpDoor::open(self.local, self.client)?));
+    /// Whether this server runs such a test.
+    fn check(&self, test: &TestConfig) -> Result<(), RunError> {
+        let ServerLimits { rate, duration, .. } = self.server.config.limits;
+        check_protocol(test.protocol)?;
+        if self.server.config.local.file.is_some() && test.protocol.udp().is_some() {
+            return Err(RunError::FileOverUdp);
         }
-        Ok(Door::Tcp(self.listener.expect_streams(&self.cookie)))
+        if rate.is_some_and(|limit| asks_for_too_much(test, &limit)) {
+            return Err(RunError::RateLimit);
+        }
+        let omit = Duration::from_secs(test.omit_secs.into());
+        let fits = |most: Duration| test.duration().is_some_and(|planned| planned + omit <= most);
+        if duration.is_some_and(|most| !fits(most)) {
+            return Err(RunError::TooLongTest);
+        }
+        Ok(())
+    }
+
+    /// Takes the streams of the test as they come; `false` when the client changes its mind.
+    async fn take_streams(&mut self, streams: &mut Streams, door: &mut Door<'_>) -> Result<bool, RunError> {
+        self.link.write_state(State::CreateStreams).await?;
+        let test = Arc::clone(&self.info.test);
+        let local = self.local_config();
+        let receives = test.direction.flows(Role::Server).contains(&Flow::Receive);
+        let planned = Streams::planned(Role::Server, &test);
+        for (index, &flow) in planned.iter().enumerate() {
+            let last = index + 1 == planned.len();
+            let next = tokio::select! {
+                biased;
+                state = self.link.next_state("the client's data connections") => Err(state?),
+                socket = door.next(&test, local, flow, last) => Ok(socket?),
+                () = sleep(local.receive_timeout), if receives => {
+                    return Err(RunError::Stalled(local.receive_timeout));
+                }
+            };
+            let socket = match next {
+                Ok(socket) => socket,
+                Err(State::IperfDone) => return Ok(false),
+                Err(State::ClientTerminate) => return Err(RunError::ClientTerminated),
+                Err(state) => return Err(RunError::Unexpected { state, waiting_for: "data connections" }),
+            };
+            streams.add(socket, flow)?;
+        }
+        Ok(true)
+    }
+
+    /// Where the streams of the test come in.
+    fn open_door<'c>(&self, test: &TestConfig, local: &'c LocalConfig) -> Result<Door<'c>, RunError> {
+        match Transport::of(test.protocol) {
+            None => {
+                // Connections that come now are not of this test.
+                self.listener.set_busy();
+                Ok(Door::Udp(UdpDoor::open(self.local, self.client, local)?))
+            }
+            Some(transport) => Ok(Door::Connections(self.listener.expect_streams(&self.cookie, transport)?)),
+        }
     }
 
     async fn run(&mut self, streams: &mut Streams) -> Ended {
         let start = Instant::now();
         streams.start(start);
-        let schedule = Schedule::new(Role::Server, &self.info.test, self.info.interval, start);
-        let Server { signals, report, .. } = &mut *self.server;
+        let Server { signals, report, config, .. } = &mut *self.server;
+        let patience = Patience { receive_timeout: config.local.receive_timeout, rate: config.limits.rate };
+        let schedule = Schedule::new(Role::Server, &self.info.test, self.info.interval, start, patience);
         run_until_end(streams, &mut self.link, signals, report, schedule).await
     }
 
@@ -357,11 +427,23 @@ impl Session<'_, '_> {
         }
     }
 
+    fn local_config(&self) -> &'b LocalConfig {
+        &self.server.config.local
+    }
+
     async fn close_streams(&self, streams: &mut Streams) {
         let interval = self.info.interval;
         if let Some(last) = streams.finish().await.filter(|last| keep_last(last, interval)) {
             self.server.report.emit(RunEvent::Interval(last));
         }
+    }
+}
+
+/// Waits so long; for ever without a time.
+async fn idle_for(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

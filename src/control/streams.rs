@@ -1,8 +1,13 @@
-//! The data connections of one test and their threads: opened, started, sampled, stopped, joined.
+//! The data connections of one test and their threads: opened, started, stopped, joined. How they get on is in
+//! `progress.rs`.
 
-use std::collections::BTreeSet;
+mod progress;
+
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -10,11 +15,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::timeout_at;
 
-use super::{connect, limits, udp};
-use crate::config::{Direction, EngineChoice, Flow, Role, TestConfig};
+use super::{limits, socket_options, udp};
+use crate::config::{BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig};
 use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::error::RunError;
-use crate::report::{ConnectedStream, Interval, IntervalStream};
+use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
 use crate::sys::{Missing, Socket};
 
@@ -27,6 +32,7 @@ pub(super) struct Streams {
     test: Arc<TestConfig>,
     engine: EngineChoice,
     offload: bool,
+    file: Option<PathBuf>,
     streams: Vec<Stream>,
     start: Arc<StartGate>,
     stop_senders: StopToken,
@@ -45,7 +51,7 @@ pub(super) struct Stream {
     pub(super) socket: Arc<Socket>,
     pub(super) sampler: StreamSampler,
     pub(super) exit: Option<StreamExit>,
-    is_udp: bool,
+    has_tcp_info: bool,
     counters: Arc<SharedCounters>,
     thread: Option<JoinHandle<()>>,
     ready: bool,
@@ -65,8 +71,8 @@ pub(super) enum StreamNotice {
 }
 
 impl Streams {
-    /// No stream yet. `offload` says whether UDP streams may use segmentation and receive offload.
-    pub(super) fn new(role: Role, test: Arc<TestConfig>, engine: EngineChoice, offload: bool) -> Self {
+    /// No stream yet.
+    pub(super) fn new(role: Role, test: Arc<TestConfig>, engine: EngineChoice, local: &LocalConfig) -> Self {
         let (notify, notices) = mpsc::unbounded_channel();
         let goal = |flow: Flow| {
             // Of the datagrams that a server sends some may be lost, so it goes on until the client has
@@ -84,7 +90,8 @@ impl Streams {
         Self {
             role,
             engine,
-            offload,
+            offload: local.offload,
+            file: local.file.clone(),
             streams: Vec::new(),
             start: Arc::new(StartGate::default()),
             stop_senders: StopToken::default(),
@@ -110,8 +117,8 @@ impl Streams {
     /// start.
     pub(super) fn add(&mut self, socket: Socket, flow: Flow) -> Result<(), RunError> {
         let failed = |what| move |source| RunError::System { what, source };
-        if let Some(name) = self.test.socket.congestion.as_ref().filter(|_| !self.is_udp()) {
-            match connect::set_congestion(&socket, name) {
+        if let Some(name) = self.test.socket.congestion.as_ref().filter(|_| self.is_tcp()) {
+            match socket_options::set_congestion(&socket, name) {
                 Ok(()) => {}
                 // A server that lacks the algorithm goes on with its own, as iperf3 does; the report tells
                 // which.
@@ -126,7 +133,8 @@ impl Streams {
             describe(&socket, index, flow).map_err(failed("reading a data connection's addresses"))?;
         let socket = Arc::new(socket);
         let counters = Arc::new(SharedCounters::default());
-        let job = self.job(Arc::clone(&socket), flow, Arc::clone(&counters));
+        let file = self.open_file(flow)?;
+        let job = self.job(Arc::clone(&socket), flow, Arc::clone(&counters), file);
         let notify = self.notify.clone();
         let thread = thread::Builder::new()
             .name(format!("stream-{}", connected.id))
@@ -137,7 +145,7 @@ impl Streams {
             socket,
             sampler: StreamSampler::new(Instant::now()),
             exit: None,
-            is_udp: self.is_udp(),
+            has_tcp_info: flow == Flow::Send && self.is_tcp(),
             counters,
             thread: Some(thread),
             ready: false,
@@ -166,6 +174,11 @@ impl Streams {
     /// Whether the streams are UDP streams.
     pub(super) fn is_udp(&self) -> bool {
         self.test.protocol.udp().is_some()
+    }
+
+    /// Whether the streams are TCP streams, on one path or on several.
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self.test.protocol, Protocol::Tcp | Protocol::Mptcp)
     }
 
     /// Throws away what UDP receivers got before the test begins: nobody has a right to send yet.
@@ -216,41 +229,6 @@ impl Streams {
                 }
             }
             StreamNotice::GoalReached => self.receive_goal_reached = true,
-        }
-    }
-
-    /// Whether all that the test is about has been sent, and has been received.
-    pub(super) fn goal_reached(&self) -> bool {
-        let flows = self.test.direction.flows(self.role);
-        self.test.goal_bytes().is_some()
-            && flows.iter().all(|flow| match flow {
-                Flow::Send => self.all_stopped(Flow::Send),
-                Flow::Receive => self.receive_goal_reached,
-            })
-    }
-
-    /// Why no stream is left, when the test is not over yet: all have ended, at least one by a fault.
-    ///
-    /// A client learns from its TCP streams what has become of those at the server. Of UDP streams it does
-    /// not, so there a server tells. That the client's port is closed is no such news: the client is gone, or
-    /// about to say that it goes.
-    pub(super) fn all_lost(&self) -> Option<RunError> {
-        let is_told = self.role == Role::Client || self.is_udp();
-        let is_news = |fault: &&io::Error| {
-            self.role == Role::Client || fault.kind() != io::ErrorKind::ConnectionRefused
-        };
-        let all_ended = self.streams.iter().all(|stream| stream.exit.is_some());
-        let mut faults = self.streams.iter().filter_map(|stream| stream.exit.as_ref()?.fault.as_ref());
-        let ended_by_peer = self.role == Role::Client && self.test.direction == Direction::Reverse;
-        if !is_told || !all_ended || self.streams.is_empty() {
-            return None;
-        }
-        match faults.rfind(is_news) {
-            Some(fault) => Some(RunError::StreamsLost { reason: fault.to_string() }),
-            None if ended_by_peer && !self.receive_goal_reached => {
-                Some(RunError::StreamsLost { reason: "the peer closed them".to_owned() })
-            }
-            None => None,
         }
     }
 
@@ -307,11 +285,6 @@ impl Streams {
         Some(self.last_interval())
     }
 
-    /// Closes an interval.
-    pub(super) fn interval(&mut self, now: Instant, omitted: bool) -> Interval {
-        self.sample(omitted, |_| now)
-    }
-
     /// The streams, in the order in which they were opened.
     pub(super) fn all(&self) -> &[Stream] {
         &self.streams
@@ -322,28 +295,28 @@ impl Streams {
         self.streams.iter().filter(move |stream| stream.connected.flow == flow)
     }
 
-    /// Bytes moved by all streams so far.
-    pub(super) fn moved_bytes(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.totals().bytes).sum()
-    }
-
-    /// Bytes of all senders that have not left: that the peer's kernel has not acknowledged, or, with UDP,
-    /// that wait in this machine.
-    pub(super) fn unacknowledged_bytes(&self) -> u64 {
-        self.of(Flow::Send).map(|stream| stream.socket.unacknowledged_bytes().unwrap_or(0)).sum()
-    }
-
-    /// Every different way in which a stream has failed, with the stream's descriptor.
-    pub(super) fn faults(&self) -> Vec<String> {
-        let fault = |stream: &Stream| {
-            let fault = stream.exit.as_ref()?.fault.as_ref()?;
-            Some(format!("a data connection failed: {fault}"))
+    /// The file of the next stream. Each has its own, so each begins at its start.
+    fn open_file(&self, flow: Flow) -> Result<Option<Arc<File>>, RunError> {
+        let Some(path) = &self.file else { return Ok(None) };
+        let opened = match flow {
+            Flow::Send => File::open(path),
+            // What comes back would destroy what is being sent.
+            Flow::Receive if self.test.direction == Direction::Bidir => return Ok(None),
+            Flow::Receive => {
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+            }
         };
-        let different: BTreeSet<String> = self.streams.iter().filter_map(fault).collect();
-        different.into_iter().collect()
+        let failed = |source| RunError::File { path: path.clone(), source };
+        opened.map(|file| Some(Arc::new(file))).map_err(failed)
     }
 
-    fn job(&self, socket: Arc<Socket>, flow: Flow, counters: Arc<SharedCounters>) -> StreamJob {
+    fn job(
+        &self,
+        socket: Arc<Socket>,
+        flow: Flow,
+        counters: Arc<SharedCounters>,
+        file: Option<Arc<File>>,
+    ) -> StreamJob {
         let test = &self.test;
         let flows = u32::try_from(test.direction.flows(self.role).len()).expect("one or two");
         let omit = Duration::from_secs(u64::from(test.omit_secs));
@@ -357,11 +330,16 @@ impl Streams {
             socket,
             flow,
             asked: self.engine,
+            protocol: test.protocol,
             udp: test
                 .protocol
                 .udp()
                 .map(|udp| UdpJob { counters_64bit: udp.counters_64bit, offload: self.offload }),
-            block: test.block,
+            block: BlockSize {
+                // A block is a message, and the kernel takes none that is larger than the socket's buffer.
+                explicit: test.block.explicit || matches!(test.protocol, Protocol::Sctp(_)),
+                ..test.block
+            },
             streams: test.parallel * flows,
             pacing: test.pacing,
             window_fixed: test.socket.window_bytes.is_some(),
@@ -403,31 +381,6 @@ impl Streams {
         }
         true
     }
-
-    /// The interval since the last tick, each stream up to the moment at which it ended.
-    fn last_interval(&mut self) -> Interval {
-        let now = Instant::now();
-        self.sample(false, |stream| stream.exit.as_ref().map_or(now, |exit| exit.finished))
-    }
-
-    fn sample(&mut self, omitted: bool, end: impl Fn(&Stream) -> Instant) -> Interval {
-        let streams = self.streams.iter_mut().map(|stream| {
-            // A stream that ended before the last tick has nothing more, and no time runs backwards.
-            let end = end(stream).max(stream.sampler.started() + stream.sampler.elapsed());
-            let tcp = stream.tcp_sample();
-            let sample = stream.sampler.interval(end, stream.totals(), tcp.as_ref());
-            IntervalStream {
-                socket: stream.connected.socket,
-                flow: stream.connected.flow,
-                start: sample.start,
-                end: sample.end,
-                bytes: sample.bytes,
-                tcp: sample.tcp,
-                udp: self.test.protocol.udp().map(|_| sample.udp),
-            }
-        });
-        Interval { omitted, streams: streams.collect() }
-    }
 }
 
 impl Drop for Streams {
@@ -445,10 +398,7 @@ impl Stream {
     }
 
     fn tcp_sample(&self) -> Option<TcpSample> {
-        if self.connected.flow == Flow::Receive || self.is_udp {
-            return None;
-        }
-        self.socket.tcp_info().ok()
+        if self.has_tcp_info { self.socket.tcp_info().ok() } else { None }
     }
 }
 

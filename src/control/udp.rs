@@ -11,9 +11,10 @@ use std::time::Instant;
 use tokio::net::UdpSocket;
 use tokio::time::{timeout, timeout_at};
 
-use super::connect::{set_buffers, set_pacing};
+use super::connect::{labelled, lease_flow_label};
 use super::limits;
-use crate::config::{ClientConfig, Direction, Flow, TestConfig, UdpConfig};
+use super::socket_options::{bind_device, mark_packets, set_buffers, set_pacing};
+use crate::config::{ClientConfig, Direction, Flow, LocalConfig, TestConfig, UdpConfig};
 use crate::error::RunError;
 use crate::protocol::{ErrorCode, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
 use crate::sys::{Socket, unmap};
@@ -39,11 +40,16 @@ pub(super) async fn connect_stream(
 ) -> Result<Socket, RunError> {
     let failed = |source| RunError::StreamConnect { address: server.to_string(), source };
     let socket = Socket::new_udp(&server).map_err(failed)?;
+    bind_device(&socket, &config.local)?;
     if let Some(local) = config.stream_address(&server, index) {
         socket.bind(local).map_err(failed)?;
     }
-    prepare(&socket, test, flow)?;
-    socket.connect_udp(server).map_err(failed)?;
+    prepare(&socket, test, flow, &server)?;
+    // As in iperf3 a flow label is no mistake in a test over IPv4, if that is a UDP test.
+    if server.is_ipv6() {
+        lease_flow_label(&socket, config, server)?;
+    }
+    socket.connect_udp(labelled(server, config)).map_err(failed)?;
     // With a port of its own choice the socket has heard everybody up to now.
     forget_received(&socket);
     let socket = UdpSocket::from_std(socket.into_udp()).map_err(failed)?;
@@ -80,7 +86,8 @@ async fn shake_hands(socket: &UdpSocket, may_repeat: bool) -> io::Result<()> {
 }
 
 /// Where a server waits for the UDP streams of a test.
-pub(super) struct UdpDoor {
+pub(super) struct UdpDoor<'a> {
+    local: &'a LocalConfig,
     /// The address that the client has connected its control connection to, so that answers come from there.
     address: SocketAddr,
     /// The only address whose datagrams count, and the only one that is ever answered.
@@ -89,10 +96,14 @@ pub(super) struct UdpDoor {
     socket: Option<UdpSocket>,
 }
 
-impl UdpDoor {
+impl<'a> UdpDoor<'a> {
     /// Opens the door; the client may be told to come.
-    pub(super) fn open(address: SocketAddr, client: IpAddr) -> Result<Self, RunError> {
-        Ok(Self { address, client, socket: Some(bind(address)?) })
+    pub(super) fn open(
+        address: SocketAddr,
+        client: IpAddr,
+        local: &'a LocalConfig,
+    ) -> Result<Self, RunError> {
+        Ok(Self { local, address, client, socket: Some(bind(address, local)?) })
     }
 
     /// Waits for the client's next word and answers it, from a socket for this stream alone. Behind the last
@@ -110,10 +121,10 @@ impl UdpDoor {
         let socket = self.socket.as_ref().expect("nobody waits behind the last stream");
         let source = next_word(socket, self.client).await;
         socket.connect(source).await.map_err(failed)?;
-        let next = if last { None } else { Some(bind(self.address)?) };
+        let next = if last { None } else { Some(bind(self.address, self.local)?) };
         let socket = std::mem::replace(&mut self.socket, next).expect("it was there a moment ago");
         let socket = Socket::from_udp(socket.into_std().map_err(failed)?);
-        prepare(&socket, test, flow)?;
+        prepare(&socket, test, flow, &source)?;
         // What came before the socket had a peer may be anybody's.
         socket.forget_received(FORGOTTEN_MAX);
         // The kernel has room for four bytes; a lost answer is the client's to notice.
@@ -141,9 +152,10 @@ pub(super) fn forget_received(socket: &Socket) {
     socket.forget_received(FORGOTTEN_MAX);
 }
 
-fn bind(address: SocketAddr) -> Result<UdpSocket, RunError> {
+fn bind(address: SocketAddr, local: &LocalConfig) -> Result<UdpSocket, RunError> {
     let failed = |source| RunError::UdpListen { address: address.to_string(), source };
     let socket = Socket::new_udp(&address).map_err(failed)?;
+    bind_device(&socket, local)?;
     socket.bind(address).map_err(failed)?;
     // Who floods the door should not keep the client out of it.
     socket.grow_receive_buffer(RECEIVE_BUFFER_BYTES);
@@ -151,9 +163,10 @@ fn bind(address: SocketAddr) -> Result<UdpSocket, RunError> {
 }
 
 /// Options of a data socket.
-fn prepare(socket: &Socket, test: &TestConfig, flow: Flow) -> Result<(), RunError> {
+fn prepare(socket: &Socket, test: &TestConfig, flow: Flow, peer: &SocketAddr) -> Result<(), RunError> {
     set_buffers(socket, &test.socket)?;
     set_pacing(socket, &test.socket)?;
+    mark_packets(socket, &test.socket, peer)?;
     if test.socket.window_bytes.is_none() {
         let least = test.block.bytes + BUFFER_MARGIN_BYTES;
         let wanted = RECEIVE_BUFFER_BYTES.min(ALL_RECEIVE_BUFFERS_BYTES / test.parallel).max(least);

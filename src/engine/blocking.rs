@@ -11,8 +11,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(50);
 
 /// Sends through `send` whatever the gate grants, `operation_bytes` at a time, until the gate closes.
 ///
-/// `send` gets a number of bytes and the time, and returns how many the kernel took; WouldBlock means that
-/// the socket's timeout is over and it is time to look up. The clock is read twice per grant of the gate, not
+/// `send` gets a number of bytes and the time, and returns how many the kernel took; 0 means that there are no
+/// more, and WouldBlock that the socket's timeout is over and it is time to look up. The clock is read twice per grant of the gate, not
 /// per operation.
 pub(super) fn run(
     operation_bytes: u32,
@@ -41,6 +41,10 @@ pub(super) fn run(
             }
             let wanted_bytes = usize::try_from(wanted).expect("at most a u32, which fits a usize on Linux");
             match send(wanted_bytes, now, recorder) {
+                Ok(0) => {
+                    gate.give_back(wanted);
+                    return Ok(());
+                }
                 Ok(sent) => {
                     let sent = u64::try_from(sent).expect("a usize fits a u64");
                     recorder.moved(sent);

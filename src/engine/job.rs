@@ -1,11 +1,12 @@
 //! What a stream thread is given, and what it gives back.
 
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{ByteGoal, Engine, SendGate};
-use crate::config::{BlockSize, EngineChoice, Flow, Pacing};
+use crate::config::{BlockSize, EngineChoice, Flow, Pacing, Protocol};
 use crate::stats::{Counters, CpuTime, Departures, Latency, SharedCounters, ZeroCopy};
 use crate::sys::{Missing, Socket};
 
@@ -18,6 +19,10 @@ pub struct StreamJob {
     pub flow: Flow,
     /// The engine asked for.
     pub asked: EngineChoice,
+    /// What carries the payload.
+    pub protocol: Protocol,
+    /// Senders read the payload from it, to its end, and receivers write it there.
+    pub file: Option<Arc<File>>,
     /// What only a UDP stream has; `None` on a TCP stream.
     pub udp: Option<UdpJob>,
     /// Bytes of one block, and whether each block must stay an operation of its own. With UDP a block is a

@@ -4,6 +4,7 @@
 //! it is ready, waits for the start, runs the loop, and gives back everything it has counted.
 
 mod blocking;
+mod file;
 mod gate;
 mod job;
 mod msg_zc;
@@ -20,7 +21,9 @@ mod uring_recv;
 mod uring_send;
 mod zero_copy;
 
+use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use gate::{ByteGoal, GateState, SendGate};
@@ -40,6 +43,8 @@ enum Prepared {
     MsgZc(msg_zc::MsgZc),
     SyncSend(sync::SyncSend),
     SyncReceive(sync::SyncReceive),
+    FileSend(file::FileSend),
+    FileReceive(file::FileReceive),
     UdpUringSend(udp::UdpUringSend),
     UdpUringReceive(udp::UdpUringReceive),
     UdpSyncSend(udp::UdpSyncSend),
@@ -116,9 +121,10 @@ fn prepare_first_possible(job: &StreamJob) -> Result<(Prepared, EngineUse), Miss
 
 /// Makes one engine ready. The note that may come with it is something that it had to do without.
 fn prepare(engine: Engine, job: &StreamJob) -> Result<(Prepared, Option<Missing>), Missing> {
-    match job.udp {
-        Some(udp) => prepare_udp(engine, job, udp),
-        None => prepare_tcp(engine, job),
+    match (job.udp, &job.file) {
+        (Some(udp), _) => prepare_udp(engine, job, udp),
+        (None, Some(file)) => Ok((prepare_file(engine, job, file)?, None)),
+        (None, None) => prepare_tcp(engine, job),
     }
 }
 
@@ -141,6 +147,13 @@ fn prepare_udp(engine: Engine, job: &StreamJob, udp: UdpJob) -> Result<(Prepared
             let (engine, note) = udp::UdpSyncReceive::prepare(job, udp)?;
             (Prepared::UdpSyncReceive(engine), note)
         }
+    })
+}
+
+fn prepare_file(engine: Engine, job: &StreamJob, file: &Arc<File>) -> Result<Prepared, Missing> {
+    Ok(match job.flow {
+        Flow::Send => Prepared::FileSend(file::FileSend::prepare(job, file, engine == Engine::Sendfile)?),
+        Flow::Receive => Prepared::FileReceive(file::FileReceive::prepare(job, file)?),
     })
 }
 
@@ -180,6 +193,8 @@ fn run_loop(
         Prepared::MsgZc(engine) => engine.run(job, gate, recorder),
         Prepared::SyncSend(engine) => engine.run(job, gate, recorder),
         Prepared::SyncReceive(engine) => engine.run(job, recorder),
+        Prepared::FileSend(engine) => engine.run(job, gate, recorder),
+        Prepared::FileReceive(engine) => engine.run(job, recorder),
         Prepared::UdpUringSend(engine) => engine.run(job, gate, recorder),
         Prepared::UdpUringReceive(engine) => engine.run(job, recorder),
         Prepared::UdpSyncSend(engine) => engine.run(job, gate, recorder),
@@ -189,7 +204,8 @@ fn run_loop(
 }
 
 /// Whether an error only says that the connection has ended.
-fn is_disconnect(error: &io::Error) -> bool {
+#[must_use]
+pub fn is_disconnect(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected};
     matches!(
         error.kind(),

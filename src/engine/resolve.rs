@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::StreamJob;
-use crate::config::{EngineChoice, Flow};
+use crate::config::{EngineChoice, Flow, Protocol};
 use crate::sys::{Features, Missing};
 
 /// Below this many bytes per operation a zero-copy send costs more than the copy it saves.
@@ -64,8 +64,10 @@ pub fn check(choice: EngineChoice) -> Result<(), Missing> {
 
 /// The engines that the job's choice allows, best first. Only `auto` has more than one.
 pub(super) fn candidates(job: &StreamJob) -> Vec<Candidate> {
-    let as_asked = |engine| Candidate { engine, reason: "as asked", possible: check(job.asked) };
+    let possible = || check(job.asked).and_then(|()| check_path(job));
+    let as_asked = |engine| Candidate { engine, reason: "as asked", possible: possible() };
     match job.asked {
+        _ if job.file.is_some() => vec![for_a_file(job)],
         EngineChoice::Sendfile | EngineChoice::Splice | EngineChoice::MsgZc | EngineChoice::Null
             if job.udp.is_some() =>
         {
@@ -88,12 +90,46 @@ pub(super) fn candidates(job: &StreamJob) -> Vec<Candidate> {
     }
 }
 
+/// Whether an explicit choice makes sense for what carries the payload.
+fn check_path(job: &StreamJob) -> Result<(), Missing> {
+    let by_reference = matches!(job.asked, EngineChoice::UringZc | EngineChoice::MsgZc);
+    match job.protocol {
+        Protocol::Mptcp | Protocol::Sctp(_) if by_reference && job.flow == Flow::Send => Err(Missing {
+            reason: format!("{} has no zero-copy sends", path_name(job.protocol)),
+            fix: "let --engine be auto, uring or sync".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn path_name(protocol: Protocol) -> &'static str {
+    if protocol == Protocol::Mptcp { "Multipath TCP" } else { protocol.name() }
+}
+
+/// A file is read and written block by block, whatever was asked for.
+fn for_a_file(job: &StreamJob) -> Candidate {
+    let (engine, reason) = match (job.flow, job.asked) {
+        (Flow::Send, EngineChoice::Sendfile) => (Engine::Sendfile, "as asked, from the file of -F"),
+        (Flow::Send, _) => (Engine::Sync, "the file of -F is read and sent with plain system calls"),
+        (Flow::Receive, _) => {
+            (Engine::Sync, "what comes is written to the file of -F with plain system calls")
+        }
+    };
+    Candidate { engine, reason, possible: Ok(()) }
+}
+
 fn automatic(job: &StreamJob) -> Vec<Candidate> {
     let features = Features::get();
     let sync = Candidate { engine: Engine::Sync, reason: "io_uring is not to be had", possible: Ok(()) };
     let uring = |reason| Candidate { engine: Engine::Uring, reason, possible: features.uring() };
     match job.flow {
+        _ if matches!(job.protocol, Protocol::Sctp(_)) => {
+            vec![Candidate { reason: "SCTP sends messages, one per system call", ..sync }]
+        }
         Flow::Receive => vec![uring("io_uring is available"), sync],
+        Flow::Send if job.protocol == Protocol::Mptcp => {
+            vec![uring("Multipath TCP has no zero-copy sends"), sync]
+        }
         Flow::Send if job.udp.is_some() && job.pacing.bits_per_second > 0 => {
             vec![uring("a paced sender has time to copy"), sync]
         }

@@ -50,18 +50,29 @@ impl SyncReceive {
     }
 
     pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+        self.run_into(job, recorder, |_| Ok(()))
+    }
+
+    /// The same, with somewhere for the bytes to go.
+    pub(super) fn run_into(
+        &mut self,
+        job: &StreamJob,
+        recorder: &mut Recorder,
+        mut keep: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let buffer = self.buffer.as_mut_slice();
         let mut mark = ReceiveMark::new(job);
         loop {
-            let received = if job.skip_rx_copy {
+            let received = if job.skip_rx_copy && job.file.is_none() {
                 job.socket.receive_discarding(buffer)
             } else {
                 job.socket.receive(buffer)
             };
             match received {
                 Ok(0) => return Ok(()),
-                Ok(bytes) => {
-                    let bytes = u64::try_from(bytes).expect("a usize fits a u64");
+                Ok(count) => {
+                    keep(&buffer[..count])?;
+                    let bytes = u64::try_from(count).expect("a usize fits a u64");
                     recorder.moved(bytes);
                     recorder.publish();
                     if let Some(goal) = &job.goal {

@@ -154,7 +154,7 @@ pub struct FileReport {
 }
 
 /// Totals of one stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct StreamEnd {
     /// As in [`ConnectedStream`].
     pub socket: i32,

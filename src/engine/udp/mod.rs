@@ -204,7 +204,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::config::{BlockSize, EngineChoice, Flow};
+    use crate::config::{BlockSize, EngineChoice, Flow, Protocol, UdpConfig};
     use crate::engine::{StartGate, StopToken, UdpJob};
     use crate::stats::SharedCounters;
     use crate::sys::Socket;
@@ -216,6 +216,8 @@ mod tests {
             socket: Arc::new(Socket::from_udp(sockets.into_iter().next().unwrap())),
             flow: Flow::Send,
             asked: EngineChoice::Auto,
+            protocol: Protocol::Udp(UdpConfig::default()),
+            file: None,
             udp: Some(UdpJob { counters_64bit: false, offload: true }),
             block: BlockSize { bytes, explicit: true },
             streams: 1,
