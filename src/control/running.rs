@@ -52,7 +52,8 @@ pub(super) async fn run_until_end(
                     return Ended::Failed(error);
                 }
                 let counts = schedule.omit_end.is_none();
-                if schedule.role == Role::Client && (counts && streams.goal_reached() || streams.file_sent()) {
+                let is_done = (counts && streams.goal_reached()) || streams.file_sent();
+                if schedule.role == Role::Client && is_done {
                     return Ended::Condition;
                 }
             }

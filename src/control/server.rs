@@ -149,25 +149,16 @@ impl Server<'_> {
             info,
             meter: CpuMeter::start(),
             pinned: None,
+            told: false,
         };
         let outcome = session.converse().await.map_err(|error| match error {
             RunError::Closed { waiting_for } => RunError::ClientGone { waiting_for },
             other => other,
         });
-        let mut link = session.link;
-        let last_words = match &outcome {
-            Err(RunError::Interrupted { .. }) => Some(vec![State::ServerTerminate.byte()]),
-            Err(error) => error.code_for_client().map(|code| {
-                let mut bytes = vec![State::ServerError.byte()];
-                bytes.extend(ServerError { code, os_error: Some(0) }.encode());
-                bytes
-            }),
-            Ok(()) => None,
-        };
-        if let Some(bytes) = last_words {
-            // The client may be gone; then nobody needs to be told.
-            let _ = link.write(bytes).await;
+        if let Err(error) = &outcome {
+            session.tell(error).await;
         }
+        let link = session.link;
         // The next client need not wait for this one to hang up.
         self.closing.retain(|closing| !closing.is_finished());
         self.closing.push(tokio::task::spawn_local(link.close()));
@@ -197,6 +188,8 @@ struct Session<'a, 'b> {
     meter: CpuMeter,
     /// The processor that the client has chosen for this test.
     pinned: Option<Pinned>,
+    /// The client knows that the test has failed.
+    told: bool,
 }
 
 /// Where the streams of a test come in.
@@ -244,6 +237,10 @@ impl<'b> Session<'_, 'b> {
     async fn converse(&mut self) -> Result<(), RunError> {
         let Some((request, mut streams)) = self.set_up_unless_signal().await? else { return Ok(()) };
         let ended = self.run(&mut streams).await;
+        if let Ended::Failed(error) = &ended {
+            // Before its data connections end: an old iperf3 would take that for the reason.
+            self.tell(error).await;
+        }
         // However it ended, what was measured is reported, and before the results are exchanged: the client
         // may want it.
         if matches!(ended, Ended::Peer(State::TestEnd)) {
@@ -278,6 +275,22 @@ impl<'b> Session<'_, 'b> {
             Ended::Signal(name) => Err(interrupted(name)),
             Ended::Failed(error) => Err(error),
             Ended::Condition => unreachable!("only a client's schedule has an end"),
+        }
+    }
+
+    /// Says why there will be no result, once, as far as the protocol has words for it.
+    async fn tell(&mut self, error: &RunError) {
+        let last_words = match error {
+            RunError::Interrupted { .. } => Some(vec![State::ServerTerminate.byte()]),
+            error => error.code_for_client().map(|code| {
+                let mut bytes = vec![State::ServerError.byte()];
+                bytes.extend(ServerError { code, os_error: Some(0) }.encode());
+                bytes
+            }),
+        };
+        if let Some(bytes) = last_words.filter(|_| !std::mem::replace(&mut self.told, true)) {
+            // The client may be gone; then nobody needs to be told.
+            let _ = self.link.write(bytes).await;
         }
     }
 

@@ -1,5 +1,5 @@
-//! The data connections of one test and their threads: opened, started, stopped, joined. How they get on is in
-//! `progress.rs`.
+//! The data connections of one test and their threads: opened, started, stopped, joined. How they get on is
+//! in `progress.rs`.
 
 mod progress;
 

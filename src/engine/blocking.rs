@@ -11,9 +11,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(50);
 
 /// Sends through `send` whatever the gate grants, `operation_bytes` at a time, until the gate closes.
 ///
-/// `send` gets a number of bytes and the time, and returns how many the kernel took; 0 means that there are no
-/// more, and WouldBlock that the socket's timeout is over and it is time to look up. The clock is read twice per grant of the gate, not
-/// per operation.
+/// `send` gets a number of bytes and the time, and returns how many the kernel took; 0 means that there are
+/// no more, and WouldBlock that the socket's timeout is over and it is time to look up. The clock is read
+/// twice per grant of the gate, not per operation.
 pub(super) fn run(
     operation_bytes: u32,
     gate: &mut SendGate,

@@ -29,8 +29,8 @@ pub fn listen_on(transport: Transport, address: &ListenAddress) -> io::Result<Tc
 
 /// A second listener on the address of a first one. As long as it lives it gets all connections that come.
 ///
-/// It is for what the first one cannot do: a listener for Multipath TCP takes plain TCP as well, but the kernel
-/// gives its plain connections no zero-copy sends. So that is no listener to keep.
+/// It is for what the first one cannot do: a listener for Multipath TCP takes plain TCP as well, but the
+/// kernel gives its plain connections no zero-copy sends. So that is no listener to keep.
 #[derive(Debug)]
 pub struct Diversion {
     first: OwnedFd,

@@ -1,5 +1,5 @@
-//! Options that a test sets only when it is asked to: where packets go, how they are marked, how long a silent
-//! peer is trusted.
+//! Options that a test sets only when it is asked to: where packets go, how they are marked, how long a
+//! silent peer is trusted.
 
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};

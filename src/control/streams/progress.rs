@@ -1,4 +1,4 @@
-//! How the streams of a test get on: what they have moved, what has become of them, and whether that is enough.
+//! How the streams of a test get on: what they have moved, what has become of them, whether that is enough.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -47,8 +47,8 @@ impl Streams {
     /// Why no stream is left, when the test is not over yet: all have ended, at least one by a fault.
     ///
     /// A client learns from its TCP streams what has become of those at the server. Of UDP streams it does
-    /// not, and not of a file that cannot be written, so there a server tells. That the client's port is closed is no such news: the client is gone, or
-    /// about to say that it goes.
+    /// not, and not of a file that cannot be written, so there a server tells. That a connection is broken is
+    /// no such news: the client is gone, or about to say that it goes.
     pub(in crate::control) fn all_lost(&self) -> Option<RunError> {
         let is_told = self.role == Role::Client || self.is_udp() || self.file.is_some();
         let is_news = |fault: &&io::Error| self.role == Role::Client || !engine::is_disconnect(fault);
