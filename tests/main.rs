@@ -20,6 +20,7 @@ mod loopback;
 mod mistreated;
 mod options;
 mod schema;
+mod sockets;
 mod timestamps;
 mod udp_interop;
 mod udp_loopback;

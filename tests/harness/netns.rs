@@ -110,6 +110,11 @@ impl Namespace {
         })
     }
 
+    /// Pulls the cable out of this end.
+    pub fn unplug(&self) -> Checked {
+        ip(&format!("-n {} link set {DEVICE} down", self.name))
+    }
+
     /// What `ip link add` needs to know of the device.
     fn device(&self) -> String {
         format!("name {DEVICE} netns {} address {}", self.name, self.mac)

@@ -51,6 +51,11 @@ impl Process {
         Ok(Self { child, watch, command: text, started })
     }
 
+    /// The kernel's number of the child.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until standard output contains `text` that many times.
     pub fn wait_for_stdout(&self, text: &str, count: usize, limit: Duration) -> Checked {
         let is_there = |seen: &Seen| String::from_utf8_lossy(&seen.stdout).matches(text).count() >= count;

@@ -13,4 +13,4 @@ mod servers;
 mod udp_clients;
 mod udp_servers;
 mod udp_wire;
-mod wire;
+pub mod wire;

@@ -1,0 +1,170 @@
+//! Files as the source and the sink of a test.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::harness::{
+    Cells, Checked, Failure, Finished, Program, Server, debian, ensure, libiperf, ours, run_client, run_pair,
+    shared,
+};
+
+/// Nothing, hardly anything, a part of a block, whole blocks, and more than a socket holds.
+const SIZES: [usize; 5] = [0, 1, 300_000, 2 * 128 * 1024, 20_000_001];
+
+#[test]
+fn files_arrive_to_the_byte() -> Checked {
+    let mut cells = Cells::default();
+    for size in SIZES {
+        for options in ["", "-Z", "-m", "-b 1G -l 7777", "--skip-rx-copy", "-6 -t 5"] {
+            cells.add(format!("{size} bytes, {options}"), move || {
+                let (source, sink) = (TestFile::filled(size)?, TestFile::named());
+                let pair = run_pair(
+                    (&ours(), &format!("-F {sink} -J")),
+                    (&ours(), &format!("-F {source} -J {options}")),
+                )?;
+                same(&source, &sink)?;
+                for end in [&pair.client, &pair.server] {
+                    let received = end.document()?.totals()?.received;
+                    ensure!(u64::try_from(size) == Ok(received), "received {received} of {size}\n{end}");
+                }
+                let mode = fs::metadata(&sink.0)?.permissions().mode() & 0o777;
+                ensure!(mode == 0o600, "the file's mode is {mode:o}");
+                // The time that a user sets is a limit, not how long it takes.
+                ensure!(pair.client.elapsed.as_secs() < 4, "too slow\n{}", pair.client);
+                Ok(())
+            });
+        }
+    }
+    cells.run()
+}
+
+#[test]
+fn a_server_sends_its_file() -> Checked {
+    let _permit = shared();
+    for (server, client) in [(ours(), ours()), (ours(), libiperf()?), (debian()?, ours())] {
+        let (source, sink) = (TestFile::filled(300_000)?, TestFile::named());
+        fs::write(&sink.0, vec![1; 400_000])?;
+        let server_options = format!("-F {source}");
+        run_pair((&server, &server_options), (&client, &format!("-R -t 1 -F {sink}")))?;
+        same_but_for_libiperf(&client, &source, &sink)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn files_go_to_and_come_from_iperf3() -> Checked {
+    let _permit = shared();
+    for (server, client) in [(ours(), debian()?), (debian()?, ours()), (ours(), libiperf()?)] {
+        for size in [300_000, 20_000_001] {
+            let (source, sink) = (TestFile::filled(size)?, TestFile::named());
+            let (server_options, options) = (format!("-F {sink}"), format!("-F {source}"));
+            run_pair((&server, &server_options), (&client, &options))?;
+            same_but_for_libiperf(&server, &source, &sink)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn each_end_has_its_file_alone() -> Checked {
+    let _permit = shared();
+    let (source, sink) = (TestFile::filled(300_000)?, TestFile::named());
+    run_pair((&ours(), ""), (&ours(), &format!("-F {source}")))?;
+    run_pair((&ours(), &format!("-F {sink}")), (&ours(), "-n 1M -l 1K"))?;
+    let length = fs::metadata(&sink.0)?.len();
+    ensure!(length == 1 << 20, "{length} bytes were written");
+    // Several streams each send the file from its beginning.
+    run_pair((&ours(), &format!("-F {sink}")), (&ours(), &format!("-F {source} -t 5 -P 3")))?;
+    same(&source, &sink)?;
+    // What comes back in a bidirectional test must not overwrite what is sent.
+    let before = fs::read(&source.0)?;
+    run_pair((&ours(), ""), (&ours(), &format!("-F {source} -t 1 --bidir")))?;
+    ensure!(fs::read(&source.0)? == before, "the source was overwritten");
+    Ok(())
+}
+
+#[test]
+fn files_that_cannot_be_used() -> Checked {
+    let _permit = shared();
+    let sink = TestFile::named();
+    let server = Server::start(&ours(), &format!("-F {sink}"))?;
+    for client in [ours(), libiperf()?] {
+        let client = run_client(&client, server.port, "-u -t 1")?;
+        told(&client, "SERVER ERROR - cannot transfer file using UDP")?;
+    }
+    let client = run_client(&ours(), server.port, "-F /no/such/file -t 1")?;
+    ensure!(client.failed_with_one_line()?.contains("unable to open -F file"), "{client}");
+
+    let server = Server::start(&ours(), "-F /no/such/folder/file")?;
+    told(&run_client(&ours(), server.port, "-t 1")?, "SERVER ERROR - unable to open -F file")?;
+    // A full disk ends the test.
+    let server = Server::start(&ours(), "-F /dev/full")?;
+    told(&run_client(&ours(), server.port, "-t 5")?, "SERVER ERROR - unable to write to stream socket")?;
+    let output = server.process.so_far();
+    ensure!(output.contains("No space left"), "{output}");
+    Ok(())
+}
+
+fn told(client: &Finished, words: &str) -> Checked {
+    ensure!(client.code.is_some_and(|code| code != 0) && client.stderr.contains(words), "{client}");
+    Ok(())
+}
+
+/// libiperf loses the last block when it is not a whole one.
+fn same_but_for_libiperf(receiver: &Program, source: &TestFile, sink: &TestFile) -> Checked {
+    if receiver.name != "iperf3-rs" {
+        return same(source, sink);
+    }
+    let (source, sink) = (fs::read(&source.0)?, fs::read(&sink.0)?);
+    ensure!(!sink.is_empty() && source.starts_with(&sink), "{} other bytes arrived", sink.len());
+    Ok(())
+}
+
+fn same(source: &TestFile, sink: &TestFile) -> Checked {
+    let (source, sink) = (fs::read(&source.0)?, fs::read(&sink.0)?);
+    ensure!(source == sink, "{} bytes became {}", source.len(), sink.len());
+    Ok(())
+}
+
+/// A file that is removed when this is dropped.
+struct TestFile(PathBuf);
+
+impl TestFile {
+    /// A name that no file has yet.
+    fn named() -> Self {
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        Self(env::temp_dir().join(format!("ringperf-test-{}-{number}", process::id())))
+    }
+
+    /// A file of so many bytes, no part of which is like another.
+    fn filled(bytes: usize) -> Checked<Self> {
+        let file = Self::named();
+        let mut state = 1_u64;
+        let contents: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_be_bytes()[0]
+        })
+        .take(bytes)
+        .collect();
+        fs::write(&file.0, contents).map_err(|error| Failure(error.to_string()))?;
+        Ok(file)
+    }
+}
+
+impl std::fmt::Display for TestFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Path::display(&self.0).fmt(f)
+    }
+}
+
+impl Drop for TestFile {
+    fn drop(&mut self) {
+        // It may never have been made.
+        let _ = fs::remove_file(&self.0);
+    }
+}

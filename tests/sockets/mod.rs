@@ -1,0 +1,46 @@
+//! What an end does on its own machine and to its sockets: marks, devices and processors, transports,
+//! timeouts, a server's limits, files. Seen from outside: in the kernel's tables, and by real iperf3.
+
+mod files;
+mod limits;
+mod places;
+mod timeouts;
+mod transports;
+
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::{Checked, Program, Server, ensure, run, start_client};
+
+/// Far longer than anything here takes; reached only when something hangs.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The sockets of tests with a server on `port`, a line each: of both ends if they are on this machine.
+fn sockets(port: u16) -> Checked<Vec<String>> {
+    let mut command = Command::new("ss");
+    command.args(["-HtunioO", "--tos", &format!("( sport = :{port} or dport = :{port} )")]);
+    let shown = run(command)?;
+    shown.succeeded()?;
+    let is_connected = |line: &&str| line.contains("ESTAB");
+    Ok(shown.stdout.lines().filter(is_connected).map(str::to_owned).collect())
+}
+
+/// How many of the sockets have this in their lines.
+fn count(sockets: &[String], text: &str) -> usize {
+    sockets.iter().filter(|line| line.contains(text)).count()
+}
+
+/// Runs a slow test until its sockets look as they should, and ends it.
+fn shows(
+    server: (&Program, &str),
+    client: (&Program, &str),
+    are_right: impl Fn(&[String]) -> bool,
+) -> Checked {
+    let server = Server::start(server.0, server.1)?;
+    let client = start_client(client.0, server.port, &format!("-t 20 -b 1M -l 1K {}", client.1))?;
+    let look = || sockets(server.port).unwrap_or_else(|failure| vec![format!("{failure:?}")]);
+    let running = client.runs_until(LIMIT, || are_right(&look()));
+    let seen = look().join("\n");
+    ensure!(matches!(running, Ok(true)), "{running:?}\n{}\n{seen}", client.so_far());
+    client.interrupt()
+}
