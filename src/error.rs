@@ -1,10 +1,11 @@
 //! What can go wrong with a run, whose fault it was, and what the process exits with.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::{AuthError, Refusal};
 use crate::config::EngineChoice;
 use crate::protocol::{ErrorCode, ParamsError, ParamsTooLong, ResultsError, ServerError, State};
 use crate::report::Unwritten;
@@ -119,6 +120,17 @@ pub enum RunError {
         role: &'static str,
         /// For example "Interrupt(2)".
         signal: &'static str,
+    },
+    /// This end is not set up for authentication.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The client is nobody who may run a test here. The client itself hears only the first three words.
+    #[error("{} for the client at {client}: {refusal}", ErrorCode::AUTHORIZATION)]
+    Unauthorized {
+        /// Where it is.
+        client: IpAddr,
+        /// Why.
+        refusal: Refusal,
     },
     /// The own parameters do not fit.
     #[error(transparent)]
@@ -278,6 +290,7 @@ impl RunError {
             Self::Interrupted { .. } => Fault::Interrupted,
             Self::Engine { .. }
             | Self::Resolve { .. }
+            | Self::Auth(_)
             | Self::ParamsTooLong(_)
             | Self::SocketOption { .. }
             | Self::BufferSize { .. }
@@ -322,6 +335,7 @@ impl RunError {
             Self::RateLimit => Some(ErrorCode::TOTAL_RATE),
             Self::BufferSize { .. } => Some(ErrorCode::BUFFER_SIZE_NOT_SET),
             Self::Stalled(_) => Some(ErrorCode::RECV_TIMEOUT),
+            Self::Unauthorized { .. } => Some(ErrorCode::AUTHORIZATION),
             Self::Overdue => Some(ErrorCode::DURATION_EXPIRED),
             Self::StreamsLost { .. } => Some(ErrorCode::STREAM_WRITE),
             _ => None,

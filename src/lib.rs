@@ -4,13 +4,14 @@
 //!
 //! 1. [`units`]: amounts and rates, read and printed.
 //! 2. [`config`], [`protocol`], [`stats`]: what to do, what the wire says, what was counted. Pure.
-//! 3. [`sys`]: the kernel. All `unsafe` code of the project.
+//! 3. [`sys`]: the kernel. All `unsafe` code of the project. Beside it [`auth`]: who may run a test.
 //! 4. [`engine`]: the data path; one blocking loop per stream thread.
 //! 5. [`report`]: the only writer of standard output.
 //! 6. [`control`]: the session: phases, deadlines, threads.
 //! 7. [`process`]: pid file and background.
 //! 8. [`error`]: whose fault it was, and the exit code.
 
+pub mod auth;
 pub mod config;
 pub mod control;
 pub mod engine;

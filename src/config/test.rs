@@ -476,35 +476,14 @@ impl Default for LocalConfig {
     }
 }
 
-/// Who a client says it is. Read and checked before anything is connected.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Login {
-    /// User name, without blanks.
-    pub user: String,
-    /// The server's public key, PEM.
-    pub public_key: Vec<u8>,
-    /// The password.
-    pub password: String,
-    /// `--use-pkcs1-padding`: encrypt as iperf3 before 3.17 did.
-    pub pkcs1_padding: bool,
-}
-
-impl fmt::Debug for Login {
-    /// Never shows the password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
-    }
-}
-
-/// Who a client says it is, as far as the command line tells: the key is still a path, and the password comes
-/// from elsewhere. It becomes a [`Login`].
+/// Who a client says it is, and how it keeps that from others on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginOptions {
-    /// `--username`, without blanks.
+    /// User name.
     pub user: String,
-    /// `--rsa-public-key-path`.
+    /// File with the server's public key, PEM.
     pub public_key: PathBuf,
-    /// `--use-pkcs1-padding`.
+    /// `--use-pkcs1-padding`: encrypt as iperf3 before 3.17 did.
     pub pkcs1_padding: bool,
 }
 

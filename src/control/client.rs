@@ -15,6 +15,7 @@ use super::runtime::{RuntimeKind, block_on};
 use super::signals::Signals;
 use super::streams::Streams;
 use super::{socket_options, udp};
+use crate::auth::{AuthError, Credentials};
 use crate::config::{
     ClientConfig, EndCondition, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Role, TestConfig,
 };
@@ -39,13 +40,7 @@ const SETTLE_LOOK: Duration = Duration::from_millis(1);
 /// # Errors
 /// Why there is no complete result. It has been reported already, with everything measured so far.
 pub fn run_client(config: &ClientConfig, report: &ReportHandle) -> Result<(), RunError> {
-    let ran = block_on(|runtime| async move {
-        let signals =
-            Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
-        run(config, report, runtime, signals).await
-    });
-    let result =
-        ran.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }));
+    let result = load_and_run(config, report);
     if let Err(error) = &result {
         report.emit(RunEvent::Error(error.to_string()));
     }
@@ -53,8 +48,19 @@ pub fn run_client(config: &ClientConfig, report: &ReportHandle) -> Result<(), Ru
     result
 }
 
+fn load_and_run(config: &ClientConfig, report: &ReportHandle) -> Result<(), RunError> {
+    // It may have to ask for a password, and as long as nobody waits for signals they should end the process.
+    let credentials = config.login.as_ref().map(Credentials::load).transpose()?;
+    let ran = block_on(|runtime| async move {
+        let signals =
+            Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
+        run((config, credentials), report, runtime, signals).await
+    });
+    ran.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }))
+}
+
 async fn run(
-    config: &ClientConfig,
+    (config, credentials): (&ClientConfig, Option<Credentials>),
     report: &ReportHandle,
     runtime: RuntimeKind,
     mut signals: Signals,
@@ -64,7 +70,7 @@ async fn run(
         .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
     check_protocol(config.test.protocol)?;
     // Fails before anything is connected if it can; a UDP datagram's size does not make it longer.
-    params::encode(&request(config, &config.test))?;
+    params::encode(&request(config, &config.test, credentials.as_ref())?)?;
     let cookie = random_cookie()?;
     let socket = tokio::select! {
         name = signals.recv() => return Err(interrupted(name)),
@@ -77,6 +83,7 @@ async fn run(
         Link::new(socket.into_stream(), runtime, report.debug_log(config.output.debug)).map_err(failed)?;
     let mut client = Client {
         config,
+        credentials,
         report,
         link,
         server,
@@ -87,6 +94,7 @@ async fn run(
             cookie: cookie.printable(),
             time: SystemTime::now(),
             control_mss: 0,
+            user: None,
             interval: config.output.interval,
             test: Arc::new(config.test.clone()),
         },
@@ -100,6 +108,7 @@ async fn run(
 /// A client with a control connection.
 struct Client<'a> {
     config: &'a ClientConfig,
+    credentials: Option<Credentials>,
     report: &'a ReportHandle,
     link: Link,
     server: SocketAddr,
@@ -149,8 +158,8 @@ impl Client<'_> {
         // it.
         self.info.control_mss = self.link.mss();
         self.info.test = Arc::new(with_datagram_size(&self.config.test, self.info.control_mss));
-        let parameters = params::encode(&request(self.config, &self.info.test))?;
-        self.link.write_frame("parameters", &parameters).await?;
+        let request = request(self.config, &self.info.test, self.credentials.as_ref())?;
+        self.link.write_frame("parameters", &params::encode(&request)?).await?;
         self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
         if let Some(warning) = fragmentation_warning(&self.info) {
             self.report.emit(RunEvent::Warning(warning));
@@ -387,17 +396,22 @@ fn fragmentation_warning(info: &SessionInfo) -> Option<String> {
         .then(|| format!("UDP block size {bytes} exceeds TCP MSS {mss}, may result in fragmentation / drops"))
 }
 
-fn request(config: &ClientConfig, test: &TestConfig) -> Request {
-    Request {
+/// The request as it is right now: its token, if it has one, is of this moment.
+fn request(
+    config: &ClientConfig,
+    test: &TestConfig,
+    credentials: Option<&Credentials>,
+) -> Result<Request, AuthError> {
+    Ok(Request {
         test: test.clone(),
         client_version: None,
-        auth_token: None,
+        auth_token: credentials.map(|credentials| credentials.token(SystemTime::now())).transpose()?,
         hello: Some(Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             engine: config.peer_engine,
             explicit_block: test.block.explicit,
         }),
-    }
+    })
 }
 
 fn random_cookie() -> Result<Cookie, RunError> {

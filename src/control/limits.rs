@@ -8,6 +8,9 @@ use crate::config::Keepalive;
 pub(super) const ADMISSION: Duration = Duration::from_secs(10);
 /// The next step of the set-up, or the next stream, must be there by then.
 pub(super) const SET_UP: Duration = Duration::from_secs(10);
+/// A client that a server does not let in hears of it this long after it has asked, whatever the reason. It
+/// is far more than judging takes.
+pub(super) const REFUSED_LOGIN: Duration = Duration::from_secs(1);
 /// A data connection must be made by then.
 pub(super) const STREAM_CONNECT: Duration = Duration::from_secs(10);
 /// The answer to the first word of a UDP stream must be there by then ...

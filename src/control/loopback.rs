@@ -105,8 +105,14 @@ fn serve(
     let served = block_on(|runtime| {
         let (config, report) = (&config, &report);
         async move {
-            let mut server =
-                Server { config, report, runtime, signals: Signals::until(stopped), closing: Vec::new() };
+            let mut server = Server {
+                config,
+                gatekeeper: None,
+                report,
+                runtime,
+                signals: Signals::until(stopped),
+                closing: Vec::new(),
+            };
             let tell = |port| {
                 // Fails only when nobody waits any more.
                 let _ = listening.send(Ok(port));

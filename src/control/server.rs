@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::client::test_start;
 use super::connect::check_protocol;
@@ -21,6 +21,7 @@ use super::signals::Signals;
 use super::socket_options;
 use super::streams::Streams;
 use super::udp::UdpDoor;
+use crate::auth::Gatekeeper;
 use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::engine;
 use crate::error::{Fault, RunError};
@@ -38,13 +39,7 @@ pub fn run_server(
     report: &ReportHandle,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), RunError> {
-    let served = block_on(|runtime| async move {
-        let signals =
-            Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
-        Server { config, report, runtime, signals, closing: Vec::new() }.serve(|_| ready()).await
-    });
-    let result =
-        served.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }));
+    let result = load_and_serve(config, report, ready);
     if let Err(error) = &result
         && !matches!(error, RunError::Interrupted { .. } | RunError::Unwritten(_))
     {
@@ -54,9 +49,25 @@ pub fn run_server(
     result
 }
 
+fn load_and_serve(
+    config: &ServerConfig,
+    report: &ReportHandle,
+    ready: impl FnOnce() -> io::Result<()>,
+) -> Result<(), RunError> {
+    let gatekeeper = config.authentication.as_ref().map(Gatekeeper::load).transpose()?;
+    let served = block_on(|runtime| async move {
+        let signals =
+            Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
+        Server { config, gatekeeper, report, runtime, signals, closing: Vec::new() }.serve(|_| ready()).await
+    });
+    served.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }))
+}
+
 /// A server on its control thread.
 pub(super) struct Server<'a> {
     pub(super) config: &'a ServerConfig,
+    /// Lets in only those who have a good token; without one everybody comes in.
+    pub(super) gatekeeper: Option<Gatekeeper>,
     pub(super) report: &'a ReportHandle,
     pub(super) runtime: RuntimeKind,
     pub(super) signals: Signals,
@@ -105,7 +116,6 @@ impl Server<'_> {
                     return Ok(());
                 }
                 listener = listener.reopen(config).await?;
-                self.report.emit(RunEvent::Listening { port, test_number: test_number - 1 });
             };
             let outcome = self.run_test(&listener, control).await;
             listener.set_idle();
@@ -115,6 +125,10 @@ impl Server<'_> {
             self.report.emit(RunEvent::Done);
             match outcome {
                 Err(error) if error.fault() == Fault::Interrupted => return Err(error),
+                // Nobody can end a server, or use up its only test, without a password.
+                Err(RunError::Unauthorized { .. }) => {
+                    self.report.emit(RunEvent::Listening { port, test_number });
+                }
                 _ if config.one_off => break,
                 _ => self.report.emit(RunEvent::Listening { port, test_number }),
             }
@@ -136,6 +150,7 @@ impl Server<'_> {
             cookie: control.cookie.printable(),
             time: SystemTime::now(),
             control_mss: 0,
+            user: None,
             interval: self.config.output.interval,
             test: Arc::default(),
         };
@@ -311,6 +326,7 @@ impl<'b> Session<'_, 'b> {
         self.link.write_state(State::ParamExchange).await?;
         let frame = self.link.frame_within("parameters", limits::PARAMS_BYTES, limits::SET_UP).await?;
         let request = params::decode(&frame)?;
+        self.info.user = self.admit(&request).await?;
         self.info.test = Arc::new(request.test.clone());
         let engine = self.engine_for(&request);
         self.server.report.emit(RunEvent::Session(Box::new(self.info.clone())));
@@ -380,6 +396,20 @@ impl<'b> Session<'_, 'b> {
             streams.add(socket, flow)?;
         }
         Ok(true)
+    }
+
+    /// The user that the client is, on a server that wants to know.
+    async fn admit(&mut self, request: &Request) -> Result<Option<String>, RunError> {
+        let Some(gatekeeper) = &mut self.server.gatekeeper else { return Ok(None) };
+        let refusal_at = Instant::now() + limits::REFUSED_LOGIN;
+        match gatekeeper.admit(request.auth_token.as_deref(), SystemTime::now()) {
+            Ok(user) => Ok(Some(user)),
+            Err(refusal) => {
+                // Whatever was wrong, and even if the client does not wait for it: who guesses does so slowly.
+                sleep_until(refusal_at.into()).await;
+                Err(RunError::Unauthorized { client: self.client.to_canonical(), refusal })
+            }
+        }
     }
 
     /// Where the streams of the test come in.

@@ -54,6 +54,8 @@ pub struct SessionInfo {
     pub time: SystemTime,
     /// `TCP_MAXSEG` of the control connection in bytes; 0 on a server, as in iperf3.
     pub control_mss: u32,
+    /// Who the client is, at a server that has made sure of it.
+    pub user: Option<String>,
     /// Time between interval rows; `None` means none.
     pub interval: Option<Duration>,
     /// The test.

@@ -52,7 +52,7 @@ fn insert_buffer_sizes(object: &mut Map<String, Value>, test: &TestConfig, start
 
 /// From the control connection to the rates.
 fn insert_session(object: &mut Map<String, Value>, session: &SessionInfo) {
-    let SessionInfo { role, host, port, cookie, time, control_mss, interval: _, test } = session;
+    let SessionInfo { role, host, port, cookie, time, control_mss, user: _, interval: _, test } = session;
     let since_epoch = since_epoch(*time);
     let milliseconds = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
     let timestamp = json!({

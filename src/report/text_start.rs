@@ -1,5 +1,6 @@
 //! What a text report says before the first interval: who tests what with whom.
 
+use super::escape::escape;
 use crate::config::{Direction, EndCondition, Role, TestConfig};
 
 use super::system::{TEXT_VERSION, rfc_1123, system_info};
@@ -12,7 +13,7 @@ pub(super) fn version_lines() -> String {
 
 /// Everything up to the streams.
 pub(super) fn session_lines(session: &SessionInfo, verbose: bool) -> String {
-    let SessionInfo { host, port, cookie, control_mss, test, .. } = session;
+    let SessionInfo { host, port, cookie, control_mss, user, test, .. } = session;
     let udp = test.protocol.udp().is_some();
     let mut text = String::new();
     if verbose {
@@ -33,6 +34,9 @@ pub(super) fn session_lines(session: &SessionInfo, verbose: bool) -> String {
     }
     if verbose {
         text += &format!("      Cookie: {cookie}\n");
+        if let Some(user) = user {
+            text += &format!("      User: {}\n", escape(user));
+        }
         text += &match test.socket.mss_bytes {
             _ if udp => String::new(),
             Some(mss) => format!("      TCP MSS: {mss}\n"),

@@ -1,0 +1,376 @@
+//! A server's side: who may come in.
+//!
+//! Nothing that a stranger can measure tells how far a guess has come. Each token costs one decryption, one
+//! reading of the file, one search through all users and one look at the tokens seen before, and the session
+//! answers all refusals alike. That is also what keeps PKCS#1 v1.5, where a server may have to take it, from
+//! telling an attacker whether a padding is right.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::key::{Padding, PrivateKey};
+use super::replays::Replays;
+use super::token::{Claim, from_text};
+use super::users::{Standing, Users};
+use super::{AuthError, KeyFlaw, ServerFlaw, unix_seconds};
+use crate::config::Authentication;
+
+/// Judges tokens.
+#[derive(Debug)]
+pub struct Gatekeeper {
+    files: Files,
+    /// A ciphertext for the own key, to be decrypted in place of what is none.
+    decoy: Vec<u8>,
+    time_skew_secs: u64,
+    replays: Replays,
+}
+
+/// Why somebody is not let in. Only this end's log says it; the client must not learn it.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// Who the token says it is from, if it was readable.
+    pub user: Option<String>,
+}
+
+/// What is wrong with a token.
+#[derive(Debug, thiserror::Error)]
+pub enum Reason {
+    /// The client has sent none.
+    #[error("no token; the client needs --username and --rsa-public-key-path")]
+    Missing,
+    /// It cannot be the output of this key.
+    #[error("the token is not base64 of as many bytes as the key has")]
+    Malformed,
+    /// It was made for another key or padding.
+    #[error("the token is for another key or padding; iperf3 before 3.17 needs --use-pkcs1-padding here")]
+    Undecipherable,
+    /// What it holds is not a user, a password and a time.
+    #[error("the token does not hold a user, a password and a time")]
+    NoClaim,
+    /// The file of users is gone.
+    #[error("cannot read the users: {0}")]
+    Users(io::Error),
+    /// The file does not have this user.
+    #[error("unknown user")]
+    UnknownUser,
+    /// The file has another password.
+    #[error("wrong password")]
+    WrongPassword,
+    /// The two clocks are too far apart, or the token was kept.
+    #[error("the token is {seconds} seconds {}, more than --time-skew-threshold {most}",
+        if *is_old { "old" } else { "ahead" })]
+    Skew {
+        /// Between the two clocks.
+        seconds: u64,
+        /// The token's time is before this clock's.
+        is_old: bool,
+        /// What is allowed, in seconds.
+        most: u64,
+    },
+    /// It was shown before.
+    #[error("the token was used before")]
+    Replayed,
+}
+
+impl fmt::Display for Refusal {
+    /// The user comes last, in quotes, with everything escaped that could pass for something else.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.reason)?;
+        self.user.as_ref().map_or(Ok(()), |user| write!(f, " (user {user:?})"))
+    }
+}
+
+impl Gatekeeper {
+    /// Reads the key, and the users once to see that they can be read.
+    ///
+    /// # Errors
+    /// One of the two files is not what it should be.
+    pub fn load(config: &Authentication) -> Result<Self, AuthError> {
+        Self::try_load(config).map_err(AuthError::Server)
+    }
+
+    fn try_load(config: &Authentication) -> Result<Self, ServerFlaw> {
+        let path = || config.private_key.clone();
+        let (key, public) = PrivateKey::read(&config.private_key, Padding::new(config.pkcs1_padding))?;
+        let nobody = Claim { user: b"-".to_vec(), password: b"-".to_vec(), time: 0 };
+        let decoy = public
+            .encrypt(&nobody.to_plaintext())
+            .map_err(|why| KeyFlaw::Rejected { path: path(), why: why.to_string() })?;
+        let files = Files { key, users: config.users.clone() };
+        files.users().map_err(|source| ServerFlaw::Users { path: config.users.clone(), source })?;
+        let time_skew_secs = config.time_skew.as_secs();
+        Ok(Self { files, decoy, time_skew_secs, replays: Replays::default() })
+    }
+
+    /// The user whose token this is, if it is good. It is not good a second time.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admit(&mut self, token: Option<&str>, now: SystemTime) -> Result<String, Refusal> {
+        let Self { files, decoy, time_skew_secs, replays } = self;
+        Trial { steps: files, decoy, time_skew_secs: *time_skew_secs, replays }
+            .judge(token, unix_seconds(now))
+    }
+}
+
+/// What takes noticeable time.
+trait Steps {
+    fn decrypt(&self, ciphertext: &[u8]) -> Option<Vec<u8>>;
+    fn users(&self) -> io::Result<Users>;
+}
+
+#[derive(Debug)]
+struct Files {
+    key: PrivateKey,
+    users: PathBuf,
+}
+
+impl Steps for Files {
+    fn decrypt(&self, ciphertext: &[u8]) -> Option<Vec<u8>> {
+        self.key.decrypt(ciphertext)
+    }
+
+    /// Read anew for each test, so that users come and go without a restart.
+    fn users(&self) -> io::Result<Users> {
+        Users::read(&self.users)
+    }
+}
+
+/// Everything that decides over one token.
+struct Trial<'a, S> {
+    steps: &'a S,
+    decoy: &'a [u8],
+    time_skew_secs: u64,
+    replays: &'a mut Replays,
+}
+
+impl<S: Steps> Trial<'_, S> {
+    /// Takes every step, whatever has come of those before, and then looks for the first that failed.
+    fn judge(self, token: Option<&str>, now: i64) -> Result<String, Refusal> {
+        let sealed = ciphertext(token, self.decoy.len());
+        let ciphertext = sealed.as_deref().unwrap_or(self.decoy);
+        let plaintext = self.steps.decrypt(ciphertext).ok_or(Reason::Undecipherable);
+        let claim = plaintext.and_then(|text| Claim::from_plaintext(&text).ok_or(Reason::NoClaim));
+        let (user, password, time) = match &claim {
+            Ok(claim) => (claim.user.as_slice(), claim.password.as_slice(), claim.time),
+            Err(_) => (b"-".as_slice(), b"-".as_slice(), 0),
+        };
+        let known = match self.steps.users().map(|users| users.standing(user, password)) {
+            Ok(Standing::Right) => Ok(()),
+            Ok(Standing::WrongPassword) => Err(Reason::WrongPassword),
+            Ok(Standing::Unknown) => Err(Reason::UnknownUser),
+            Err(error) => Err(Reason::Users(error)),
+        };
+        let (seconds, most) = (now.abs_diff(time), self.time_skew_secs);
+        let in_time =
+            if seconds <= most { Ok(()) } else { Err(Reason::Skew { seconds, is_old: time < now, most }) };
+        // A token that came too early would be good later, so it counts as shown as well.
+        let is_genuine = sealed.is_ok() && claim.is_ok() && known.is_ok();
+        let until = time.saturating_add_unsigned(most);
+        let is_first = self.replays.is_first(ciphertext, is_genuine, until, now);
+        let unused = if is_first { Ok(()) } else { Err(Reason::Replayed) };
+
+        let user = String::from_utf8_lossy(user).into_owned();
+        let is_readable = sealed.is_ok() && claim.is_ok();
+        match sealed.map(drop).and(claim.map(drop)).and(known).and(in_time).and(unused) {
+            Ok(()) => Ok(user),
+            Err(reason) => Err(Refusal { reason, user: is_readable.then_some(user) }),
+        }
+    }
+}
+
+/// The ciphertext of a token, if it has as many bytes as one of this key.
+fn ciphertext(token: Option<&str>, bytes: usize) -> Result<Vec<u8>, Reason> {
+    let ciphertext = from_text(token.ok_or(Reason::Missing)?).ok_or(Reason::Malformed)?;
+    if ciphertext.len() == bytes { Ok(ciphertext) } else { Err(Reason::Malformed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs;
+    use std::time::Duration;
+
+    use super::super::key::PublicKey;
+    use super::super::test_keys::{OTHER_PAIR, PAIR, Pair, file};
+    use super::super::token::to_text;
+    use super::super::users::line;
+    use super::*;
+
+    const NOW: i64 = 1_795_498_104;
+
+    fn gatekeeper(name: &str, pkcs1_padding: bool) -> Gatekeeper {
+        let users = line("mario", "rossi") + &line("luigi", "verdi");
+        Gatekeeper::load(&Authentication {
+            private_key: PAIR.private.clone(),
+            users: file(&format!("users-{name}"), users.as_bytes()),
+            time_skew: Duration::from_secs(10),
+            pkcs1_padding,
+        })
+        .unwrap()
+    }
+
+    fn sealed(pair: &Pair, padding: Padding, plaintext: &str) -> String {
+        let key = PublicKey::read(&pair.public, padding).unwrap();
+        to_text(&key.encrypt(plaintext.as_bytes()).unwrap())
+    }
+
+    fn token(user: &str, password: &str, time: i64) -> String {
+        sealed(&PAIR, Padding::Oaep, &format!("user: {user}\npwd:  {password}\nts:   {time}"))
+    }
+
+    /// The user, or what the log says.
+    fn judged(gatekeeper: &mut Gatekeeper, token: Option<&str>, now: i64) -> Result<String, String> {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.unsigned_abs());
+        gatekeeper.admit(token, now).map_err(|refusal| refusal.to_string())
+    }
+
+    /// Tokens that are refused, and the beginnings of what the log says.
+    fn bad_tokens() -> Vec<(Option<String>, &'static str)> {
+        let good = token("mario", "rossi", NOW);
+        let claim = format!("user: mario\npwd:  rossi\nts:   {NOW}");
+        let oaep = |plaintext: &str| Some(sealed(&PAIR, Padding::Oaep, plaintext));
+        vec![
+            (None, "no token"),
+            (Some(String::new()), "the token is not base64"),
+            (Some("%%%".to_owned()), "the token is not base64"),
+            (Some(good[..good.len() - 1].to_owned()), "the token is not base64"),
+            (Some(good[..good.len() - 4].to_owned()), "the token is not base64"),
+            (Some(format!("{good}{good}")), "the token is not base64"),
+            (Some(format!(" {good}")), "the token is not base64"),
+            (Some(to_text(&[0; 256])), "the token is for another key"),
+            (Some(to_text(&[1; 256])), "the token is for another key"),
+            (Some(to_text(&[255; 256])), "the token is for another key"),
+            (Some(sealed(&OTHER_PAIR, Padding::Oaep, &claim)), "the token is for another key"),
+            (Some(sealed(&PAIR, Padding::Pkcs1, &claim)), "the token is for another key"),
+            (oaep(""), "the token does not hold"),
+            (oaep("\0"), "the token does not hold"),
+            (oaep("user: mario pwd: rossi ts: soon"), "the token does not hold"),
+            (oaep(&format!("{claim} more")), "the token does not hold"),
+            (Some(token("peach", "rossi", NOW)), "unknown user (user \"peach\")"),
+            (Some(token("mario", "verdi", NOW)), "wrong password (user \"mario\")"),
+            (Some(token("\u{1b}[2J\u{202e}\"", "x", NOW)), "unknown user (user \"\\u{1b}[2J\\u{202e}\\\"\")"),
+            (
+                Some(token("mario", "rossi", NOW - 11)),
+                "the token is 11 seconds old, more than --time-skew-threshold 10 (user \"mario\")",
+            ),
+            (Some(token("mario", "rossi", NOW + 11)), "the token is 11 seconds ahead, more than"),
+            (Some(token("mario", "rossi", i64::MIN)), "the token is 9223372038650273912 seconds old"),
+            (Some(token("mario", "rossi", i64::MAX)), "the token is 9223372035059277703 seconds ahead"),
+        ]
+    }
+
+    #[test]
+    fn users_come_in_once_per_token() {
+        let mut gatekeeper = gatekeeper("once", false);
+        for (user, password, time) in
+            [("mario", "rossi", NOW), ("luigi", "verdi", NOW - 10), ("mario", "rossi", NOW + 10)]
+        {
+            let token = token(user, password, time);
+            assert_eq!(judged(&mut gatekeeper, Some(&token), NOW), Ok(user.to_owned()));
+            let again = judged(&mut gatekeeper, Some(&token), NOW).unwrap_err();
+            assert_eq!(again, format!("the token was used before (user \"{user}\")"));
+        }
+    }
+
+    #[test]
+    fn bad_tokens_are_refused_for_what_they_are() {
+        let mut gatekeeper = gatekeeper("bad", false);
+        for (token, reason) in bad_tokens() {
+            let refusal = judged(&mut gatekeeper, token.as_deref(), NOW).unwrap_err();
+            assert!(refusal.starts_with(reason), "{refusal} instead of {reason}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_the_future_is_not_kept_for_somebody_else() {
+        let mut gatekeeper = gatekeeper("future", false);
+        let early = token("mario", "rossi", NOW + 100);
+        assert!(judged(&mut gatekeeper, Some(&early), NOW).unwrap_err().contains("ahead"));
+        let later = judged(&mut gatekeeper, Some(&early), NOW + 100).unwrap_err();
+        assert!(later.starts_with("the token was used before"), "{later}");
+    }
+
+    #[test]
+    fn the_old_padding_is_taken_only_where_it_is_asked_for() {
+        let mut gatekeeper = gatekeeper("padding", true);
+        let claim = format!("user: mario\npwd:  rossi\nts:   {NOW}");
+        let old = sealed(&PAIR, Padding::Pkcs1, &claim);
+        assert_eq!(judged(&mut gatekeeper, Some(&old), NOW), Ok("mario".to_owned()));
+        let new = sealed(&PAIR, Padding::Oaep, &claim);
+        assert!(
+            judged(&mut gatekeeper, Some(&new), NOW).unwrap_err().starts_with("the token is for another")
+        );
+    }
+
+    #[test]
+    fn users_are_read_anew_for_each_test() {
+        let mut gatekeeper = gatekeeper("anew", false);
+        let users = gatekeeper.files.users.clone();
+        let fresh = || token("peach", "toadstool", NOW);
+        assert!(judged(&mut gatekeeper, Some(&fresh()), NOW).is_err());
+        fs::write(&users, line("peach", "toadstool")).unwrap();
+        assert_eq!(judged(&mut gatekeeper, Some(&fresh()), NOW), Ok("peach".to_owned()));
+        fs::remove_file(&users).unwrap();
+        let refusal = judged(&mut gatekeeper, Some(&fresh()), NOW).unwrap_err();
+        assert!(refusal.starts_with("cannot read the users: No such file"), "{refusal}");
+    }
+
+    /// Counts what takes time, and does it.
+    struct Counted<'a> {
+        files: &'a Files,
+        decrypted: Cell<u32>,
+        searched: Cell<u32>,
+    }
+
+    impl Steps for Counted<'_> {
+        fn decrypt(&self, ciphertext: &[u8]) -> Option<Vec<u8>> {
+            // Another length would be refused before it costs anything.
+            assert_eq!(ciphertext.len(), 256);
+            self.decrypted.set(self.decrypted.get() + 1);
+            self.files.decrypt(ciphertext)
+        }
+
+        fn users(&self) -> io::Result<Users> {
+            self.searched.set(self.searched.get() + 1);
+            self.files.users()
+        }
+    }
+
+    #[test]
+    fn every_token_costs_the_same_work() {
+        let Gatekeeper { files, decoy, time_skew_secs, mut replays } = gatekeeper("work", false);
+        let good = token("mario", "rossi", NOW);
+        let good_twice = [(Some(good.clone()), "good"), (Some(good), "replayed")];
+        for (token, what) in bad_tokens().into_iter().chain(good_twice) {
+            let steps = Counted { files: &files, decrypted: Cell::new(0), searched: Cell::new(0) };
+            let trial = Trial { steps: &steps, decoy: &decoy, time_skew_secs, replays: &mut replays };
+            assert_eq!(trial.judge(token.as_deref(), NOW).is_ok(), what == "good");
+            assert_eq!((steps.decrypted.get(), steps.searched.get()), (1, 1), "{what}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_does_not_start_with() {
+        let users = file("users-start", b"");
+        for (private_key, users, text) in [
+            ("/nonexistent".into(), users.clone(), "cannot read the key in /nonexistent"),
+            (PAIR.public.clone(), users, "has no RSA private key"),
+            (
+                PAIR.private.clone(),
+                "/nonexistent".into(),
+                "cannot read the users in /nonexistent: No such file",
+            ),
+        ] {
+            let time_skew = Duration::from_secs(10);
+            let config = Authentication { private_key, users, time_skew, pkcs1_padding: false };
+            let error = Gatekeeper::load(&config).unwrap_err().to_string();
+            assert!(error.starts_with("you must specify a path to a valid RSA private key"), "{error}");
+            assert!(error.contains(text), "{error}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Who may run a test: what a client shows, and how a server judges it.
+//!
+//! A client encrypts its user's name, the password and the time with the server's public key. That is the
+//! token, a text among its parameters. The server has the private key and a file of users.
+//!
+//! [`Credentials`] are a client's side of it, a [`Gatekeeper`] is a server's. Time is an argument.
+
+mod credentials;
+mod gatekeeper;
+mod key;
+mod password;
+mod replays;
+mod token;
+mod users;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+pub use credentials::Credentials;
+pub use gatekeeper::{Gatekeeper, Reason, Refusal};
+
+/// Why this end cannot take part in authentication, in iperf3's words where it has any.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// A client's own settings.
+    #[error("you must specify a username, password, and path to a valid RSA public key: {0}")]
+    Client(ClientFlaw),
+    /// A server's own settings.
+    #[error("you must specify a path to a valid RSA private key and a user credential file: {0}")]
+    Server(ServerFlaw),
+}
+
+/// What is wrong with a client's settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientFlaw {
+    /// No token can say this name.
+    #[error("a user name has at least one character and no blanks")]
+    User,
+    /// There is none, and nobody who could be asked.
+    #[error("no password; set IPERF3_PASSWORD, or run ringperf on a terminal and it asks: {0}")]
+    NoPassword(io::Error),
+    /// No token can say this password.
+    #[error("a password has at least one character and no blanks")]
+    Password,
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFlaw),
+    /// The key is too short for this user.
+    #[error(
+        "name and password make a token of {bytes} bytes, but this key and padding encrypt at most {most}; \
+         take shorter ones or a longer key"
+    )]
+    TooLong {
+        /// Bytes to be encrypted.
+        bytes: usize,
+        /// Most bytes that can be.
+        most: usize,
+    },
+    /// The library failed, which it does only without memory or random numbers.
+    #[error("the token cannot be encrypted")]
+    Encrypt,
+}
+
+/// What is wrong with a server's settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerFlaw {
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyFlaw),
+    /// The file of users cannot be read.
+    #[error("cannot read the users in {}: {source}", path.display())]
+    Users {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why a file is no key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFlaw {
+    /// It cannot be read.
+    #[error("cannot read the key in {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It has no PEM section of a kind that is understood.
+    #[error("{} has no {wanted}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        wanted: &'static str,
+    },
+    /// It is no RSA key, or one of an odd size.
+    #[error("the key in {} is no valid RSA key of 2048 to 8192 bits ({why})", path.display())]
+    Rejected {
+        /// The file.
+        path: PathBuf,
+        /// The library's word for it.
+        why: String,
+    },
+}
+
+/// A whole file of at most `most` bytes.
+fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let count = File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(count).is_ok_and(|count| count <= most) {
+        Ok(bytes)
+    } else {
+        Err(io::Error::other(format!("it is larger than {most} bytes")))
+    }
+}
+
+/// Seconds since 1970.
+fn unix_seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// What separates words for iperf3's servers: C's `isspace`.
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
+/// Keys for tests, made once, since that takes a while.
+#[cfg(test)]
+mod test_keys {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::LazyLock;
+
+    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+    use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    /// A key pair in files of its own.
+    pub(super) struct Pair {
+        pub(super) private: PathBuf,
+        pub(super) public: PathBuf,
+    }
+
+    /// The pair of most tests.
+    pub(super) static PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::generate("one"));
+    /// Somebody else's.
+    pub(super) static OTHER_PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::generate("other"));
+
+    impl Pair {
+        fn generate(name: &str) -> Self {
+            let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
+            let private: Pkcs8V1Der = key.as_der().unwrap();
+            let public: PublicKeyX509Der = key.public_key().as_der().unwrap();
+            Self {
+                private: file(
+                    &format!("{name}-private.pem"),
+                    pem("PRIVATE KEY", private.as_ref()).as_bytes(),
+                ),
+                public: file(&format!("{name}-public.pem"), pem("PUBLIC KEY", public.as_ref()).as_bytes()),
+            }
+        }
+    }
+
+    pub(super) fn pem(label: &str, der: &[u8]) -> String {
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+    }
+
+    /// Writes a file of this test run.
+    pub(super) fn file(name: &str, contents: &[u8]) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("ringperf-auth-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+}
