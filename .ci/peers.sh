@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the real iperf3 programs that the interoperability tests talk to, where they are missing:
 #   iperf3     the distribution's package, an iperf3 of before 3.16 on Debian 12
-#   iperf3-rs  a crate that wraps a recent libiperf, into a cache outside the tree
+#   iperf3-rs  a crate that wraps a recent libiperf, here with OpenSSL for authentication, into a cache outside
+#              the tree
 # Prints nothing when both are there. tests/harness/programs.rs looks in the same places.
 set -euo pipefail
 
@@ -38,14 +39,26 @@ install_package() {
     exit 1
 }
 
+# The tests make keys with it.
+command -v openssl >/dev/null || install_package openssl
 command -v iperf3 >/dev/null || install_package "iperf3=$iperf3_version" iperf3
 
-if ! "$cache/bin/iperf3-rs" --version 2>/dev/null 9>&- | grep -qF "iperf3-rs $iperf3_rs_version "; then
-    # libiperf is compiled from source on the way, which takes a C compiler and make.
+# Whether the program is there, of the right version and with authentication, whose options the help lacks
+# otherwise.
+has_iperf3_rs() {
+    local program="$cache/bin/iperf3-rs"
+    "$program" --version 2>/dev/null 9>&- | grep -qF "iperf3-rs $iperf3_rs_version " &&
+        [[ "$("$program" --help 2>/dev/null 9>&-)" == *--rsa-private-key-path* ]]
+}
+
+if ! has_iperf3_rs; then
+    # libiperf is compiled from source on the way, which takes a C compiler, make and OpenSSL's headers.
     { command -v cc && command -v make; } >/dev/null || install_package build-essential
+    echo '#include <openssl/evp.h>' | cc -E - >/dev/null 2>&1 || install_package libssl-dev
     say "building iperf3-rs $iperf3_rs_version, a few minutes"
     # The build happens outside the tree, so that its toolchain and settings do not apply.
     (cd "$cache" && CARGO_TARGET_DIR="$cache/target" \
-        cargo install --quiet --locked --root "$cache" --version "=$iperf3_rs_version" iperf3-rs) 9>&-
+        cargo install --quiet --locked --force --features openssl --root "$cache" \
+        --version "=$iperf3_rs_version" iperf3-rs) 9>&-
     rm -rf "$cache/target"
 fi

@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod authentication;
 mod background;
 mod cli;
 mod compatibility;

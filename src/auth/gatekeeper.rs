@@ -2,8 +2,9 @@
 //!
 //! Nothing that a stranger can measure tells how far a guess has come. Each token costs one decryption, one
 //! reading of the file, one search through all users and one look at the tokens seen before, and the session
-//! answers all refusals alike. That is also what keeps PKCS#1 v1.5, where a server may have to take it, from
-//! telling an attacker whether a padding is right.
+//! answers all refusals alike, at one time. That is also what keeps PKCS#1 v1.5, where a server may have to
+//! take it, from telling an attacker whether a padding is right. Only a number larger than the key's modulus,
+//! which everybody with the public key can recognise, is refused by the library without being decrypted.
 
 use std::fmt;
 use std::io;

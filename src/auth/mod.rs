@@ -172,9 +172,10 @@ mod test_keys {
         format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
     }
 
-    /// Writes a file of this test run.
+    /// Writes a file of this test run, beside the program, where cargo cleans up.
     pub(super) fn file(name: &str, contents: &[u8]) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("ringperf-auth-{}", std::process::id()));
+        let program = std::env::current_exe().unwrap();
+        let folder = program.with_file_name(format!("auth-tests-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join(name);
         fs::write(&path, contents).unwrap();

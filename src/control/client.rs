@@ -164,7 +164,12 @@ impl Client<'_> {
         if let Some(warning) = fragmentation_warning(&self.info) {
             self.report.emit(RunEvent::Warning(warning));
         }
-        self.expect(State::CreateStreams, "the server's consent to the parameters").await?;
+        // An iperf3 since 3.21 just closes when it does not let somebody in.
+        let consent = match self.credentials {
+            Some(_) => "the server's consent; user, password, key, padding or clock may be wrong",
+            None => "the server's consent to the parameters; it may want a --username",
+        };
+        self.expect(State::CreateStreams, consent).await?;
 
         let test = Arc::clone(&self.info.test);
         let local = &self.config.local;

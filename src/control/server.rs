@@ -405,7 +405,7 @@ impl<'b> Session<'_, 'b> {
         match gatekeeper.admit(request.auth_token.as_deref(), SystemTime::now()) {
             Ok(user) => Ok(Some(user)),
             Err(refusal) => {
-                // Whatever was wrong, and even if the client does not wait for it: who guesses does so slowly.
+                // Whatever was wrong, and even if the client does not wait for it: guessing is slow.
                 sleep_until(refusal_at.into()).await;
                 Err(RunError::Unauthorized { client: self.client.to_canonical(), refusal })
             }

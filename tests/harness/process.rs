@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,7 +38,20 @@ pub struct Finished {
 
 impl Process {
     pub fn spawn(mut command: Command) -> Checked<Self> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null());
+        Self::spawn_as_it_is(command)
+    }
+
+    /// The same with a pipe into its standard input.
+    pub fn spawn_with_input(mut command: Command) -> Checked<(Self, ChildStdin)> {
+        command.stdin(Stdio::piped());
+        let mut process = Self::spawn_as_it_is(command)?;
+        let input = process.child.stdin.take().expect("it was set to be a pipe");
+        Ok((process, input))
+    }
+
+    fn spawn_as_it_is(mut command: Command) -> Checked<Self> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let text = format!("{command:?}").replace('"', "");
         let started = Instant::now();
         let mut child = command.spawn().map_err(|error| Failure(format!("cannot start {text}: {error}")))?;

@@ -1,0 +1,146 @@
+//! Hand-made tokens at a ringperf server: what is no token, what is too old, what was used before.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use super::keys::{PASSWORD, Padding, USER, base64, claim, start_server, token};
+use super::logins::logged;
+use crate::harness::{Checked, ensure, ours};
+use crate::hostile::wire::{COOKIE, Wire, state};
+
+/// SERVER_ERROR, 142 (iperf3's IEAUTHTEST), no errno.
+const REFUSAL: [u8; 9] = [state::SERVER_ERROR, 0, 0, 0, 142, 0, 0, 0, 0];
+/// No refusal comes before.
+const EARLIEST: Duration = Duration::from_secs(1);
+
+/// Parameters with a member for the token, which has to be complete JSON with a comma behind it, or empty.
+fn parameters(member: &str) -> String {
+    format!(r#"{{"tcp":true,"omit":0,"time":1,"num":0,"parallel":1,{member}"len":131072}}"#)
+}
+
+fn with_token(token: &str) -> String {
+    parameters(&format!(r#""authtoken":"{token}","#))
+}
+
+/// Sends these parameters and returns a connection that waits for the answer.
+fn ask(port: u16, parameters: &str) -> Checked<Wire> {
+    let mut wire = Wire::connect(port)?;
+    wire.send(COOKIE)?;
+    wire.expect_state(state::PARAM_EXCHANGE)?;
+    wire.send_frame(parameters)?;
+    Ok(wire)
+}
+
+/// The server lets this client in; it leaves again.
+fn is_admitted(port: u16, parameters: &str) -> Checked {
+    let mut wire = ask(port, parameters)?;
+    wire.expect_state(state::CREATE_STREAMS)?;
+    wire.send(&[state::IPERF_DONE])?;
+    wire.wait_for_close().map(drop)
+}
+
+/// The server answers exactly as it answers all whom it does not let in.
+fn is_refused(port: u16, parameters: &str) -> Checked {
+    let before = Instant::now();
+    let mut wire = ask(port, parameters)?;
+    let mut answer = Vec::new();
+    wire.0.read_to_end(&mut answer)?;
+    let elapsed = before.elapsed();
+    ensure!(answer == REFUSAL, "answered {answer:?} to {parameters}");
+    ensure!(elapsed >= EARLIEST, "answered after {elapsed:?} to {parameters}");
+    Ok(())
+}
+
+#[test]
+fn whatever_is_wrong_with_a_token_the_answer_is_the_same() -> Checked {
+    let good = token(&claim(USER, PASSWORD, 0)?, Padding::Oaep, "public.pem")?;
+    let sealed = |text: &str| Checked::Ok(with_token(&token(text, Padding::Oaep, "public.pem")?));
+    let noise: Vec<u8> = (0..=255).collect();
+    let cases = [
+        (parameters(""), "no token"),
+        (parameters(r#""authtoken":null,"#), "no token"),
+        (parameters(r#""authtoken":5,"#), "no token"),
+        (parameters(r#""authtoken":["x"],"#), "no token"),
+        (with_token(""), "the token is not base64"),
+        (with_token("%/\\u001b[2J"), "the token is not base64"),
+        (with_token(&good[..good.len() - 4]), "the token is not base64"),
+        (with_token(&"A".repeat(7000)), "the token is not base64"),
+        (with_token(&base64(&[0; 256])?), "the token is for another key"),
+        (with_token(&base64(&[255; 256])?), "the token is for another key"),
+        (with_token(&base64(&noise)?), "the token is for another key"),
+        (
+            with_token(&token(&claim(USER, PASSWORD, 0)?, Padding::Pkcs1, "public.pem")?),
+            "the token is for another key",
+        ),
+        (
+            with_token(&token(&claim(USER, PASSWORD, 0)?, Padding::Oaep, "other-public.pem")?),
+            "the token is for another key",
+        ),
+        (sealed("nonsense")?, "the token does not hold a user, a password and a time"),
+        (sealed("user: mario\npwd:  rossi\nts:   now")?, "the token does not hold"),
+        (sealed(&claim("\u{1b}[2J", "x", 0)?)?, r#"unknown user (user "\u{1b}[2J")"#),
+        (sealed(&claim(USER, "verdi", 0)?)?, r#"wrong password (user "mario")"#),
+        (sealed(&claim(USER, PASSWORD, -1000)?)?, "seconds old, more than --time-skew-threshold 10"),
+        (sealed(&claim(USER, PASSWORD, 1000)?)?, "seconds ahead, more than --time-skew-threshold 10"),
+    ];
+    let server = start_server(&ours(), "")?;
+    for (parameters, reason) in &cases {
+        is_refused(server.port, parameters)?;
+        logged(&server, reason)?;
+    }
+    ensure!(!server.process.so_far().contains('\u{1b}'), "a token speaks to the terminal");
+    // The good one was not used up by all those that were made of it.
+    let fresh = token(&claim(USER, PASSWORD, 0)?, Padding::Oaep, "public.pem")?;
+    is_admitted(server.port, &with_token(&fresh))
+}
+
+#[test]
+fn a_token_is_good_once() -> Checked {
+    for (padding, option) in [(Padding::Oaep, ""), (Padding::Pkcs1, "--use-pkcs1-padding")] {
+        let server = start_server(&ours(), option)?;
+        let text = claim(USER, PASSWORD, 0)?;
+        let (first, second) = (token(&text, padding, "public.pem")?, token(&text, padding, "public.pem")?);
+        is_admitted(server.port, &with_token(&first))?;
+        is_refused(server.port, &with_token(&first))?;
+        logged(&server, r#"the token was used before (user "mario")"#)?;
+        // Another client of the same user in the same second.
+        is_admitted(server.port, &with_token(&second))?;
+        is_refused(server.port, &with_token(&second))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn clocks_may_differ_by_the_threshold() -> Checked {
+    let server = start_server(&ours(), "--time-skew-threshold 1000")?;
+    for (seconds, is_good) in [(-990, true), (990, true), (-1010, false), (1010, false), (i64::MAX, false)] {
+        let token = token(&claim(USER, PASSWORD, seconds)?, Padding::Oaep, "public.pem")?;
+        if is_good {
+            is_admitted(server.port, &with_token(&token))?;
+        } else {
+            is_refused(server.port, &with_token(&token))?;
+        }
+    }
+    Ok(())
+}
+
+/// Who hangs up and comes again gets no more guesses than who waits.
+#[test]
+fn impatient_guessing_is_no_faster() -> Checked {
+    let server = start_server(&ours(), "")?;
+    let before = Instant::now();
+    drop(ask(server.port, &with_token("AAAA"))?);
+    // As long as the server is not through with the guess it is busy.
+    loop {
+        let mut wire = Wire::connect(server.port)?;
+        wire.send(COOKIE)?;
+        match wire.read()? {
+            [state::ACCESS_DENIED] => {}
+            [state::PARAM_EXCHANGE] => break,
+            [other] => ensure!(false, "state {other}"),
+        }
+    }
+    let elapsed = before.elapsed();
+    ensure!(elapsed >= EARLIEST, "the next guess was possible after {elapsed:?}");
+    Ok(())
+}
