@@ -118,7 +118,9 @@ impl Link {
         }
         let length = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
         let frame = self.bytes_until(length, deadline, what).await.map_err(late)?;
-        self.log.tell(LOG_FRAMES, || format!("get_{what}:\n{}\n", String::from_utf8_lossy(&frame)));
+        self.log.tell(LOG_FRAMES, || {
+            format!("get_{what}:\n{}\n", without_token(&String::from_utf8_lossy(&frame)))
+        });
         Ok(frame)
     }
 
@@ -148,7 +150,7 @@ impl Link {
 
     /// Writes a length word and `text`, which is `what`.
     pub(super) async fn write_frame(&mut self, what: &'static str, text: &str) -> Result<(), RunError> {
-        self.log.tell(LOG_FRAMES, || format!("send_{what}:\n{text}\n"));
+        self.log.tell(LOG_FRAMES, || format!("send_{what}:\n{}\n", without_token(text)));
         let length = u32::try_from(text.len()).map_err(|_| {
             let source = io::Error::from(io::ErrorKind::InvalidInput);
             RunError::System { what: "a message of more than 4 GiB", source }
@@ -277,6 +279,16 @@ fn is_closed(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionReset | BrokenPipe | ConnectionAborted)
 }
 
+/// A message as a log may show it: whoever reads a token in time could log in with it.
+fn without_token(message: &str) -> String {
+    const KEY: &str = "\"authtoken\"";
+    match message.to_ascii_lowercase().find(KEY) {
+        None => message.to_owned(),
+        // Everything behind it is left out as well: a hostile message may put the token anywhere in its value.
+        Some(at) => format!("{}...", &message[..at + KEY.len()]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -289,6 +301,13 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn no_log_shows_a_token() {
+        assert_eq!(without_token("{\"tcp\":true}"), "{\"tcp\":true}");
+        let shown = without_token("{\"tcp\":true,\"AuthToken\":\"c2VjcmV0\",\"len\":5}");
+        assert_eq!(shown, "{\"tcp\":true,\"AuthToken\"...");
     }
 
     #[test]
