@@ -87,8 +87,8 @@ fn documents(program: &Program) -> Checked<Vec<Value>> {
     Ok(documents)
 }
 
-/// The keys of every object below `value`. What a server sends of its own document has the same keys again, and
-/// our own part is our own matter.
+/// The keys of every object below `value`. What a server sends of its own document has the same keys again,
+/// and our own part is our own matter.
 fn collect(value: &Value, path: &str, seen: &mut BTreeMap<String, BTreeSet<String>>) {
     match value {
         Value::Array(elements) => {

@@ -1,5 +1,5 @@
-//! The same command line with iperf3 and with ringperf: the same words, keys, types and exit codes, printed on
-//! the same streams. What differs on purpose is listed here, and docs/COMPATIBILITY.md says why.
+//! The same command line with iperf3 and with ringperf: the same words, keys, types and exit codes, printed
+//! on the same streams. What differs on purpose is listed here, and docs/COMPATIBILITY.md says why.
 
 use crate::harness::{
     Cells, Checked, Failure, Finished, Pair, Program, differences, ensure, libiperf, line_shapes, ours,
@@ -7,7 +7,7 @@ use crate::harness::{
 };
 
 /// Options of the client, and of the server.
-const MODES: [(&str, &str); 38] = [
+const MODES: [(&str, &str); 66] = [
     ("-t 1", ""),
     ("-t 1 -V", "-V"),
     ("-t 1 -R", ""),
@@ -46,6 +46,34 @@ const MODES: [(&str, &str); 38] = [
     ("-u -t 1 -O 1", ""),
     ("-u -t 1 -b 10M -l 1400 --udp-counters-64bit", ""),
     ("-u -t 1 -b 10M --gsro", ""),
+    ("-n 2M", ""),
+    ("-k 20", ""),
+    ("-n 2M -R", ""),
+    ("-n 200K -u -b 5M", ""),
+    ("-k 20 -u -b 5M -R", ""),
+    ("-t 1 --get-server-output", ""),
+    ("-t 1 --get-server-output -R", "-J"),
+    ("-u -t 1 --get-server-output", ""),
+    ("-t 1 --dscp ef -V", "-V"),
+    ("-t 1 -m", ""),
+    ("-t 1 -A 0", "-A 1"),
+    ("-t 1 -B 127.0.0.1", "-B 127.0.0.1"),
+    ("-t 1 --bind-dev lo", "--bind-dev lo"),
+    ("-t 1 --snd-timeout 5000 --cntl-ka", "--snd-timeout 5000 --cntl-ka=10/1/3"),
+    ("-t 1 -R --rcv-timeout 5000", "--rcv-timeout 5000"),
+    ("-t 1 -l 1K -b 5M", ""),
+    ("-t 1 -f t", "-f T"),
+    ("-t 1 --timestamps=now", "--timestamps=then"),
+    ("-t 1 -C reno -R -V", "-V"),
+    ("-t 1 --bidir -f M -i 0.5", "-f m -i 0.5"),
+    ("-t 1 -P 3 -V", "-V"),
+    ("-u -t 1 -l 64 -b 1M", ""),
+    ("-u -t 1 -R -O 1 -V", "-V"),
+    ("-u -t 1 -b 10M --dont-fragment -S 32", ""),
+    ("-u -t 1 --bidir -b 5M -V", "-V"),
+    ("-u -t 1 -f m -i 0.5 -T title", "-i 0.5"),
+    ("-u -t 1 -6 -b 5M", ""),
+    ("-t 1", "--server-bitrate-limit 0 --server-max-duration 100 --idle-timeout 100"),
 ];
 
 /// Lines of text that only ringperf has begin with one of these, at most after blanks.
@@ -69,6 +97,10 @@ const OUR_KEY: &str = "ringperf";
 fn texts_have_the_same_lines() -> Checked {
     let mut cells = Cells::default();
     for (client, server) in MODES {
+        if server.contains("-J") {
+            // A document in the middle of a text has the white space of whoever wrote it.
+            continue;
+        }
         cells.add(format!("client {client:?}, server {server:?}"), move || {
             compare(client, server, |ours, theirs| same_lines(&ours.stdout, &theirs.stdout))
         });
@@ -111,7 +143,10 @@ fn compare(client: &str, server: &str, same: fn(&Finished, &Finished) -> Checked
 fn same_lines(ours: &str, theirs: &str) -> Checked {
     let shapes = |text: &str| -> Vec<String> {
         let is_own = |line: &String| {
-            let line = line.trim_start_matches("title: ").trim_start();
+            let line = ["title: ", "now", "then"]
+                .iter()
+                .fold(line.as_str(), |line, before| line.strip_prefix(before).unwrap_or(line));
+            let line = line.trim_start();
             OUR_LINES.iter().any(|start| line.starts_with(start))
         };
         let lines = line_shapes(text).into_iter().filter(|line| !is_own(line));

@@ -46,7 +46,7 @@ fn refused(arguments: &str, named: &str) -> Checked {
 }
 
 /// What a recent iperf3 refuses, and what ours must name.
-const REFUSED: [(&str, &str); 55] = [
+const REFUSED: [(&str, &str); 56] = [
     ("", "must either be a client (-c) or server (-s)"),
     ("-D", "must either be a client (-c) or server (-s)"),
     ("-1", "must either be a client (-c) or server (-s)"),
@@ -96,6 +96,7 @@ const REFUSED: [(&str, &str); 55] = [
     ("-c 127.0.0.1 --dscp af44", "bad DSCP value (numeric: 0-63 inclusive"),
     ("-c 127.0.0.1 -L 0x100000", "unable to set IPv6 flow label"),
     ("-c 127.0.0.1 -R --rcv-timeout 99", "receive timeout value is incorrect or not in range"),
+    ("-c 127.0.0.1 --rcv-timeout 500", "client receive timeout is valid only in receiving mode"),
     ("-c 127.0.0.1 --snd-timeout 86400001", "send timeout value is incorrect or not in range"),
     (
         "-c 127.0.0.1 --cntl-ka=3/1/3",
@@ -145,7 +146,7 @@ fn what_iperf3_refuses_is_refused() -> Checked {
 }
 
 /// What both understand, so that what is refused is the connection.
-const UNDERSTOOD: [&str; 40] = [
+const UNDERSTOOD: [&str; 39] = [
     "",
     "--time=3 --parallel=2",
     "-t3 -P4 -VR",
@@ -175,7 +176,6 @@ const UNDERSTOOD: [&str; 40] = [
     "-m",
     "-X 127.0.0.1",
     "-R --rcv-timeout 500",
-    "--rcv-timeout 500",
     "--snd-timeout 0",
     "--connect-timeout 0",
     "--connect-timeout 1K --pacing-timer 0",

@@ -284,7 +284,8 @@ fn without_token(message: &str) -> String {
     const KEY: &str = "\"authtoken\"";
     match message.to_ascii_lowercase().find(KEY) {
         None => message.to_owned(),
-        // Everything behind it is left out as well: a hostile message may put the token anywhere in its value.
+        // Everything behind it is left out as well: a hostile message may put the token anywhere in its
+        // value.
         Some(at) => format!("{}...", &message[..at + KEY.len()]),
     }
 }

@@ -15,6 +15,6 @@ pub use codes::{ErrorCode, ServerError};
 pub use cookie::Cookie;
 pub use datagram::{DatagramHeader, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
 pub use json::{JsonError, Object, Value, parse_object};
-pub use params::{Hello, MAX_PARAMS_BYTES, MAX_TOKEN_BYTES, ParamsError, ParamsTooLong, Request};
+pub use params::{Hello, MAX_PARAMS_BYTES, ParamsError, ParamsTooLong, Request};
 pub use results::{MAX_STREAM_RESULTS, Results, ResultsError, ServerText, StreamResult};
 pub use state::State;

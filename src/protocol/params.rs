@@ -15,9 +15,6 @@ pub use encode::encode;
 /// Most bytes of parameters that an iperf3 server reads, since 3.18 (`MAX_PARAMS_JSON_STRING`).
 pub const MAX_PARAMS_BYTES: usize = 8 * 1024;
 
-/// Longest token of a client that logs in. Those of a key of 16,384 bits have 2732 characters.
-pub const MAX_TOKEN_BYTES: usize = 4 * 1024;
-
 /// Longest name of a congestion control algorithm (`TCP_CA_NAME_MAX` of linux/net/tcp.h without its NUL).
 const MAX_CONGESTION_BYTES: usize = 15;
 
@@ -28,8 +25,7 @@ pub struct Request {
     pub test: TestConfig,
     /// What the client calls its version. Not sent: a ringperf always names the iperf3 that it speaks like.
     pub client_version: Option<String>,
-    /// Who the client says it is, encrypted: 1 to [`MAX_TOKEN_BYTES`] characters of base64. `None` if it says
-    /// nothing, or something that can be no token.
+    /// Who the client says it is, encrypted and in base64, as it was sent. `None` if it says nothing.
     pub auth_token: Option<String>,
     /// What only ringperfs tell each other; `None` from an iperf3.
     pub hello: Option<Hello>,

@@ -218,7 +218,7 @@ fn spellings() {
         ("-t3 -P4", "-t 3 -P 4"),
         ("--time 3 --rev", "-t 3 -R"),
         ("-t 3s -O 2s", "-t 3 -O 2"),
-        ("--rcv-timeout 500ms --connect-timeout 70ms", "--rcv-timeout 500 --connect-timeout 70"),
+        ("-R --rcv-timeout 500ms --connect-timeout 70ms", "-R --rcv-timeout 500 --connect-timeout 70"),
         ("-f Mbits", "-f M"),
         ("-S 4 --dscp ef", "-S 184"),
         ("--dscp ef -S 4", "--tos 004"),

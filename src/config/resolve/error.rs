@@ -26,6 +26,10 @@ pub(in crate::config) enum ParameterError {
     ZerocopyEngine(EngineChoice),
     #[error("UDP tests run on the engines auto, uring-zc, uring and sync, not on {0}: {1} {0}")]
     UdpEngine(EngineChoice, &'static str),
+    #[error(
+        "client receive timeout is valid only in receiving mode; drop --rcv-timeout, or use -R or --bidir"
+    )]
+    ReceiveTimeout,
     #[error("cannot transfer file using UDP; drop -F or -u")]
     UdpFile,
     #[error("the address of {0} {1} is not one of the IP version asked for; drop -4 or -6")]

@@ -60,6 +60,9 @@ pub(super) fn client(cli: &Cli, host: &str) -> Result<ClientConfig, ParameterErr
     let options = &cli.client;
     let (host, device) = server_host(host);
     let test = test(cli)?;
+    if cli.both.rcv_timeout.is_some() && test.direction == Direction::Forward {
+        return Err(ParameterError::ReceiveTimeout);
+    }
     let local = local(cli, client_engine(options, cli.engine.engine)?, device)?;
     Ok(ClientConfig {
         host: host.to_owned(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::keys::Keys;
-use super::{Hello, MAX_CONGESTION_BYTES, MAX_TOKEN_BYTES, ParamsError, Request};
+use super::{Hello, MAX_CONGESTION_BYTES, ParamsError, Request};
 use crate::config::{
     BlockSize, DEFAULT_BLOCK_BYTES, DEFAULT_PACING_TIMER_US, DEFAULT_SCTP_BLOCK_BYTES, Direction,
     EndCondition, EngineChoice, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_CPU, MAX_DATAGRAM_BYTES,
@@ -145,12 +145,10 @@ impl Keys {
         })
     }
 
-    /// Whoever sends something that can be no token is treated as one who sends none: a server that wants to
-    /// know its clients answers all failures alike, and another one does not look at it.
+    /// Whatever text stands there: what can be no token is judged with all others, since an answer of its own
+    /// would tell something to those who guess. What is no text is as if it were missing.
     fn token(&self) -> Option<String> {
-        let token = self.0.get("authtoken")?.text()?;
-        let is_base64 = token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte));
-        ((1..=MAX_TOKEN_BYTES).contains(&token.len()) && is_base64).then(|| token.to_owned())
+        self.0.get("authtoken").and_then(Value::text).map(str::to_owned)
     }
 
     /// Our own addition. A client that gets it wrong is treated as an iperf3; it is no reason to refuse a
@@ -374,17 +372,13 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_token_is_none() {
+    fn every_text_is_a_token_to_be_judged() {
         let token_of =
             |value: &str| decode(format!("{{\"authtoken\":{value}}}").as_bytes()).unwrap().auth_token;
-        let quoted = |text: &str| format!("\"{text}\"");
-        let longest = "A".repeat(MAX_TOKEN_BYTES);
-        for token in ["bWFyaW8=", "+/aZ09==", &longest] {
-            assert_eq!(token_of(&quoted(token)).as_deref(), Some(token));
+        for token in ["bWFyaW8=", "", "no base64"] {
+            assert_eq!(token_of(&format!("\"{token}\"")).as_deref(), Some(token));
         }
-        let too_long = quoted(&format!("{longest}A"));
-        for value in ["5", "true", "null", "{}", "[]", r#""""#, r#""a b""#, r#""a\nb""#, r#""ä""#, &too_long]
-        {
+        for value in ["1", "null", "true", "[]", "{}"] {
             assert_eq!(token_of(value), None, "{value}");
         }
     }
