@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, Write};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::ptr::NonNull;
 
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, vmsplice};
@@ -109,6 +110,12 @@ pub struct PayloadFile {
     file: File,
 }
 
+/// The folder for temporary files, by the variables that iperf3 looks at, in its order.
+fn temporary_folder() -> PathBuf {
+    let named = ["TMPDIR", "TEMP", "TMP"].into_iter().find_map(std::env::var_os);
+    named.filter(|folder| !folder.is_empty()).map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+}
+
 impl PayloadFile {
     /// Makes a file with these contents.
     ///
@@ -117,7 +124,7 @@ impl PayloadFile {
     pub fn new(contents: &[u8]) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let nameless = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
-        let on_disk = nameless.open(std::env::temp_dir()).and_then(|file| Self::filled(file, contents));
+        let on_disk = nameless.open(temporary_folder()).and_then(|file| Self::filled(file, contents));
         on_disk.or_else(|_| {
             let file = memfd_create(c"ringperf-payload", MFdFlags::MFD_CLOEXEC)?;
             Self::filled(File::from(file), contents)
