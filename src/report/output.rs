@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use crate::sys::plain;
@@ -20,7 +21,8 @@ pub enum Sink {
 /// A file to which reports are added.
 ///
 /// It is open only while a test runs, and found by its name again for the next one, so that it can be moved
-/// away in between.
+/// away in between. A pipe stays open: its reader sees one stream, and opening it anew would wait for a
+/// reader that may be gone for good.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
@@ -42,6 +44,12 @@ impl LogFile {
             closed => closed.insert(append_to(&self.path)?),
         };
         file.write_all(text.as_bytes())
+    }
+
+    /// Lets go of the file until the next test.
+    fn rest(&mut self) {
+        let is_pipe = |file: &File| file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo());
+        self.file = self.file.take().filter(is_pipe);
     }
 }
 
@@ -86,10 +94,10 @@ impl Output {
         }
     }
 
-    /// A test is over, or none has begun: nothing is kept open.
+    /// A test is over, or none has begun: no log file is kept open.
     pub(super) fn rest(&mut self) {
         if let Sink::LogFile(log) = &mut self.sink {
-            log.file = None;
+            log.rest();
         }
     }
 
@@ -147,6 +155,25 @@ mod tests {
         assert_eq!(fs::read_to_string(&moved).unwrap(), "before\nrow 1\nerror 1\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "row 2\n");
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_without_its_reader_holds_nothing_up() {
+        let pipe = std::env::temp_dir().join(format!("ringperf-output-pipe-{}", std::process::id()));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        // Both ends at once, so that nobody waits.
+        let reader = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        let mut output = Output::new(Sink::LogFile(LogFile::open(&pipe).unwrap()));
+        output.rest();
+        drop(reader);
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            output.report("row\n");
+            done.send(output.is_well()).unwrap();
+        });
+        let is_well = is_done.recv_timeout(std::time::Duration::from_secs(10));
+        fs::remove_file(&pipe).unwrap();
+        assert_eq!(is_well, Ok(false));
     }
 
     #[test]
