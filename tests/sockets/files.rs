@@ -93,11 +93,12 @@ fn each_end_has_its_file_alone() -> Checked {
 fn files_that_cannot_be_used() -> Checked {
     let _permit = shared();
     let sink = TestFile::named();
-    let server = Server::start(&ours(), &format!("-F {sink}"))?;
     for client in [ours(), libiperf()?] {
+        let server = Server::start(&ours(), &format!("-F {sink}"))?;
         let client = run_client(&client, server.port, "-u -t 1")?;
         told(&client, "SERVER ERROR - cannot transfer file using UDP")?;
     }
+    let server = Server::start(&ours(), "")?;
     let client = run_client(&ours(), server.port, "-F /no/such/file -t 1")?;
     ensure!(client.failed_with_one_line()?.contains("unable to open -F file"), "{client}");
 

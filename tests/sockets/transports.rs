@@ -127,8 +127,11 @@ fn sctp_where_the_kernel_has_it_or_one_line() -> Checked {
     let client = run_client(&ours(), server.port, "--sctp -t 1")?;
     let line = client.failed_with_one_line()?;
     ensure!(line.contains("no SCTP support available"), "{client}");
+    // The server may not be through with the client before when the next one comes, so each has its own.
+    let server = Server::start(&ours(), "")?;
     let client = run_client(&debian()?, server.port, "--sctp -t 1")?;
     ensure!(client.code == Some(1) && client.stderr.contains("no SCTP support available"), "{client}");
+    let server = Server::start(&ours(), "")?;
     let mut control = Wire::connect(server.port)?;
     control.send(COOKIE)?;
     control.expect_state(state::PARAM_EXCHANGE)?;
