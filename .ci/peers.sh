@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Installs the real iperf3 programs that the interoperability tests talk to, where they are missing:
+# Installs what tests and checks need, where it is missing: openssl, valgrind, strace, systemd-analyze, and the real
+# iperf3 programs that the interoperability tests talk to:
 #   iperf3     the distribution's package, an iperf3 of before 3.16 on Debian 12
 #   iperf3-rs  a crate that wraps a recent libiperf, here with OpenSSL for authentication, into a cache outside
 #              the tree
-# Prints nothing when both are there. tests/harness/programs.rs looks in the same places.
+# and, with the argument `bench`, what only the benchmarks compare with, into the same cache:
+#   riperf3    a crate that speaks iperf3's protocol
+# Prints nothing when all are there. tests/harness/programs.rs looks in the same places.
 set -euo pipefail
 
 # The package version that the tests were made with. Mirrors drop old ones, then the current one has to do.
 iperf3_version='3.12-1+deb12u2'
 iperf3_rs_version='1.0.4'
+riperf3_version='0.8.0'
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/ringperf/peers"
 mkdir -p "$cache"
@@ -41,6 +45,12 @@ install_package() {
 
 # The tests make keys with it.
 command -v openssl >/dev/null || install_package openssl
+# Instructions are counted with it.
+command -v valgrind >/dev/null || install_package valgrind
+# Calls are made to fail with it.
+command -v strace >/dev/null || install_package strace
+# The unit for servers is judged with it. The package starts nothing where systemd does not run, as in a container.
+command -v systemd-analyze >/dev/null || install_package systemd
 command -v iperf3 >/dev/null || install_package "iperf3=$iperf3_version" iperf3
 
 # Whether the program is there, of the right version and with authentication, whose options the help lacks
@@ -60,5 +70,12 @@ if ! has_iperf3_rs; then
     (cd "$cache" && CARGO_TARGET_DIR="$cache/target" \
         cargo install --quiet --locked --force --features openssl --root "$cache" \
         --version "=$iperf3_rs_version" iperf3-rs) 9>&-
+    rm -rf "$cache/target"
+fi
+
+if [ "${1:-}" = bench ] && ! "$cache/bin/riperf3" --version 2>/dev/null 9>&- | grep -qF "$riperf3_version"; then
+    say "building riperf3 $riperf3_version, a few minutes"
+    (cd "$cache" && CARGO_TARGET_DIR="$cache/target" \
+        cargo install --quiet --locked --force --root "$cache" --version "=$riperf3_version" riperf3-cli) 9>&-
     rm -rf "$cache/target"
 fi

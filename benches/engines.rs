@@ -10,9 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use ringperf::config::{BlockSize, EngineChoice, Flow, Pacing, Protocol};
-use ringperf::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob};
-use ringperf::stats::SharedCounters;
+use ringperf::config::{BlockSize, EngineChoice, Flow};
+use ringperf::engine::{self, ByteGoal, Notice, StartGate, StreamExit, StreamJob};
 use ringperf::sys::Socket;
 
 /// Bytes of one iteration.
@@ -81,23 +80,11 @@ fn job(
     let goal = ByteGoal::new(bytes, || ());
     goal.arm();
     StreamJob {
-        socket: Arc::new(socket),
-        flow,
         asked,
-        protocol: Protocol::Tcp,
-        file: None,
-        udp: None,
         block,
-        streams: 1,
-        pacing: Pacing::default(),
-        window_fixed: false,
         goal: Some(Arc::new(goal)),
-        duration: None,
-        skip_rx_copy: false,
-        repeating_payload: false,
-        counters: Arc::new(SharedCounters::default()),
         start: Arc::clone(start),
-        stop: StopToken::default(),
+        ..StreamJob::bare(socket, flow)
     }
 }
 

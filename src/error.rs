@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::auth::{AuthError, Refusal};
-use crate::config::EngineChoice;
+use crate::config::{EngineChoice, Placement};
 use crate::protocol::{ErrorCode, ParamsError, ParamsTooLong, ResultsError, ServerError, State};
 use crate::report::Unwritten;
 use crate::sys::{Missing, plain};
@@ -232,6 +232,23 @@ pub enum RunError {
     /// The processor that was asked for is not to be had.
     #[error("{}: {}", ErrorCode::AFFINITY, plain(.0))]
     Affinity(#[source] io::Error),
+    /// A processor that was asked for by `--cpus`, or by a client, is not to be had.
+    #[error(
+        "{}: processor {cpu} of {option} does not exist or is not one that this process may use, which are \
+         {allowed}",
+        ErrorCode::AFFINITY
+    )]
+    Place {
+        /// Its number.
+        cpu: u32,
+        /// The option that asks for it.
+        option: &'static str,
+        /// The processors that may be used, as a list.
+        allowed: String,
+    },
+    /// The server cannot run its streams on the processors that it was asked for.
+    #[error("the server cannot run its streams on --peer-cpus {0}; its own output says why")]
+    PeerCpus(Placement),
     /// The file of `-F` cannot be opened.
     #[error("{}: {} ({})", ErrorCode::FILE, plain(source), path.display())]
     File {
@@ -249,6 +266,23 @@ pub enum RunError {
     /// The client asks for a higher rate than the server allows, or has reached one.
     #[error("{}", ErrorCode::TOTAL_RATE)]
     RateLimit,
+    /// The client has another test whose streams must be there first.
+    #[error(
+        "another test of the same client was still being set up {} seconds later, and their streams cannot be told \
+         apart", .0.as_secs()
+    )]
+    NoTurn(Duration),
+    /// A panic. It has ended the session that it happened in and nothing else.
+    #[error("a bug in ringperf has ended the test ({0}); please report it")]
+    Defect(String),
+    /// A source has had as many tests as it may have.
+    #[error("the client at {client} was turned away: it has had {most} tests within a minute")]
+    TooManyTests {
+        /// Where it is.
+        client: IpAddr,
+        /// What `--max-tests-per-minute` allows.
+        most: u32,
+    },
     /// All data connections died before the test was over.
     #[error("all data connections ended before the test was over: {reason}")]
     StreamsLost {
@@ -300,7 +334,9 @@ impl RunError {
             | Self::StreamListen { .. }
             | Self::NoProtocol { .. }
             | Self::Affinity(_)
+            | Self::Place { .. }
             | Self::File { .. }
+            | Self::Defect(_)
             | Self::System { .. } => Fault::Local,
             _ => Fault::Peer,
         }
@@ -316,7 +352,8 @@ impl RunError {
     #[must_use]
     pub fn code_for_client(&self) -> Option<ErrorCode> {
         match self {
-            Self::Engine { .. } | Self::System { .. } => Some(ErrorCode::INIT_TEST),
+            Self::Engine { .. } | Self::System { .. } | Self::Defect(_) => Some(ErrorCode::INIT_TEST),
+            Self::NoTurn(_) => Some(ErrorCode::ACCESS_DENIED),
             Self::UdpListen { .. } | Self::StreamListen { .. } => Some(ErrorCode::STREAM_LISTEN),
             Self::UdpNoClient { .. } => Some(ErrorCode::STREAM_ACCEPT),
             Self::Silent { .. } => Some(ErrorCode::RECV_MESSAGE),
@@ -328,7 +365,7 @@ impl RunError {
             Self::Results(error) => Some(error.code()),
             Self::StreamId(_) => Some(ErrorCode::STREAM_ID),
             Self::SocketOption { code, .. } | Self::NoProtocol { code, .. } => Some(*code),
-            Self::Affinity(_) => Some(ErrorCode::AFFINITY),
+            Self::Affinity(_) | Self::Place { .. } => Some(ErrorCode::AFFINITY),
             Self::File { .. } => Some(ErrorCode::FILE),
             Self::FileOverUdp => Some(ErrorCode::UDP_FILE),
             Self::TooLongTest => Some(ErrorCode::MAX_DURATION),

@@ -16,6 +16,9 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod process;
 pub mod protocol;
 pub mod report;

@@ -2,19 +2,24 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ringperf::config::cli::{self, Command};
 use ringperf::config::{ClientConfig, OutputConfig, OutputFormat, Role, ServerConfig};
 use ringperf::control::{run_client, run_loopback, run_server};
+use ringperf::error::{Fault, RunError};
 use ringperf::process::{Daemon, Launched, PidFile, launch};
 use ringperf::report::{
     JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter,
     version_text,
 };
-use ringperf::sys::{ignore_broken_pipes, plain};
+use ringperf::sys::{default_signals, ignore_failed_writes, plain};
+
+/// The rest of a report may take this long when a signal has ended the run.
+const PATIENCE_AFTER_SIGNAL: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    ignore_broken_pipes();
+    ignore_failed_writes();
     let program = cli::program_name(std::env::args_os().next().as_deref());
     let done = match cli::parse(std::env::args_os()) {
         Ok(Command::Client(config)) => client(&config),
@@ -44,9 +49,11 @@ type Started = Result<ExitCode, String>;
 
 fn client(config: &ClientConfig) -> Started {
     let _pid_file = pid_file(config.local.pid_file.as_deref())?;
-    let report = start_report(Role::Client, &config.output)?;
+    let output = &config.output;
+    let report =
+        start_report(output, |sink| ReportHandle::start(reporter(Role::Client, output, None), sink))?;
     let result = run_client(config, &report);
-    Ok(finish(report, result.map_err(|error| error.exit_code())))
+    Ok(finish(report, &result))
 }
 
 /// The launching process waits until the server listens and its files are open, so that its own exit status
@@ -60,9 +67,13 @@ fn in_background(config: &ServerConfig) -> Started {
 
 fn server(config: &ServerConfig, daemon: Option<Daemon>) -> Started {
     let _pid_file = pid_file(config.local.pid_file.as_deref())?;
-    let report = start_report(Role::Server, &config.output)?;
+    let output = config.output.clone();
+    // Only tests side by side need to be told apart.
+    let is_marked = config.limits.tests > 1;
+    let make = move |test: Option<u64>| reporter(Role::Server, &output, test.filter(|_| is_marked));
+    let report = start_report(&config.output, |sink| ReportHandle::start_many(Box::new(make), sink))?;
     let result = run_server(config, &report, || daemon.map_or(Ok(()), Daemon::detach));
-    Ok(finish(report, result.map_err(|error| error.exit_code())))
+    Ok(finish(report, &result))
 }
 
 /// The pid file is there until what this returns is dropped.
@@ -70,16 +81,14 @@ fn pid_file(path: Option<&std::path::Path>) -> Result<Option<PidFile>, String> {
     path.map(PidFile::create).transpose().map_err(|error| error.to_string())
 }
 
-fn start_report(role: Role, output: &OutputConfig) -> Result<ReportHandle, String> {
+fn start_report(
+    output: &OutputConfig,
+    start: impl FnOnce(Sink) -> io::Result<ReportHandle>,
+) -> Result<ReportHandle, String> {
     for warning in &output.warnings {
         // A test does not depend on them being read.
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
-    let reporter: Box<dyn Reporter> = match output.format {
-        OutputFormat::Text => Box::new(TextReporter::new(output)),
-        OutputFormat::Json => Box::new(JsonReporter::new(role)),
-        OutputFormat::JsonStream { full } => Box::new(JsonStreamReporter::new(role, full)),
-    };
     let sink = match &output.log_file {
         None => Sink::Standard,
         Some(path) => Sink::LogFile(LogFile::open(path).map_err(|error| {
@@ -87,15 +96,35 @@ fn start_report(role: Role, output: &OutputConfig) -> Result<ReportHandle, Strin
             format!("unable to open log file: {} ({})", plain(&error), path.display())
         })?),
     };
-    ReportHandle::start(reporter, sink)
-        .map_err(|error| format!("unable to start the report thread: {}", plain(&error)))
+    start(sink).map_err(|error| format!("unable to start the report thread: {}", plain(&error)))
+}
+
+/// What turns events into output, with the number of its test as a mark.
+fn reporter(role: Role, output: &OutputConfig, mark: Option<u64>) -> Box<dyn Reporter> {
+    let mark = mark.into_iter();
+    match output.format {
+        OutputFormat::Text => Box::new(mark.fold(TextReporter::new(output), TextReporter::marked)),
+        // A document is written whole, and says by itself which test it is about.
+        OutputFormat::Json => Box::new(JsonReporter::new(role)),
+        OutputFormat::JsonStream { full } => {
+            Box::new(mark.fold(JsonStreamReporter::new(role, full), JsonStreamReporter::marked))
+        }
+    }
 }
 
 /// Waits until everything is written. A report that could not be written is a failure; it has been told.
-fn finish(report: ReportHandle, result: Result<(), u8>) -> ExitCode {
-    match (report.finish(), result) {
+///
+/// Its reader may be slow, or a pager that somebody looks at, and is waited for. But a signal ends that at
+/// once, and behind a signal there is not much patience.
+fn finish(report: ReportHandle, result: &Result<(), RunError>) -> ExitCode {
+    default_signals();
+    let written = match result {
+        Err(error) if error.fault() == Fault::Interrupted => report.finish_within(PATIENCE_AFTER_SIGNAL),
+        _ => report.finish(),
+    };
+    match (written, result) {
         (Err(_), _) => ExitCode::FAILURE,
-        (Ok(()), Err(status)) => ExitCode::from(status),
+        (Ok(()), Err(error)) => ExitCode::from(error.exit_code()),
         (Ok(()), Ok(())) => ExitCode::SUCCESS,
     }
 }

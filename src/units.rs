@@ -289,6 +289,27 @@ mod tests {
             }
         }
 
+        /// Three digits or more are right, and the unit is the largest that leaves something before the
+        /// point.
+        #[test]
+        fn what_is_printed_is_what_there_is(value in prop_oneof![0_u64..2_000_000, any::<u64>()]) {
+            let printed = transfer(value);
+            let (number, unit) = printed.trim_start().split_once(' ').unwrap();
+            prop_assert!(number.len() <= 5 || unit == "TByte", "{printed}");
+            let factor = match unit {
+                "Byte" => 1.0,
+                "KByte" => 1024.0,
+                "MByte" => 1024.0 * 1024.0,
+                "GByte" => 1024.0 * 1024.0 * 1024.0,
+                "TByte" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+                other => panic!("{other}"),
+            };
+            let number: f64 = number.parse().unwrap();
+            prop_assert!((number * factor - to_f64(value)).abs() <= 0.0051 * to_f64(value), "{printed}");
+            prop_assert!(number >= 1.0 || factor == 1.0, "{printed}");
+            prop_assert!(number < 1024.5 || unit == "TByte", "{printed}");
+        }
+
         #[test]
         fn whole_numbers_keep_their_value(value in 0_u64..1 << 53) {
             prop_assert_eq!(parse_bytes(&value.to_string()), Ok(value));

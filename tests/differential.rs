@@ -77,12 +77,13 @@ const MODES: [(&str, &str); 66] = [
 ];
 
 /// Lines of text that only ringperf has begin with one of these, at most after blanks.
-const OUR_LINES: [&str; 10] = [
+const OUR_LINES: [&str; 11] = [
     "Engine:",
     "Peer engine:",
     "Pacing:",
     "Datagrams",
     "Zero-copy:",
+    "Processors:",
     "Round trip:",
     "Send completion:",
     "Buffer release:",

@@ -194,6 +194,7 @@ fn text_has_the_unit_asked_for_and_a_verbose_one_everything() -> Checked {
         "Engine: send uring-zc (asked uring-zc): as asked",
         "Peer engine: receive ",
         "Zero-copy: ",
+        "Processors: stream 1 on ",
         "Round trip: p50 ",
         "Send completion: p50 ",
         "Buffer release: p50 ",

@@ -4,13 +4,16 @@
 
 mod harness;
 
+mod adversary;
 mod authentication;
+mod availability;
 mod background;
 mod cli;
 mod compatibility;
 mod consumers;
 mod degraded;
 mod differential;
+mod endurance;
 mod hostile;
 mod interop;
 mod json_shape;

@@ -3,14 +3,17 @@
 //! Nothing that a stranger can measure tells how far a guess has come. Each token costs one decryption, one
 //! reading of the file, one search through all users and one look at the tokens seen before, and the session
 //! answers all refusals alike, at one time. That is also what keeps PKCS#1 v1.5, where a server may have to
-//! take it, from telling an attacker whether a padding is right. Only a number larger than the key's modulus,
+//! take it, from telling an attacker whether a padding is right. Who has failed often is refused without any
+//! of this, so nothing of the last token can show. Only a number larger than the key's modulus,
 //! which everybody with the public key can recognise, is refused by the library without being decrypted.
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use super::guesses::{GUESSES_PER_MINUTE, Guesses};
 use super::key::{Padding, PrivateKey};
 use super::replays::Replays;
 use super::token::{Claim, from_text};
@@ -26,6 +29,7 @@ pub struct Gatekeeper {
     decoy: Vec<u8>,
     time_skew_secs: u64,
     replays: Replays,
+    guesses: Guesses,
 }
 
 /// Why somebody is not let in. Only this end's log says it; the client must not learn it.
@@ -75,6 +79,12 @@ pub enum Reason {
     /// It was shown before.
     #[error("the token was used before")]
     Replayed,
+    /// So many were wrong that this one was not even looked at.
+    #[error(
+        "{GUESSES_PER_MINUTE} tokens from this address were refused within a minute; \
+         this one is not looked at"
+    )]
+    TooMany,
 }
 
 impl fmt::Display for Refusal {
@@ -104,17 +114,27 @@ impl Gatekeeper {
         let files = Files { key, users: config.users.clone() };
         files.users().map_err(|source| ServerFlaw::Users { path: config.users.clone(), source })?;
         let time_skew_secs = config.time_skew.as_secs();
-        Ok(Self { files, decoy, time_skew_secs, replays: Replays::default() })
+        let (replays, guesses) = (Replays::default(), Guesses::default());
+        Ok(Self { files, decoy, time_skew_secs, replays, guesses })
     }
 
-    /// The user whose token this is, if it is good. It is not good a second time.
+    /// The user whose token this is, if it is good. It is not good a second time, and after too many that
+    /// were none, nothing that comes from the same address is good for a while.
     ///
     /// # Errors
-    /// Why not.
-    pub fn admit(&mut self, token: Option<&str>, now: SystemTime) -> Result<String, Refusal> {
-        let Self { files, decoy, time_skew_secs, replays } = self;
-        Trial { steps: files, decoy, time_skew_secs: *time_skew_secs, replays }
-            .judge(token, unix_seconds(now))
+    /// Why not. Whatever it is, the client should hear the same, and not earlier than of anything else.
+    pub fn admit(&mut self, token: Option<&str>, client: IpAddr, now: SystemTime) -> Result<String, Refusal> {
+        let now = unix_seconds(now);
+        let Self { files, decoy, time_skew_secs, replays, guesses } = self;
+        if !guesses.may_try(client, now) {
+            return Err(Refusal { reason: Reason::TooMany, user: None });
+        }
+        let judged =
+            Trial { steps: files, decoy, time_skew_secs: *time_skew_secs, replays }.judge(token, now);
+        if judged.is_err() {
+            guesses.failed(client, now);
+        }
+        judged
     }
 }
 
@@ -194,6 +214,8 @@ fn ciphertext(token: Option<&str>, bytes: usize) -> Result<Vec<u8>, Reason> {
 mod tests {
     use std::cell::Cell;
     use std::fs;
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
     use super::super::key::PublicKey;
@@ -203,6 +225,7 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_795_498_104;
+    static CLIENTS: AtomicU32 = AtomicU32::new(1);
 
     fn gatekeeper(name: &str, pkcs1_padding: bool) -> Gatekeeper {
         let users = line("mario", "rossi") + &line("luigi", "verdi");
@@ -226,8 +249,19 @@ mod tests {
 
     /// The user, or what the log says.
     fn judged(gatekeeper: &mut Gatekeeper, token: Option<&str>, now: i64) -> Result<String, String> {
+        // Each comes from somewhere else.
+        let client = Ipv4Addr::from_bits(CLIENTS.fetch_add(1, Ordering::Relaxed)).into();
+        judged_from(client, gatekeeper, token, now)
+    }
+
+    fn judged_from(
+        client: IpAddr,
+        gatekeeper: &mut Gatekeeper,
+        token: Option<&str>,
+        now: i64,
+    ) -> Result<String, String> {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.unsigned_abs());
-        gatekeeper.admit(token, now).map_err(|refusal| refusal.to_string())
+        gatekeeper.admit(token, client, now).map_err(|refusal| refusal.to_string())
     }
 
     /// Tokens that are refused, and the beginnings of what the log says.
@@ -297,6 +331,25 @@ mod tests {
     }
 
     #[test]
+    fn who_guesses_often_is_not_listened_to_and_others_are() {
+        let mut gatekeeper = gatekeeper("guesses", false);
+        let [guesser, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
+        let mut from = |client, token: &str, now| judged_from(client, &mut gatekeeper, Some(token), now);
+        for _ in 0..GUESSES_PER_MINUTE {
+            assert!(from(guesser, "guess", NOW).unwrap_err().starts_with("the token is not base64"));
+        }
+        let good = token("mario", "rossi", NOW);
+        let refusal = from(guesser, &good, NOW).unwrap_err();
+        assert_eq!(
+            refusal,
+            "10 tokens from this address were refused within a minute; this one is not looked at"
+        );
+        // It was not looked at, so it was not used up.
+        assert_eq!(from(other, &good, NOW), Ok("mario".to_owned()));
+        assert_eq!(from(guesser, &token("mario", "rossi", NOW + 60), NOW + 60), Ok("mario".to_owned()));
+    }
+
+    #[test]
     fn the_old_padding_is_taken_only_where_it_is_asked_for() {
         let mut gatekeeper = gatekeeper("padding", true);
         let claim = format!("user: mario\npwd:  rossi\nts:   {NOW}");
@@ -344,7 +397,7 @@ mod tests {
 
     #[test]
     fn every_token_costs_the_same_work() {
-        let Gatekeeper { files, decoy, time_skew_secs, mut replays } = gatekeeper("work", false);
+        let Gatekeeper { files, decoy, time_skew_secs, mut replays, .. } = gatekeeper("work", false);
         let good = token("mario", "rossi", NOW);
         let good_twice = [(Some(good.clone()), "good"), (Some(good), "replayed")];
         for (token, what) in bad_tokens().into_iter().chain(good_twice) {

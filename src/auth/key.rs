@@ -173,8 +173,11 @@ mod tests {
             assert_eq!(private.decrypt(&ciphertext), Some(longest.clone()));
             assert_ne!(public.encrypt(&longest).unwrap(), ciphertext);
             assert!(public.encrypt(&[longest.as_slice(), b"x"].concat()).is_err());
-            assert_eq!(pair(&OTHER_PAIR, padding).1.decrypt(&ciphertext), None);
-            assert_eq!(pair(&PAIR, other_padding).1.decrypt(&ciphertext), None);
+            // PKCS#1 has no checksum: it takes what begins with 0 and 2 and has a zero later. OAEP begins
+            // with 0 and is random from there, so once in a few hundred times something comes out.
+            for private in [pair(&OTHER_PAIR, padding).1, pair(&PAIR, other_padding).1] {
+                assert_ne!(private.decrypt(&ciphertext), Some(longest.clone()));
+            }
             assert_eq!(private.decrypt(&ciphertext[1..]), None);
             assert_eq!(private.decrypt(&[255; 256]), None);
         }

@@ -6,7 +6,10 @@
 //! [`Credentials`] are a client's side of it, a [`Gatekeeper`] is a server's. Time is an argument.
 
 mod credentials;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod gatekeeper;
+mod guesses;
 mod key;
 mod password;
 mod replays;
@@ -131,7 +134,8 @@ fn is_blank(byte: u8) -> bool {
 }
 
 /// Keys for tests, made once, since that takes a while.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "fuzzers need only some of them"))]
 mod test_keys {
     use std::fs;
     use std::path::PathBuf;
@@ -155,9 +159,9 @@ mod test_keys {
 
     impl Pair {
         fn generate(name: &str) -> Self {
-            let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
-            let private: Pkcs8V1Der = key.as_der().unwrap();
-            let public: PublicKeyX509Der = key.public_key().as_der().unwrap();
+            let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).expect("such keys can be made");
+            let private: Pkcs8V1Der = key.as_der().expect("every key has this form");
+            let public: PublicKeyX509Der = key.public_key().as_der().expect("every key has this form");
             Self {
                 private: file(
                     &format!("{name}-private.pem"),
@@ -174,11 +178,11 @@ mod test_keys {
 
     /// Writes a file of this test run, beside the program, where cargo cleans up.
     pub(super) fn file(name: &str, contents: &[u8]) -> PathBuf {
-        let program = std::env::current_exe().unwrap();
+        let program = std::env::current_exe().expect("it runs");
         let folder = program.with_file_name(format!("auth-tests-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        fs::create_dir_all(&folder).expect("there is room beside the program");
         let path = folder.join(name);
-        fs::write(&path, contents).unwrap();
+        fs::write(&path, contents).expect("there is room beside the program");
         path
     }
 }

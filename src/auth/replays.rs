@@ -4,8 +4,12 @@ use std::collections::HashMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+/// Most tokens that are remembered, at 40 bytes each.
+const REMEMBERED_MAX: usize = 4096;
+
 /// Who sees a token on its way must not get in with it. Each one that was good is remembered for as long as
-/// its time would be taken, so there are no more of them than users can log in meanwhile.
+/// its time would be taken. If there are too many, those go first whose time is farthest ahead: they are of
+/// clocks that are wrong, and would not be taken for a long time to come.
 #[derive(Debug, Default)]
 pub(super) struct Replays {
     /// The SHA-256 of a ciphertext, and the last second, since 1970, in which its time is taken.
@@ -14,15 +18,31 @@ pub(super) struct Replays {
 
 impl Replays {
     /// Whether this ciphertext is new. It is remembered until `until` if `is_genuine`, in seconds since 1970;
-    /// nobody can fill the memory without a password.
+    /// nobody can fill the memory without a password. One that there is no room for does not count as new.
     pub(super) fn is_first(&mut self, ciphertext: &[u8], is_genuine: bool, until: i64, now: i64) -> bool {
         let name = digest(&SHA256, ciphertext).as_ref().try_into().expect("SHA-256 has 32 bytes");
         self.seen.retain(|_, until| *until >= now);
         let is_first = !self.seen.contains_key(&name);
-        if is_genuine && until >= now {
+        let keep = is_genuine && is_first && until >= now;
+        if keep && !self.has_room(until) {
+            return false;
+        }
+        if keep {
             self.seen.insert(name, until);
         }
         is_first
+    }
+
+    /// Whether one more can be remembered until `until`, which may cost one that is to be remembered longer.
+    fn has_room(&mut self, until: i64) -> bool {
+        if self.seen.len() < REMEMBERED_MAX {
+            return true;
+        }
+        let farthest = self.seen.iter().max_by_key(|(_, until)| **until).map(|(name, until)| (*name, *until));
+        match farthest {
+            Some((name, its)) if its > until => self.seen.remove(&name).is_some(),
+            _ => false,
+        }
     }
 }
 
@@ -49,5 +69,25 @@ mod tests {
             assert!(replays.is_first(&number.to_be_bytes(), true, number + 10, number));
             assert!(replays.seen.len() <= 11);
         }
+    }
+
+    #[test]
+    fn the_memory_is_bounded_and_what_could_come_again_soon_stays() {
+        let mut replays = Replays::default();
+        let mut first = |number: i64, until| replays.is_first(&number.to_be_bytes(), true, until, 100);
+        assert!(first(0, 110));
+        // The logins of somebody whose clock is centuries ahead.
+        for number in 1..10_000 {
+            first(number, 10_000_000_000 + number);
+        }
+        assert!(first(10_000, 120));
+        assert!(!first(10_000, 120));
+        assert!(!first(0, 110));
+        for number in 20_000..30_000 {
+            first(number, 120);
+        }
+        assert!(!first(30_000, 120), "one that cannot be remembered must not be good");
+        assert!(!first(0, 110));
+        assert_eq!(replays.seen.len(), REMEMBERED_MAX);
     }
 }

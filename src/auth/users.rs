@@ -99,7 +99,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// A line of the file.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn line(name: &str, password: &str) -> String {
     let hash = hex(&sha256(&[b"{", name.as_bytes(), b"}", password.as_bytes()]));
     format!("{name},{hash}\n")

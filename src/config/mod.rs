@@ -4,11 +4,13 @@
 pub mod cli;
 mod loopback;
 mod options;
+mod placement;
 mod resolve;
 mod server;
 mod test;
 
 pub use loopback::LoopbackConfig;
+pub use placement::{CpuList, MAX_LISTED_CPUS, Placement, PlacementError, ranges};
 pub use server::{Authentication, RateLimit, ServerConfig, ServerLimits};
 pub use test::{
     BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_PACING_TIMER_US,

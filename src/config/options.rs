@@ -98,7 +98,8 @@ pub(super) struct BothOptions {
     pub(super) bind_dev: Option<String>,
     /// Local port of a client's first stream; each further one takes the next port [default: free ones]. No
     /// effect on a server
-    #[arg(long, value_name = "PORT")]
+    // iperf3 takes --cp for it, which --cpus would make ambiguous.
+    #[arg(long, alias = "cp", value_name = "PORT")]
     pub(super) cport: Option<String>,
     /// A further local address of a client's SCTP associations; may be given several times. No effect on a
     /// server or without --sctp
@@ -188,6 +189,25 @@ pub(super) struct ServerOptions {
     /// Longest test in seconds, the omitted part included, 0 for no limit [default: 0]
     #[arg(long, value_name = "SECS")]
     pub(super) server_max_duration: Option<String>,
+    /// Tests that may run side by side, 1 to 64; not in iperf3 [default: 1]
+    #[arg(long, value_name = "N")]
+    pub(super) max_tests: Option<String>,
+    /// Tests that one address, or one /64 network of IPv6, may begin within a minute, 0 for any number; not
+    /// in iperf3 [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(super) max_tests_per_minute: Option<String>,
+    /// Most bits per second of all tests together, 0 for no limit; after a slash the seconds over which the
+    /// average is taken, as above; not in iperf3 [default: 0/5]
+    #[arg(long, value_name = "RATE[/SECS]")]
+    pub(super) total_bitrate_limit: Option<String>,
+    /// With --server-max-duration, end tests of -n and -k when that time is over, instead of refusing them;
+    /// not in iperf3
+    #[arg(long)]
+    pub(super) allow_counted: bool,
+    /// Defaults for the open internet: --server-max-duration 60 --allow-counted --total-bitrate-limit 10G
+    /// --max-tests-per-minute 6; not in iperf3
+    #[arg(long)]
+    pub(super) public: bool,
     /// Listen anew, or with -1 leave, after so many seconds without a client, 1 to 86400 [default: never]
     #[arg(long, value_name = "SECS")]
     pub(super) idle_timeout: Option<String>,
@@ -318,6 +338,10 @@ pub(super) struct ClientOptions {
     /// Engine of the server, if that is a ringperf [default: the server's own choice]
     #[arg(long, value_name = "ENGINE", hide_possible_values = true)]
     pub(super) peer_engine: Option<EngineChoice>,
+    /// The same as --cpus for the server, if that is a ringperf; its own --cpus or -A goes before it
+    /// [default: the server's own choice]
+    #[arg(long, value_name = "LIST|auto|spread|pack")]
+    pub(super) peer_cpus: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -329,6 +353,11 @@ pub(super) struct EngineOptions {
     /// One datagram per operation: no UDP segmentation or receive offload at this end. No effect with TCP
     #[arg(long)]
     pub(super) no_offload: bool,
+    /// Processors of the stream threads of this end, not with -A: a list such as 2-9,14, of which each stream
+    /// takes the next one; spread: one stream per core first, both ends of a stream apart; pack: as few cores
+    /// as possible, both ends of a stream together; auto: whatever the scheduler takes [default: auto]
+    #[arg(long, value_name = "LIST|auto|spread|pack")]
+    pub(super) cpus: Option<String>,
     /// Tokens of a login are made, or read, as by iperf3 before 3.17 (PKCS#1 v1.5 instead of OAEP); iperf3
     /// has this on servers only
     #[arg(long)]

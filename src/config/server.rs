@@ -1,5 +1,6 @@
 //! What a server needs to know.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,8 +26,16 @@ pub struct ServerConfig {
 }
 
 /// What a server allows its clients.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
+    /// `--max-tests`: tests that run side by side.
+    pub tests: usize,
+    /// `--max-tests-per-minute`: tests of one source that begin within a minute.
+    pub tests_per_minute: Option<NonZeroU32>,
+    /// `--total-bitrate-limit`: what all tests together may move.
+    pub total: Option<RateLimit>,
+    /// `--allow-counted`: tests of `-n` and `-k` are let in and ended when the longest time is over.
+    pub counted: bool,
     /// `--server-bitrate-limit`.
     pub rate: Option<RateLimit>,
     /// `--server-max-duration`: longest test, the omit period included.
@@ -35,7 +44,22 @@ pub struct ServerLimits {
     pub idle: Option<Duration>,
 }
 
-/// Most that all streams of a test together may move.
+impl Default for ServerLimits {
+    /// One test at a time, and no other limit.
+    fn default() -> Self {
+        Self {
+            tests: 1,
+            tests_per_minute: None,
+            total: None,
+            counted: false,
+            rate: None,
+            duration: None,
+            idle: None,
+        }
+    }
+}
+
+/// Most that streams may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
     /// Bits per second, both directions together.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Placement;
 use crate::units::RateFormat;
 
 /// Bytes of one TCP block when `-l` is not given (iperf3's `DEFAULT_TCP_BLKSIZE`).
@@ -442,6 +443,9 @@ pub struct LocalConfig {
     pub bind_device: Option<String>,
     /// Processor to run on (`-A`), 0 to [`MAX_CPU`].
     pub cpu: Option<u32>,
+    /// Where the stream threads run (`--cpus`), if the user says so; never together with `cpu`. A server that
+    /// has neither does what its client asks for.
+    pub cpus: Option<Placement>,
     /// Senders read from this file and receivers write to it (`-F`).
     pub file: Option<PathBuf>,
     /// A receiver gives up after so much silence (`--rcv-timeout`).
@@ -465,6 +469,7 @@ impl Default for LocalConfig {
             bind: None,
             bind_device: None,
             cpu: None,
+            cpus: None,
             file: None,
             receive_timeout: DEFAULT_RECEIVE_TIMEOUT,
             send_timeout: None,
@@ -502,6 +507,9 @@ pub struct ClientConfig {
     pub connect_timeout: Duration,
     /// The engine asked of the other end, which obeys if it is a ringperf.
     pub peer_engine: Option<EngineChoice>,
+    /// Where the stream threads of the other end shall run, which obeys if it is a ringperf and has no
+    /// placement of its own.
+    pub peer_cpus: Option<Placement>,
     /// Further local addresses of SCTP associations (`-X`).
     pub sctp_addresses: Vec<IpAddr>,
     /// Who the client says it is, if the server wants to know.

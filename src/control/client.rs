@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
-use super::connect::{check_protocol, connect_control, connect_stream};
+use super::connect::{check_protocol, connect_control, connect_with_cookie};
 use super::limits;
 use super::link::Link;
+use super::places::Places;
 use super::results::{CpuMeter, Measured, read_results};
 use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
 use super::runtime::{RuntimeKind, block_on};
@@ -17,10 +18,11 @@ use super::streams::Streams;
 use super::{socket_options, udp};
 use crate::auth::{AuthError, Credentials};
 use crate::config::{
-    ClientConfig, EndCondition, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Role, TestConfig,
+    ClientConfig, EndCondition, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Placement, Role, TestConfig,
 };
 use crate::engine;
-use crate::error::RunError;
+use crate::error::{Fault, RunError};
+use crate::protocol::results::Sieve;
 use crate::protocol::{
     Cookie, ErrorCode, Hello, Request, Results, ServerError, ServerText, State, params, results,
 };
@@ -66,6 +68,7 @@ async fn run(
     mut signals: Signals,
 ) -> Result<(), RunError> {
     let _pinned = config.local.cpu.map(Pinned::to).transpose().map_err(RunError::Affinity)?;
+    let places = Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
     engine::check(config.local.engine)
         .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
     check_protocol(config.test.protocol)?;
@@ -84,6 +87,7 @@ async fn run(
     let mut client = Client {
         config,
         credentials,
+        places,
         report,
         link,
         server,
@@ -101,7 +105,11 @@ async fn run(
         meter: CpuMeter::start(),
     };
     let result = client.converse(&cookie, &mut signals).await;
-    client.link.close().await;
+    tokio::select! {
+        () = client.link.close() => {}
+        // Everything is said; the server's end is only waited for so that it hears it.
+        _ = signals.recv() => {}
+    }
     result
 }
 
@@ -109,6 +117,7 @@ async fn run(
 struct Client<'a> {
     config: &'a ClientConfig,
     credentials: Option<Credentials>,
+    places: Places,
     report: &'a ReportHandle,
     link: Link,
     server: SocketAddr,
@@ -131,14 +140,19 @@ impl Client<'_> {
             }
         };
         let outcome = self.run_and_exchange(&mut streams, signals).await;
+        if let Err(error @ RunError::Interrupted { .. }) = &outcome {
+            // At once: a server that goes on sending would hold up the end of its streams.
+            self.say_farewell(error).await;
+        }
         // However it ended, what was measured is reported.
         self.close_streams(&mut streams).await;
         let error = match outcome {
-            Ok(Exchanged { measured, results, lost }) => {
-                for fault in streams.faults() {
-                    self.report.emit(RunEvent::Warning(fault));
+            Ok(Exchanged { measured, mut results, lost }) => {
+                // If all of them are lost, that is the error.
+                if lost.is_none() {
+                    streams.faults().into_iter().for_each(|fault| self.report.emit(RunEvent::Warning(fault)));
                 }
-                let output = results.server_output.clone();
+                let output = results.server_output.take();
                 let end = measured.with_peer(results);
                 self.report_end(end, output);
                 return self.finish(lost).await;
@@ -146,7 +160,9 @@ impl Client<'_> {
             Err(error) => error,
         };
         self.report_end(self.measure(&streams).alone(), None);
-        self.say_farewell(&error).await;
+        if error.fault() != Fault::Interrupted {
+            self.say_farewell(&error).await;
+        }
         Err(error)
     }
 
@@ -173,24 +189,48 @@ impl Client<'_> {
 
         let test = Arc::clone(&self.info.test);
         let local = &self.config.local;
-        let mut streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local);
+        let places = self.places.clone();
+        let mut streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local, places);
+        let deadline = Instant::now() + limits::ALL_STREAMS;
         for (index, flow) in (0..).zip(Streams::planned(Role::Client, &test)) {
             // One after the other: the order in which the server accepts them is all that tells them apart.
-            let socket = if streams.is_udp() {
-                match udp::connect_stream(self.config, &test, self.server, (index, flow)).await {
-                    Ok(socket) => socket,
-                    Err(error) => return Err(self.better_reason(error).await),
-                }
-            } else {
-                self.connect_with_cookie(cookie, index).await?
-            };
-            streams.add(socket, flow)?;
+            let socket = self.open_stream(cookie, &test, (index, flow), deadline).await?;
+            streams.add(socket, flow).await?;
         }
         streams.wait_ready().await?;
         self.expect(State::TestStart, "the start of the test").await?;
         self.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
         self.expect(State::TestRunning, "the start of the test").await?;
         Ok(streams)
+    }
+
+    /// Opens stream number `index`, unless the server says meanwhile that there will be no test.
+    async fn open_stream(
+        &mut self,
+        cookie: &Cookie,
+        test: &TestConfig,
+        (index, flow): (u16, Flow),
+        deadline: Instant,
+    ) -> Result<Socket, RunError> {
+        let (config, server) = (self.config, self.server);
+        let open = async {
+            match test.protocol.udp() {
+                Some(_) => udp::connect_stream(config, test, server, (index, flow)).await,
+                None => connect_with_cookie(config, server, cookie, index).await,
+            }
+        };
+        let state = tokio::select! {
+            biased;
+            opened = open => match opened {
+                Err(error) if test.protocol.udp().is_some() => return Err(self.better_reason(error).await),
+                opened => return opened,
+            },
+            state = self.link.next_state_but(State::TestStart, "data connections") => state?,
+            () = sleep_until(deadline.into()) => {
+                return Err(RunError::Silent { waiting_for: "its side of all streams", after: limits::ALL_STREAMS });
+            }
+        };
+        Err(self.refusal(state, "the data connections").await)
     }
 
     /// A server that does not answer over UDP may have said why on the control connection.
@@ -203,15 +243,6 @@ impl Client<'_> {
         }
     }
 
-    /// Opens stream number `index` of a test that has connections.
-    async fn connect_with_cookie(&self, cookie: &Cookie, index: u16) -> Result<Socket, RunError> {
-        let socket = connect_stream(self.config, self.server, index, limits::STREAM_CONNECT).await?;
-        socket
-            .send(cookie.as_bytes())
-            .map_err(|source| RunError::StreamConnect { address: self.server.to_string(), source })?;
-        Ok(socket)
-    }
-
     /// Lets the test run to its end and exchanges results.
     async fn run_and_exchange(
         &mut self,
@@ -220,7 +251,8 @@ impl Client<'_> {
     ) -> Result<Exchanged, RunError> {
         let start = Instant::now();
         streams.start(start);
-        let patience = Patience { receive_timeout: self.config.local.receive_timeout, rate: None };
+        let receive_timeout = self.config.local.receive_timeout;
+        let patience = Patience { receive_timeout, rates: Vec::new(), longest: None };
         let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start, patience);
         let ended = run_until_end(streams, &mut self.link, signals, self.report, schedule).await;
         let lost = match ended {
@@ -232,9 +264,11 @@ impl Client<'_> {
         };
         tokio::select! {
             name = signals.recv() => Err(interrupted(name)),
-            exchanged = self.exchange(streams) => {
-                let (measured, results) = exchanged?;
-                Ok(Exchanged { measured, results, lost })
+            exchanged = self.exchange(streams) => match (exchanged, lost) {
+                (Ok((measured, results)), lost) => Ok(Exchanged { measured, results, lost }),
+                // The data connections of a server that dies are the first to tell.
+                (Err(RunError::Closed { .. }), Some(lost)) => Err(lost),
+                (Err(error), _) => Err(error),
             }
         }
     }
@@ -255,10 +289,44 @@ impl Client<'_> {
         let own = self.measure(streams);
         // Its own engines are for its own report; a server has no use for them.
         self.link.write_frame("results", &results::encode(&own.to_results(None, false))).await?;
-        let frame = self.link.frame_within("results", limits::SERVER_RESULTS_BYTES, limits::ANSWER).await;
-        let theirs = read_results(&self.unless_refused(frame).await?, streams)?;
+        let theirs = read_results(&self.receive_results(streams).await?, streams)?;
         self.expect(State::DisplayResults, "the end of the exchange").await?;
         Ok((own, theirs))
+    }
+
+    /// The server's results. A server that has failed, or is being ended, sends a state in their place, which
+    /// reads as the first byte of a length. None of results without a report is that long, and none at all is
+    /// as long as SERVER_ERROR says.
+    async fn receive_results(&mut self, streams: &Streams) -> Result<Vec<u8>, RunError> {
+        let first = self.link.peek_within(limits::ANSWER, "results").await?;
+        match State::from_byte(first) {
+            Some(State::ServerTerminate) if self.config.test.server_output => {}
+            Some(state @ (State::ServerError | State::ServerTerminate)) => {
+                self.link.state_within(limits::ANSWER, "results").await?;
+                return Err(self.refusal(state, "results").await);
+            }
+            _ => {}
+        }
+        self.results_frame(streams).await
+    }
+
+    /// The server's results. Only who asks for the server's own report makes room for it, and one that is too
+    /// long is left out: the test is none the worse for it.
+    async fn results_frame(&mut self, streams: &Streams) -> Result<Vec<u8>, RunError> {
+        let most = limits::results_bytes(u32::try_from(streams.all().len()).expect("at most 256 streams"));
+        if !self.config.test.server_output {
+            return self.link.frame_within("results", most, limits::ANSWER).await;
+        }
+        let most = usize::try_from(most).expect("a u32 fits a usize on Linux");
+        let sieve = Sieve::new(limits::SERVER_REPORT_BYTES, most);
+        let most = limits::SERVER_RESULTS_BYTES;
+        let (frame, has_left_out) = self.link.results_within(most, sieve, limits::ANSWER).await?;
+        if has_left_out {
+            let most = limits::SERVER_REPORT_BYTES >> 20;
+            let warning = format!("the server's own output is left out: it has more than {most} MiB");
+            self.report.emit(RunEvent::Warning(warning));
+        }
+        Ok(frame)
     }
 
     fn measure(&self, streams: &Streams) -> Measured {
@@ -313,7 +381,10 @@ impl Client<'_> {
     /// Tells the server why it is left alone, as far as the protocol has words for it.
     async fn say_farewell(&mut self, error: &RunError) {
         let last_word = match error {
-            RunError::Interrupted { .. } => State::ClientTerminate,
+            RunError::Interrupted { .. } => {
+                self.link.hurry();
+                State::ClientTerminate
+            }
             RunError::Closed { .. } | RunError::Control(_) | RunError::Busy | RunError::Server(_) => return,
             _ => State::IperfDone,
         };
@@ -337,31 +408,22 @@ impl Client<'_> {
             State::ServerError => {
                 // Servers up to 3.18 send one integer in some cases, and close.
                 let bytes = self.link.rest_within(ServerError::LEN, limits::LINGER).await;
-                match (ServerError::decode(&bytes), self.config.peer_engine) {
-                    (Some(ServerError { code: ErrorCode::INIT_TEST, .. }), Some(engine)) => {
-                        RunError::PeerEngine(engine)
-                    }
-                    (Some(error), _) => RunError::Server(error),
-                    (None, _) => RunError::Closed { waiting_for: "the server's reason for its failure" },
+                match ServerError::decode(&bytes) {
+                    Some(error) => self.server_error(error),
+                    None => RunError::Closed { waiting_for: "the server's reason for its failure" },
                 }
             }
             state => RunError::Unexpected { state, waiting_for },
         }
     }
 
-    /// A failed server answers a request for results with SERVER_ERROR, which reads as an absurd length.
-    async fn unless_refused(&mut self, frame: Result<Vec<u8>, RunError>) -> Result<Vec<u8>, RunError> {
-        match frame {
-            Err(RunError::TooLong { bytes, .. }) if bytes >> 24 == u32::from(State::ServerError.byte()) => {
-                let rest = self.link.rest_within(ServerError::LEN - 3, limits::LINGER).await;
-                let mut payload = bytes.to_be_bytes()[1..].to_vec();
-                payload.extend(rest);
-                match ServerError::decode(&payload) {
-                    Some(error) => Err(RunError::Server(error)),
-                    None => frame,
-                }
-            }
-            other => other,
+    /// What a server says of its failure; where this client has asked for too much, in words that name the
+    /// option.
+    fn server_error(&self, error: ServerError) -> RunError {
+        match (error.code, self.config.peer_engine, &self.config.peer_cpus) {
+            (ErrorCode::INIT_TEST, Some(engine), _) => RunError::PeerEngine(engine),
+            (ErrorCode::AFFINITY, _, Some(cpus)) => RunError::PeerCpus(cpus.clone()),
+            _ => RunError::Server(error),
         }
     }
 }
@@ -414,6 +476,7 @@ fn request(
         hello: Some(Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             engine: config.peer_engine,
+            cpus: config.peer_cpus.clone(),
             explicit_block: test.block.explicit,
         }),
     })

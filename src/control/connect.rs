@@ -1,22 +1,30 @@
 //! Outgoing connections: the control connection of a client and its data connections.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV6};
-use std::time::Duration;
+use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpSocket;
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{timeout, timeout_at};
 
+use super::limits;
 use super::socket_options::{before_connect, bind_device};
 use crate::config::{ClientConfig, Family, Protocol};
 use crate::error::RunError;
-use crate::protocol::ErrorCode;
-use crate::sys::{Socket, Transport};
+use crate::protocol::{Cookie, ErrorCode};
+use crate::sys::{Socket, Transport, block_signals};
 
 /// Connects to the first address of the server that answers, all of them within the configured time.
 pub(super) async fn connect_control(config: &ClientConfig) -> Result<Socket, RunError> {
+    let deadline = Instant::now() + config.connect_timeout;
+    let late = || io::Error::from_raw_os_error(libc::ETIMEDOUT);
+    let Ok(addresses) = timeout_at(deadline.into(), resolve(config)).await else {
+        return Err(RunError::Resolve { host: config.host.clone(), source: late() });
+    };
+    let addresses = addresses?;
     let attempt = async {
-        let addresses = resolve(config).await?;
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in addresses {
             let local = config.local.bind.map(|ip| SocketAddr::new(ip, 0));
@@ -35,14 +43,25 @@ pub(super) async fn connect_control(config: &ClientConfig) -> Result<Socket, Run
         }
         Err(connect_error(config, last))
     };
-    match timeout(config.connect_timeout, attempt).await {
-        Ok(result) => result,
-        Err(_) => Err(connect_error(config, io::Error::from_raw_os_error(libc::ETIMEDOUT))),
-    }
+    timeout_at(deadline.into(), attempt).await.unwrap_or_else(|_| Err(connect_error(config, late())))
+}
+
+/// Opens stream number `index` of a test that has connections.
+pub(super) async fn connect_with_cookie(
+    config: &ClientConfig,
+    server: SocketAddr,
+    cookie: &Cookie,
+    index: u16,
+) -> Result<Socket, RunError> {
+    let socket = connect_stream(config, server, index, limits::STREAM_CONNECT).await?;
+    socket
+        .send(cookie.as_bytes())
+        .map_err(|source| RunError::StreamConnect { address: server.to_string(), source })?;
+    Ok(socket)
 }
 
 /// Opens data connection number `index` to where the control connection goes.
-pub(super) async fn connect_stream(
+async fn connect_stream(
     config: &ClientConfig,
     server: SocketAddr,
     index: u16,
@@ -133,15 +152,26 @@ fn bind_sctp(socket: &Socket, local: Option<SocketAddr>, config: &ClientConfig) 
     addresses.try_for_each(|address| socket.add_sctp_address(address))
 }
 
+/// The addresses of the server. Nobody can end a call of the system's resolver, so it has a thread of its
+/// own, which is left alone when there is no time to wait for it.
 async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, RunError> {
     let failed = |source| RunError::Resolve { host: config.host.clone(), source };
-    let found = tokio::net::lookup_host((config.host.as_str(), config.port)).await.map_err(failed)?;
+    let (sender, found) = oneshot::channel();
+    let name = (config.host.clone(), config.port);
+    let look_up = move || {
+        block_signals();
+        // Fails to tell only when nobody waits any more.
+        let _ = sender.send(name.to_socket_addrs().map(Vec::from_iter));
+    };
+    thread::Builder::new().name("resolve".to_owned()).spawn(look_up).map_err(failed)?;
+    let found =
+        found.await.unwrap_or_else(|_| Err(io::Error::other("the thread that looks it up has ended")));
     let wanted = |address: &SocketAddr| match config.local.family {
         Family::Any => config.local.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4()),
         Family::V4 => address.is_ipv4(),
         Family::V6 => address.is_ipv6(),
     };
-    let addresses: Vec<SocketAddr> = found.filter(wanted).collect();
+    let addresses: Vec<SocketAddr> = found.map_err(failed)?.into_iter().filter(wanted).collect();
     if addresses.is_empty() {
         let source = io::Error::new(io::ErrorKind::NotFound, "no address of the wanted IP version");
         return Err(failed(source));

@@ -27,6 +27,23 @@ impl UdpCount {
         }
     }
 
+    /// A count that leads to this end of a stream; `None` if it is none of a UDP test. For fuzzers.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn of_end(stream: &crate::report::StreamEnd) -> Option<Self> {
+        let UdpEnd { packets_sent, packets_received, lost, out_of_order, jitter_seconds } = stream.udp?;
+        let packets = if stream.flow == Flow::Send { packets_sent } else { packets_received };
+        let lost = lost.unwrap_or(0);
+        let counted = crate::stats::UdpInterval { packets, lost, out_of_order, jitter_seconds };
+        let totals = DatagramCounters {
+            packets,
+            errors: lost,
+            received: packets.saturating_sub(lost),
+            ..DatagramCounters::default()
+        };
+        let summary = UdpSummary { counted, ..UdpSummary::default() };
+        Some(Self { flow: stream.flow, id: stream.id, summary, totals })
+    }
+
     /// The own half by iperf3's arithmetic; the other half is not known yet.
     pub(super) fn end(&self) -> UdpEnd {
         let counted = self.summary.counted;

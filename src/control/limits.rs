@@ -6,6 +6,18 @@ use crate::config::Keepalive;
 
 /// A connection must have sent its cookie by then.
 pub(super) const ADMISSION: Duration = Duration::from_secs(10);
+/// Connections without a cookie from one source; its oldest goes when another comes.
+pub(super) const WAITING_OF_A_SOURCE: usize = 32;
+/// Refused connections that are read out before they are closed; the oldest goes when another comes.
+pub(super) const LEAVING_CONNECTIONS: usize = 256;
+/// Refused logins that have not heard of it yet; with more of them the server is busy for everybody.
+pub(super) const WAITING_REFUSALS: usize = 64;
+/// Connections that are turned away at once when the process has no descriptors left ...
+pub(super) const TURNED_AWAY: usize = 256;
+/// ... and how long it is before the next attempt to accept one.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A set-up that has to wait for another one of the same client, or of the same kind, gives up then.
+pub(super) const TURN: Duration = Duration::from_secs(5);
 /// The next step of the set-up, or the next stream, must be there by then.
 pub(super) const SET_UP: Duration = Duration::from_secs(10);
 /// A client that a server does not let in hears of it this long after it has asked, whatever the reason. It
@@ -13,6 +25,8 @@ pub(super) const SET_UP: Duration = Duration::from_secs(10);
 pub(super) const REFUSED_LOGIN: Duration = Duration::from_secs(1);
 /// A data connection must be made by then.
 pub(super) const STREAM_CONNECT: Duration = Duration::from_secs(10);
+/// A client's data connections must all be made by then, however many they are.
+pub(super) const ALL_STREAMS: Duration = Duration::from_secs(120);
 /// The answer to the first word of a UDP stream must be there by then ...
 pub(super) const UDP_REPLY: Duration = Duration::from_secs(5);
 /// ... and the word is repeated this often where that does no harm.
@@ -23,6 +37,8 @@ pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
 pub(super) const UDP_QUIET: Duration = Duration::from_secs(5);
 /// The answer to a message at the end of a test must be complete by then.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// A server's own report must have been written by then to be sent to a client that wants it.
+pub(super) const OWN_OUTPUT: Duration = Duration::from_secs(2);
 /// What is still under way when a test ends may take this long to arrive.
 pub(super) const DRAIN: Duration = Duration::from_secs(2);
 /// A stream thread must be gone by then once its socket is shut.
@@ -31,7 +47,11 @@ pub(super) const THREAD_EXIT: Duration = Duration::from_secs(3);
 pub(super) const WRITE: Duration = Duration::from_secs(10);
 /// A peer may keep a finished control connection open this long.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
-/// Bytes that are read and thrown away meanwhile.
+/// The same after a signal, when everything must be over within a second.
+pub(super) const HURRIED_LINGER: Duration = Duration::from_millis(200);
+/// All control connections of a server are over by then, whatever they still had to say.
+pub(super) const FAREWELLS_AFTER_SIGNAL: Duration = Duration::from_millis(500);
+/// Bytes that are read and thrown away at the end of a connection.
 pub(super) const LINGER_BYTES: usize = 64 * 1024;
 /// A client may be late by this much with the end of its own test.
 pub(super) const OVERDUE: Duration = Duration::from_secs(15);
@@ -45,15 +65,18 @@ pub(super) const KEEPALIVE: Keepalive =
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What comes in after the end of a test is over when nothing came for this long.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
-/// Connections that may wait for admission; the oldest goes when another comes.
+/// Connections without a cookie, of all sources; the oldest goes when another comes.
 pub(super) const WAITING_CONNECTIONS: usize = 256;
 
 /// Most bytes of parameters (iperf3's limit since 3.18).
 pub(super) const PARAMS_BYTES: u32 = 8 * 1024;
-/// Most bytes of a server's results at a client; they may hold the server's whole output.
-pub(super) const SERVER_RESULTS_BYTES: u32 = 64 * 1024 * 1024;
+/// Most bytes of a server's own report at a client that has asked for it ...
+pub(super) const SERVER_REPORT_BYTES: usize = 16 * 1024 * 1024;
+/// ... and of results with a report, of which the client keeps no more than that. A longer length is none: it
+/// is what a server says instead of results.
+pub(super) const SERVER_RESULTS_BYTES: u32 = 1024 * 1024 * 1024;
 
-/// Most bytes of a client's results at a server.
-pub(super) fn client_results_bytes(streams: u32) -> u32 {
+/// Most bytes of other results.
+pub(super) fn results_bytes(streams: u32) -> u32 {
     64 * 1024 + 1024 * streams
 }

@@ -4,6 +4,7 @@
 //! timer and a signal at once and drop what it does not need: dropping a read of io_uring would lose control
 //! bytes.
 
+use std::future;
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
@@ -17,6 +18,7 @@ use super::limits;
 use super::runtime::RuntimeKind;
 use crate::error::RunError;
 use crate::protocol::State;
+use crate::protocol::results::Sieve;
 use crate::report::DebugLog;
 use crate::sys::Socket;
 
@@ -24,6 +26,9 @@ use crate::sys::Socket;
 const CHUNK_BYTES: usize = 16 * 1024;
 /// Chunks that wait for the session; a peer that sends more is held up by TCP.
 const CHUNKS_WAITING: usize = 4;
+
+/// Time until an operation is submitted again in case the kernel has refused it: the first, and the longest.
+const SUBMIT_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
 /// The level of `-d` that shows parameters and results ...
 const LOG_FRAMES: u8 = 1;
@@ -39,6 +44,8 @@ pub(super) struct Link {
     unread: Vec<u8>,
     pump: JoinHandle<()>,
     log: DebugLog,
+    /// How long the peer may keep it open at the end.
+    linger: Duration,
 }
 
 /// How bytes get in and out.
@@ -69,7 +76,7 @@ impl Link {
         };
         let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
         let pump = tokio::task::spawn_local(pump(transport.clone(), sender));
-        Ok(Self { transport, socket, chunks, unread: Vec::new(), pump, log })
+        Ok(Self { transport, socket, chunks, unread: Vec::new(), pump, log, linger: limits::LINGER })
     }
 
     /// Largest segment in bytes; 0 if the system does not say.
@@ -98,6 +105,32 @@ impl Link {
         }
     }
 
+    /// The next state byte, however long it takes, if it is another than `due`, which stays unread. May be
+    /// dropped like [`Self::next_state`].
+    pub(super) async fn next_state_but(
+        &mut self,
+        due: State,
+        waiting_for: &'static str,
+    ) -> Result<State, RunError> {
+        self.fill(1, waiting_for).await?;
+        if self.unread.first() == Some(&due.byte()) {
+            return future::pending().await;
+        }
+        self.next_state(waiting_for).await
+    }
+
+    /// The next byte, which must come within `wait` and stays unread.
+    pub(super) async fn peek_within(
+        &mut self,
+        wait: Duration,
+        waiting_for: &'static str,
+    ) -> Result<u8, RunError> {
+        match timeout(wait, self.fill(1, waiting_for)).await {
+            Ok(filled) => filled.map(|()| self.unread[0]),
+            Err(_) => Err(RunError::Silent { waiting_for, after: wait }),
+        }
+    }
+
     /// A length word and as many bytes, at most `most`, which must be there within `wait`.
     pub(super) async fn frame_within(
         &mut self,
@@ -107,21 +140,36 @@ impl Link {
     ) -> Result<Vec<u8>, RunError> {
         // One deadline for all of it: a peer that drips does not get more time.
         let deadline = Instant::now() + wait;
-        let late = |error| match error {
-            RunError::Silent { .. } => RunError::Silent { waiting_for: what, after: wait },
-            other => other,
-        };
-        let word = self.bytes_until(4, deadline, what).await.map_err(late)?;
-        let bytes = u32::from_be_bytes(word.try_into().expect("four bytes were read"));
-        if bytes == 0 || bytes > most {
-            return Err(RunError::TooLong { what, bytes, most });
-        }
+        let late = |error| late(error, what, wait);
+        let bytes = self.length_until(what, most, deadline).await.map_err(late)?;
         let length = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
         let frame = self.bytes_until(length, deadline, what).await.map_err(late)?;
-        self.log.tell(LOG_FRAMES, || {
-            format!("get_{what}:\n{}\n", without_token(&String::from_utf8_lossy(&frame)))
-        });
+        self.log_frame(what, &frame);
         Ok(frame)
+    }
+
+    /// The same of a server's results, of which `sieve` keeps what may be kept; and whether it left something
+    /// out.
+    pub(super) async fn results_within(
+        &mut self,
+        most: u32,
+        mut sieve: Sieve,
+        wait: Duration,
+    ) -> Result<(Vec<u8>, bool), RunError> {
+        let what = "results";
+        let deadline = Instant::now() + wait;
+        let late = |error| late(error, what, wait);
+        let bytes = self.length_until(what, most, deadline).await.map_err(late)?;
+        let mut left = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
+        while left > 0 {
+            let piece = left.min(self.unread.len().max(1));
+            let piece = self.bytes_until(piece, deadline, what).await.map_err(late)?;
+            sieve.push(&piece).map_err(|_| RunError::TooLong { what, bytes, most })?;
+            left -= piece.len();
+        }
+        let (frame, has_left_out) = sieve.finish();
+        self.log_frame(what, &frame);
+        Ok((frame, has_left_out))
     }
 
     /// Whatever the peer still sends until it closes, at most `most` bytes, within `wait`; for the last words
@@ -171,14 +219,32 @@ impl Link {
         }
     }
 
+    /// The end must come soon, since somebody waits for this process to end.
+    pub(super) fn hurry(&mut self) {
+        self.linger = limits::HURRIED_LINGER;
+    }
+
     /// Ends the connection so that the peer gets everything we wrote: half-close, wait a moment for its end,
     /// close.
     pub(super) async fn close(mut self) {
         self.socket.shutdown(Shutdown::Write);
-        let _ = self.rest_within(limits::LINGER_BYTES, limits::LINGER).await;
+        let _ = self.rest_within(limits::LINGER_BYTES, self.linger).await;
         self.socket.shutdown(Shutdown::Both);
         // The shutdown has ended its read, so this is over at once.
-        let _ = timeout(limits::LINGER, &mut self.pump).await;
+        let _ = timeout(self.linger, &mut self.pump).await;
+    }
+
+    async fn length_until(
+        &mut self,
+        what: &'static str,
+        most: u32,
+        deadline: Instant,
+    ) -> Result<u32, RunError> {
+        let word = self.bytes_until(4, deadline, what).await?;
+        match u32::from_be_bytes(word.try_into().expect("four bytes were read")) {
+            bytes if bytes == 0 || bytes > most => Err(RunError::TooLong { what, bytes, most }),
+            bytes => Ok(bytes),
+        }
     }
 
     async fn bytes_until(
@@ -193,6 +259,12 @@ impl Link {
         }
         let rest = self.unread.split_off(bytes);
         Ok(std::mem::replace(&mut self.unread, rest))
+    }
+
+    fn log_frame(&self, what: &'static str, frame: &[u8]) {
+        self.log.tell(LOG_FRAMES, || {
+            format!("get_{what}:\n{}\n", without_token(&String::from_utf8_lossy(frame)))
+        });
     }
 
     /// Waits until at least `bytes` bytes are unread. May be dropped at any time: what has come stays.
@@ -221,7 +293,7 @@ impl Transport {
         let mut buffer = Vec::with_capacity(CHUNK_BYTES);
         match self {
             Self::Uring(stream) => {
-                let (result, buffer) = stream.read(buffer).await;
+                let (result, buffer) = submitted(stream.read(buffer)).await;
                 result.map(|_| buffer)
             }
             Self::Plain(stream) => loop {
@@ -237,7 +309,7 @@ impl Transport {
 
     async fn write_all(&self, bytes: Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Uring(stream) => stream.write_all(bytes).await.0,
+            Self::Uring(stream) => submitted(stream.write_all(bytes)).await.0,
             Self::Plain(stream) => {
                 let mut rest = bytes.as_slice();
                 while !rest.is_empty() {
@@ -250,6 +322,19 @@ impl Transport {
                 }
                 Ok(())
             }
+        }
+    }
+}
+
+/// Awaits an operation of io_uring. The runtime submits when its thread goes to sleep, and overlooks that the
+/// kernel may refuse that for the moment; so the thread is woken now and then, soon at first, to try again.
+async fn submitted<T>(operation: impl Future<Output = T>) -> T {
+    let mut operation = std::pin::pin!(operation);
+    let mut wait = SUBMIT_AGAIN.0;
+    loop {
+        match timeout(wait, &mut operation).await {
+            Ok(result) => return result,
+            Err(_) => wait = (wait * 4).min(SUBMIT_AGAIN.1),
         }
     }
 }
@@ -274,16 +359,26 @@ async fn pump(transport: Transport, chunks: mpsc::Sender<io::Result<Vec<u8>>>) {
     }
 }
 
+/// Says how long the peer had for all of a message.
+fn late(error: RunError, what: &'static str, wait: Duration) -> RunError {
+    match error {
+        RunError::Silent { .. } => RunError::Silent { waiting_for: what, after: wait },
+        other => other,
+    }
+}
+
 fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), ConnectionReset | BrokenPipe | ConnectionAborted)
 }
 
-/// A message as a log may show it: whoever reads a token in time could log in with it.
+/// A message as a log may show it: in one line, so that none of it passes for a line of the log's own, and
+/// without a token, since whoever reads that in time could log in with it.
 fn without_token(message: &str) -> String {
     const KEY: &str = "\"authtoken\"";
+    let message = message.replace(['\n', '\r'], " ");
     match message.to_ascii_lowercase().find(KEY) {
-        None => message.to_owned(),
+        None => message,
         // Everything behind it is left out as well: a hostile message may put the token anywhere in its
         // value.
         Some(at) => format!("{}...", &message[..at + KEY.len()]),
@@ -307,6 +402,7 @@ mod tests {
     #[test]
     fn no_log_shows_a_token() {
         assert_eq!(without_token("{\"tcp\":true}"), "{\"tcp\":true}");
+        assert_eq!(without_token("{\nServer listening\r\n}"), "{ Server listening  }");
         let shown = without_token("{\"tcp\":true,\"AuthToken\":\"c2VjcmV0\",\"len\":5}");
         assert_eq!(shown, "{\"tcp\":true,\"AuthToken\"...");
     }

@@ -1,69 +1,48 @@
 //! The listening socket of a server: open from its start to its end, whatever its clients do.
 //!
-//! Connections are admitted side by side: each has a deadline for its cookie and none holds up another. Who a
-//! connection belongs to is decided by the cookie and by what the server is doing: a new test, a stream of
-//! the running one, or nobody.
+//! Accepting never waits for a peer: what comes is handed to [`Admission`], which holds up nobody either.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{sleep, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
+use super::admission::Admission;
 use super::limits;
+use super::router::{Control, Router, Slot, Streams};
 use super::socket_options::device_clause;
 use crate::config::{Family, ServerConfig};
 use crate::error::RunError;
-use crate::protocol::{Cookie, ErrorCode, State};
-use crate::sys::{Diversion, ListenAddress, Socket, Transport, listen_on, unmap};
-
-/// Pause after a failed accept, for example when the process has no descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::protocol::ErrorCode;
+use crate::sys::{
+    Diversion, ListenAddress, Socket, SpareDescriptor, Transport, is_out_of_descriptors, listen_on, unmap,
+};
 
 /// A listening server.
 pub(super) struct Listener {
-    port: u16,
-    address: ListenAddress,
-    socket: Rc<TcpListener>,
-    router: Rc<RefCell<Router>>,
+    entrance: Entrance,
     controls: mpsc::Receiver<Control>,
     accepting: Accepting,
 }
 
+/// What a session needs of the listener. All copies are one; the port is in use as long as one is there.
+#[derive(Clone)]
+pub(super) struct Entrance {
+    address: ListenAddress,
+    socket: Rc<TcpListener>,
+    admission: Admission,
+}
+
 /// Where the data connections of a test come in.
 pub(super) struct StreamDoor {
-    accepted: mpsc::Receiver<Socket>,
+    streams: Streams,
     /// A listener of its own, for what the server's cannot accept.
     accepting: Option<Accepting>,
     diversion: Option<Diversion>,
-}
-
-/// An admitted control connection.
-pub(super) struct Control {
-    pub(super) socket: Socket,
-    pub(super) cookie: Cookie,
-    pub(super) peer: SocketAddr,
-}
-
-/// What the server is doing, as far as a new connection is concerned.
-enum Phase {
-    /// Waiting for a client.
-    Idle,
-    /// Waiting for the streams of a test.
-    Streams { cookie: Cookie, streams: mpsc::Sender<Socket> },
-    /// Running a test.
-    Busy,
-}
-
-struct Router {
-    phase: Phase,
-    controls: mpsc::Sender<Control>,
 }
 
 impl Listener {
@@ -72,48 +51,63 @@ impl Listener {
     /// # Errors
     /// [`RunError::Listen`], or [`RunError::SocketOption`] when the network device is not there.
     pub(super) fn open(config: &ServerConfig) -> Result<Self, RunError> {
-        let (address, socket) = listen(config, config.port)?;
-        let (sender, controls) = mpsc::channel(1);
-        let router = Rc::new(RefCell::new(Router { phase: Phase::Idle, controls: sender }));
+        let slots = config.limits.tests;
+        let (sender, controls) = mpsc::channel(slots);
+        let admission = Admission::new(Router::new(slots), sender);
+        Self::open_on(config, config.port, admission, controls)
+    }
+
+    fn open_on(
+        config: &ServerConfig,
+        port: u16,
+        admission: Admission,
+        controls: mpsc::Receiver<Control>,
+    ) -> Result<Self, RunError> {
+        let (address, socket) = listen(config, port)?;
         let socket = Rc::new(socket);
-        let accepting = Accepting::start(Rc::clone(&socket), Rc::clone(&router));
-        Ok(Self { port: address.local.port(), address, socket, router, controls, accepting })
+        let accepting = Accepting::start(Rc::clone(&socket), admission.clone())?;
+        Ok(Self { entrance: Entrance { address, socket, admission }, controls, accepting })
     }
 
     /// Listens anew on the same port, as a network device or an address may have gone and come back. Whoever
-    /// is being admitted stays.
+    /// is being admitted stays. No session may have a copy of the entrance.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub(super) async fn reopen(self, config: &ServerConfig) -> Result<Self, RunError> {
-        let Self { port, socket, router, controls, accepting, .. } = self;
+        let Self { entrance: Entrance { address, socket, admission }, controls, accepting } = self;
         // Two sockets cannot listen on one port, so the old one must be closed.
         accepting.end().await;
         drop(socket);
-        let (address, socket) = listen(config, port)?;
-        let socket = Rc::new(socket);
-        let accepting = Accepting::start(Rc::clone(&socket), Rc::clone(&router));
-        Ok(Self { port, address, socket, router, controls, accepting })
+        Self::open_on(config, address.local.port(), admission, controls)
     }
 
     /// The port, also when a free one was asked for.
     pub(super) fn port(&self) -> u16 {
-        self.port
+        self.entrance.address.local.port()
     }
 
-    /// Waits for the next client. From then on the server is busy, until [`Self::set_idle`].
+    /// What a session needs.
+    pub(super) fn entrance(&self) -> &Entrance {
+        &self.entrance
+    }
+
+    /// Waits for the next client. It has one of the server's slots.
     pub(super) async fn next_control(&mut self) -> Control {
-        self.controls.recv().await.expect("the router keeps a sender as long as the listener lives")
+        self.controls.recv().await.expect("the admission keeps a sender as long as the listener lives")
     }
+}
 
-    /// From now on connections with this cookie are streams of the test.
+impl Entrance {
+    /// From now on connections with the cookie of this test are its streams, of which there are `count`.
     ///
     /// # Errors
     /// [`RunError::StreamListen`] when they need a listener of their own and it cannot be had.
     pub(super) fn expect_streams(
         &self,
-        cookie: &Cookie,
+        slot: &Slot,
         transport: Transport,
+        count: usize,
     ) -> Result<StreamDoor, RunError> {
         let failed = |source| RunError::StreamListen { address: self.address.local.to_string(), source };
         let (diversion, own) = match transport {
@@ -126,31 +120,27 @@ impl Listener {
             }
         };
         let own = own.map(TcpListener::from_std).transpose().map_err(failed)?;
-        let accepting = own.map(|own| Accepting::start(Rc::new(own), Rc::clone(&self.router)));
-        let (streams, accepted) = mpsc::channel(1);
-        self.router.borrow_mut().phase = Phase::Streams { cookie: *cookie, streams };
-        Ok(StreamDoor { accepted, accepting, diversion })
+        let accepting = own.map(|own| Accepting::start(Rc::new(own), self.admission.clone())).transpose()?;
+        Ok(StreamDoor { streams: slot.expect_streams(count), accepting, diversion })
     }
 
-    /// No more streams are expected.
-    pub(super) fn set_busy(&self) {
-        self.router.borrow_mut().phase = Phase::Busy;
-    }
-
-    /// The test is over.
-    pub(super) fn set_idle(&self) {
-        self.router.borrow_mut().phase = Phase::Idle;
+    /// Says "busy" to a client that had a slot already.
+    pub(super) fn refuse(&self, socket: Socket) {
+        if let Ok(stream) = tokio::net::TcpStream::from_std(socket.into_stream()) {
+            self.admission.refuse(stream);
+        }
     }
 }
 
 impl StreamDoor {
     /// The next data connection of the test.
     pub(super) async fn next(&mut self) -> Socket {
-        self.accepted.recv().await.expect("the router keeps a sender until the phase changes")
+        self.streams.next().await
     }
 
     /// Shuts the door; when this is over, the server's own listener gets all connections again.
     pub(super) async fn shut(self) {
+        drop(self.streams);
         if let Some(accepting) = self.accepting {
             accepting.end().await;
         }
@@ -162,8 +152,10 @@ impl StreamDoor {
 struct Accepting(JoinHandle<()>);
 
 impl Accepting {
-    fn start(listener: Rc<TcpListener>, router: Rc<RefCell<Router>>) -> Self {
-        Self(tokio::task::spawn_local(accept_all(listener, router)))
+    fn start(listener: Rc<TcpListener>, admission: Admission) -> Result<Self, RunError> {
+        let spare = SpareDescriptor::take()
+            .map_err(|source| RunError::System { what: "taking a descriptor to spare", source })?;
+        Ok(Self(tokio::task::spawn_local(accept_all(listener, admission, spare))))
     }
 
     /// Ends it; its reference to the listener is gone then.
@@ -179,105 +171,20 @@ impl Drop for Accepting {
     }
 }
 
-async fn accept_all(listener: Rc<TcpListener>, router: Rc<RefCell<Router>>) {
-    let mut waiting: VecDeque<AbortHandle> = VecDeque::new();
+async fn accept_all(listener: Rc<TcpListener>, admission: Admission, mut spare: SpareDescriptor) {
     loop {
-        let Ok((stream, peer)) = listener.accept().await else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        if matches!(router.borrow().phase, Phase::Busy) {
-            tokio::task::spawn_local(refuse(stream));
-            continue;
-        }
-        waiting.retain(|admission| !admission.is_finished());
-        if waiting.len() >= limits::WAITING_CONNECTIONS
-            && let Some(oldest) = waiting.pop_front()
-        {
-            oldest.abort();
-        }
-        let admission = tokio::task::spawn_local(admit(stream, unmap(peer), Rc::clone(&router)));
-        waiting.push_back(admission.abort_handle());
-    }
-}
-
-/// Reads the cookie of a connection and sends the connection to where it belongs.
-async fn admit(stream: TcpStream, peer: SocketAddr, router: Rc<RefCell<Router>>) {
-    let Ok(Ok(cookie)) = timeout(limits::ADMISSION, read_cookie(&stream)).await else {
-        // Silent, dripping or gone: nobody to talk to.
-        return;
-    };
-    let destination = match &mut router.borrow_mut().phase {
-        phase @ Phase::Idle => {
-            *phase = Phase::Busy;
-            Destination::Control
-        }
-        Phase::Streams { cookie: expected, streams } if expected.matches(&cookie) => {
-            Destination::Stream(streams.clone())
-        }
-        Phase::Streams { .. } | Phase::Busy => Destination::Nowhere,
-    };
-    let into_socket = |stream: TcpStream| stream.into_std().map(Socket::from_stream);
-    match destination {
-        Destination::Nowhere => refuse(stream).await,
-        Destination::Stream(streams) => {
-            if let Ok(socket) = into_socket(stream) {
-                // Fails only when the session has given up.
-                let _ = streams.send(socket).await;
-            }
-        }
-        Destination::Control => {
-            let controls = router.borrow().controls.clone();
-            match into_socket(stream) {
-                Ok(socket) => drop(controls.send(Control { socket, cookie, peer }).await),
-                Err(_) => router.borrow_mut().phase = Phase::Idle,
+        match listener.accept().await {
+            Ok((stream, peer)) => admission.admit(stream, unmap(peer)),
+            Err(error) => {
+                if is_out_of_descriptors(&error) {
+                    // Whoever has waited longest without a cookie makes room for the next one.
+                    admission.evict_one();
+                    spare.turn_away(&*listener, limits::TURNED_AWAY);
+                }
+                sleep(limits::ACCEPT_PAUSE).await;
             }
         }
     }
-}
-
-enum Destination {
-    Control,
-    Stream(mpsc::Sender<Socket>),
-    Nowhere,
-}
-
-/// Exactly the cookie's bytes: what comes after them is payload or the next message.
-async fn read_cookie(stream: &TcpStream) -> io::Result<Cookie> {
-    let mut bytes = [0; Cookie::LEN];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        stream.readable().await?;
-        match stream.try_read(&mut bytes[filled..]) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Cookie::from_wire(bytes))
-}
-
-/// Says "busy" and closes so that the answer is not lost: unread bytes would turn the close into a reset.
-async fn refuse(stream: TcpStream) {
-    // A fresh connection has room for a byte; a peer that is gone needs none.
-    let _ = stream.try_write(&[State::AccessDenied.byte()]);
-    let Ok(socket) = stream.into_std().map(Socket::from_stream) else { return };
-    socket.shutdown(std::net::Shutdown::Write);
-    let Ok(stream) = TcpStream::from_std(socket.into_stream()) else { return };
-    let drained = async {
-        let mut buffer = [0; 1024];
-        let mut left = limits::LINGER_BYTES;
-        while left > 0 && stream.readable().await.is_ok() {
-            match stream.try_read(&mut buffer) {
-                Ok(0) => return,
-                Ok(count) => left = left.saturating_sub(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
-    };
-    let _ = timeout(limits::LINGER, drained).await;
 }
 
 /// Listens as iperf3 does: without a choice on one IPv6 socket that takes IPv4 too, or on IPv4 where there is

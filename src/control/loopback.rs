@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::client::run_client;
 use super::limits;
 use super::runtime::block_on;
-use super::server::Server;
+use super::server::{House, Server};
 use super::signals::Signals;
 use crate::config::{
     ClientConfig, EndCondition, EngineChoice, Family, LocalConfig, LoopbackConfig, OutputConfig,
@@ -53,14 +53,14 @@ pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
 }
 
 /// The embedded server.
-struct LoopbackServer {
-    port: u16,
+pub(super) struct LoopbackServer {
+    pub(super) port: u16,
     stop: oneshot::Sender<()>,
     thread: thread::JoinHandle<io::Result<()>>,
 }
 
 impl LoopbackServer {
-    fn start(family: Family) -> Result<Self, RunError> {
+    pub(super) fn start(family: Family) -> Result<Self, RunError> {
         let failed = |source| RunError::System { what: "starting the embedded server", source };
         let (stop, stopped) = oneshot::channel();
         let (listening, port) = mpsc::channel();
@@ -105,14 +105,7 @@ fn serve(
     let served = block_on(|runtime| {
         let (config, report) = (&config, &report);
         async move {
-            let mut server = Server {
-                config,
-                gatekeeper: None,
-                report,
-                runtime,
-                signals: Signals::until(stopped),
-                closing: Vec::new(),
-            };
+            let server = Server::new(House::new(config, None, runtime), report, Signals::until(stopped));
             let tell = |port| {
                 // Fails only when nobody waits any more.
                 let _ = listening.send(Ok(port));
@@ -136,6 +129,7 @@ fn client_config(config: &LoopbackConfig, engine: EngineChoice, port: u16) -> Cl
         client_port: None,
         connect_timeout: limits::SET_UP,
         peer_engine: Some(engine),
+        peer_cpus: None,
         sctp_addresses: Vec::new(),
         login: None,
         test: TestConfig {

@@ -12,7 +12,8 @@ use crate::engine::{EngineUse, StreamExit};
 use crate::error::RunError;
 use crate::protocol::results::{self, Results, ServerText, StreamResult};
 use crate::report::{
-    EngineReport, FileReport, LatencyReport, PacingReport, PeerEngine, ReceivedDatagrams, StreamEnd, TestEnd,
+    EngineReport, FileReport, LatencyReport, PacingReport, PeerEngine, ProcessorReport, ProcessorShare,
+    ReceivedDatagrams, StreamEnd, TestEnd,
 };
 use crate::stats::{CpuTime, CpuUse, Departures, Half, Latency, TcpLimits, ZeroCopy};
 use crate::sys::thread_cpu_time;
@@ -20,8 +21,8 @@ use crate::units::{bits_per_second, to_f64};
 
 /// A peer has one engine for sending and one for receiving.
 const MAX_PEER_ENGINES: usize = 2;
-/// A peer has so many streams at most.
-const MAX_PEER_STREAMS: usize = 256;
+/// Most processor seconds that a peer is believed to have used: a day on far more processors than there are.
+const PEER_CPU_SECONDS_MAX: f64 = 1e9;
 
 /// Measures what this end of a test costs: its control thread from now on, and its stream threads.
 #[derive(Clone, Copy, Debug)]
@@ -160,8 +161,7 @@ impl Measured {
         // A peer's own words are believed only as far as they have the right shape.
         let mut peer = results.ringperf.and_then(|value| serde_json::from_value::<PeerEngine>(value).ok());
         if let Some(peer) = &mut peer {
-            peer.engines.truncate(MAX_PEER_ENGINES);
-            peer.datagrams.truncate(MAX_PEER_STREAMS);
+            keep_believable(peer, self.streams.len());
         }
         let details = |id: u32| -> Option<&ReceivedDatagrams> {
             peer.as_ref()?.datagrams.iter().find(|stream| stream.id == id)
@@ -183,6 +183,36 @@ impl Measured {
             datagrams,
             peer,
             ..self.alone()
+        }
+    }
+}
+
+/// The report of an end that has measured `own` and whose peer says `results`, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn with_results(own: TestEnd, results: Results) -> TestEnd {
+    let measured = Measured {
+        udp: own.streams.iter().filter_map(UdpCount::of_end).collect(),
+        is_tcp: own.streams.iter().all(|stream| stream.udp.is_none()),
+        streams: own.streams,
+        flows: &[],
+        cpu_time: own.cpu_time,
+        cpu: own.cpu_local,
+        congestion: own.congestion_local,
+        engines: own.engines,
+        file: own.file,
+    };
+    measured.with_peer(results)
+}
+
+/// Leaves out of a peer's words what cannot be of a test with so many streams.
+fn keep_believable(peer: &mut PeerEngine, streams: usize) {
+    peer.engines.truncate(MAX_PEER_ENGINES);
+    peer.datagrams.truncate(streams);
+    for engine in &mut peer.engines {
+        engine.processors.truncate(streams);
+        for stream in &mut engine.processors {
+            stream.shares.retain(|share| (0.0..=100.0).contains(&share.percent));
+            stream.shares.truncate(ProcessorReport::MAX_SHARES);
         }
     }
 }
@@ -236,11 +266,12 @@ fn stream_result(stream: &StreamEnd) -> StreamResult {
     }
 }
 
+/// `None` if it is more than anybody has worked: the sum of two times must be one.
 fn peer_cpu(peer: &PeerEngine) -> Option<CpuTime> {
-    Some(CpuTime {
-        user: Duration::try_from_secs_f64(peer.cpu_user_seconds).ok()?,
-        system: Duration::try_from_secs_f64(peer.cpu_system_seconds).ok()?,
-    })
+    let believable = |seconds: f64| {
+        (0.0..=PEER_CPU_SECONDS_MAX).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+    };
+    Some(CpuTime { user: believable(peer.cpu_user_seconds)?, system: believable(peer.cpu_system_seconds)? })
 }
 
 /// One direction of this end, all its streams together.
@@ -278,6 +309,23 @@ fn engine_report(streams: &Streams, flow: Flow, test: &TestConfig) -> Option<Eng
         busy_seconds: limits(|limits| limits.busy),
         rwnd_limited_seconds: limits(|limits| limits.rwnd_limited),
         sndbuf_limited_seconds: limits(|limits| limits.sndbuf_limited),
+        processors: streams.of(flow).filter_map(processor_report).collect(),
+    })
+}
+
+/// Where a stream that has ended ran.
+fn processor_report(stream: &Stream) -> Option<ProcessorReport> {
+    let seen = &stream.exit.as_ref()?.processors;
+    let mut shares = seen.shares();
+    let distinct = u64::try_from(shares.len()).expect("a usize fits a u64");
+    shares.truncate(ProcessorReport::MAX_SHARES);
+    Some(ProcessorReport {
+        id: stream.connected.id,
+        placed: stream.placed,
+        looks: seen.looks(),
+        moves: seen.moves(),
+        distinct,
+        shares: shares.into_iter().map(|(cpu, percent)| ProcessorShare { cpu, percent }).collect(),
     })
 }
 
@@ -312,4 +360,63 @@ fn leading_engine<'a>(exits: impl Iterator<Item = &'a StreamExit>) -> Option<&'a
         }
     }
     bytes.into_iter().max_by_key(|(_, sum)| *sum).map(|(engine, _)| engine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Direction, Role};
+    use crate::report::{JsonReporter, Reporter, RunEvent, TextReporter, fixtures};
+
+    fn results_with(ringperf: serde_json::Value) -> Results {
+        Results {
+            cpu: CpuUse::default(),
+            sender_has_retransmits: -1,
+            congestion_used: None,
+            server_output: None,
+            streams: Vec::new(),
+            ringperf: Some(ringperf),
+        }
+    }
+
+    fn report_with(peer: &PeerEngine) -> TestEnd {
+        let words = serde_json::to_value(peer).unwrap();
+        with_results(fixtures::end(Role::Client, Direction::Forward, 1), results_with(words))
+    }
+
+    #[test]
+    fn a_peer_that_has_worked_for_ages_is_not_believed() {
+        for seconds in [1.8e19, 1e10, -1.0] {
+            let peer =
+                PeerEngine { cpu_user_seconds: seconds, cpu_system_seconds: seconds, ..fixtures::peer() };
+            let end = report_with(&peer);
+            assert_eq!(end.cpu_time_remote, Some(CpuTime::default()), "{seconds}");
+        }
+        let end = report_with(&fixtures::peer());
+        let (user, system) = (Duration::from_millis(100), Duration::from_millis(400));
+        assert_eq!(end.cpu_time_remote, Some(CpuTime { user, system }));
+    }
+
+    /// More of everything than a test of one stream can have, and the largest of all numbers.
+    #[test]
+    fn whatever_a_peer_says_of_itself_can_be_reported() {
+        let mut peer =
+            PeerEngine { cpu_user_seconds: 1.8e19, cpu_system_seconds: 1.8e19, ..fixtures::peer() };
+        peer.engines = vec![fixtures::sending_engine(); 9];
+        for engine in &mut peer.engines {
+            engine.busy_seconds = Some(f64::MAX);
+            engine.processors = vec![fixtures::processors(); 9];
+        }
+        let end = report_with(&peer);
+        let kept = end.peer.as_ref().unwrap();
+        assert_eq!((kept.engines.len(), kept.engines[0].processors.len()), (2, 1));
+        let session = fixtures::session(Role::Client, TestConfig::default());
+        let output = crate::config::OutputConfig { verbose: true, ..crate::config::OutputConfig::default() };
+        let events = [RunEvent::Session(Box::new(session)), RunEvent::End(Box::new(end)), RunEvent::Done];
+        let text = TextReporter::new(&output);
+        for mut reporter in [Box::new(text) as Box<dyn Reporter>, Box::new(JsonReporter::new(Role::Client))] {
+            let printed = events.iter().map(|event| fixtures::printed(reporter.as_mut(), event));
+            assert!(!printed.collect::<String>().is_empty());
+        }
+    }
 }

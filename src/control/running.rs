@@ -7,10 +7,10 @@ use tokio::time::sleep_until;
 
 use super::limits;
 use super::link::Link;
-use super::rate_watch::RateWatch;
+use super::rate_watch::{Limit, RateWatch};
 use super::signals::Signals;
 use super::streams::Streams;
-use crate::config::{DEFAULT_RECEIVE_TIMEOUT, Flow, RateLimit, Role, TestConfig};
+use crate::config::{DEFAULT_RECEIVE_TIMEOUT, Flow, Role, TestConfig};
 use crate::error::RunError;
 use crate::protocol::State;
 use crate::report::{Interval, ReportHandle, RunEvent};
@@ -71,7 +71,7 @@ pub(super) async fn run_until_end(
                 Due::Overdue => return Ended::Failed(RunError::Overdue),
                 Due::Rate => {
                     let bytes = streams.moved_bytes();
-                    if schedule.rate.as_mut().is_some_and(|rate| rate.is_exceeded(bytes, Instant::now())) {
+                    if schedule.is_too_fast(bytes, Instant::now()) {
                         return Ended::Failed(RunError::RateLimit);
                     }
                 }
@@ -93,12 +93,14 @@ pub(super) async fn run_until_end(
 }
 
 /// What an end does not put up with while a test runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Patience {
     /// Longest silence of those that it receives from.
     pub(super) receive_timeout: Duration,
-    /// Highest rate, of a server that has a limit.
-    pub(super) rate: Option<RateLimit>,
+    /// Highest rates, of a server that has limits.
+    pub(super) rates: Vec<Limit>,
+    /// Longest test without a time of its own, the omitted part included, at a server that has a limit.
+    pub(super) longest: Option<Duration>,
 }
 
 /// When what is due. All times are absolute, so nothing drifts.
@@ -110,7 +112,7 @@ pub(super) struct Schedule {
     omit_end: Option<Instant>,
     end: Option<Instant>,
     overdue: Option<Instant>,
-    rate: Option<RateWatch>,
+    rates: Vec<RateWatch>,
     stall: Duration,
     /// A counted UDP test is over after so much silence.
     quiet_end: Option<Duration>,
@@ -151,8 +153,11 @@ impl Schedule {
             next_interval: None,
             omit_end: (test.omit_secs > 0).then(|| start + omit),
             end,
-            overdue: end.filter(|_| role == Role::Server).map(|end| end + limits::OVERDUE),
-            rate: patience.rate.map(|limit| RateWatch::new(&limit, interval, start)),
+            overdue: match end {
+                Some(end) => (role == Role::Server).then(|| end + limits::OVERDUE),
+                None => patience.longest.map(|longest| start + longest),
+            },
+            rates: patience.rates.into_iter().map(|limit| RateWatch::new(limit, interval, start)).collect(),
             stall: match patience.receive_timeout {
                 _ if !receives => limits::STALL + pause,
                 // Who sets a limit knows the pace of the test; the default must not end a slow one.
@@ -174,11 +179,16 @@ impl Schedule {
             (self.omit_end, Due::OmitEnd),
             (client_end, Due::End),
             (self.overdue, Due::Overdue),
-            (self.rate.as_ref().map(RateWatch::next), Due::Rate),
+            (self.rates.iter().map(RateWatch::next).min(), Due::Rate),
             (Some(look), Due::Look),
         ];
         let due = candidates.into_iter().filter_map(|(moment, due)| Some((moment?, due)));
         due.min_by_key(|(moment, _)| *moment).expect("a look is always due")
+    }
+
+    /// Whether one of the limits that are due now is exceeded.
+    fn is_too_fast(&mut self, bytes: u64, now: Instant) -> bool {
+        self.rates.iter_mut().any(|watch| watch.next() <= now && watch.is_exceeded(bytes, now))
     }
 
     fn interval_done(&mut self) {
@@ -285,7 +295,7 @@ mod tests {
     use crate::config::{EndCondition, Pacing};
 
     fn patience(receive_timeout: Duration) -> Patience {
-        Patience { receive_timeout, rate: None }
+        Patience { receive_timeout, rates: Vec::new(), longest: None }
     }
 
     fn schedule(role: Role, end: EndCondition, omit_secs: u32, interval_ms: u64) -> (Schedule, Instant) {

@@ -4,7 +4,7 @@ use std::future;
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// What ends a run from outside, as events of the control thread.
 pub(super) enum Signals {
@@ -12,6 +12,8 @@ pub(super) enum Signals {
     Caught([(Signal, &'static str); 3]),
     /// Another thread says so.
     Until(oneshot::Receiver<()>),
+    /// The server of this session does, with the name of its signal.
+    Told(watch::Receiver<Option<&'static str>>),
     /// Nothing does.
     Ignored,
 }
@@ -40,6 +42,11 @@ impl Signals {
         Self::Until(stopped)
     }
 
+    /// The server tells its sessions.
+    pub(super) fn told_by(server: watch::Receiver<Option<&'static str>>) -> Self {
+        Self::Told(server)
+    }
+
     /// Waits for a signal and returns its name in iperf3's words.
     pub(super) async fn recv(&mut self) -> &'static str {
         match self {
@@ -53,6 +60,14 @@ impl Signals {
                 let _ = stopped.await;
                 *self = Self::Ignored;
                 "Terminated(15)"
+            }
+            Self::Told(server) => {
+                let told = server.wait_for(Option::is_some).await.ok().and_then(|name| *name);
+                match told {
+                    Some(name) => name,
+                    // The server itself is gone, and its sessions go with it.
+                    None => future::pending().await,
+                }
             }
             Self::Ignored => future::pending().await,
         }

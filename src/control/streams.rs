@@ -12,16 +12,18 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-use tokio::time::timeout_at;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{timeout, timeout_at};
 
+use super::panics::contain;
+use super::places::Places;
 use super::{limits, socket_options, udp};
 use crate::config::{BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig};
 use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::error::RunError;
 use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
-use crate::sys::{Missing, Socket};
+use crate::sys::{Missing, Pinned, Socket};
 
 /// Longest wait of a stream thread in a blocking call before it looks up.
 const BLOCKING_WAIT: Duration = Duration::from_millis(20);
@@ -32,7 +34,14 @@ pub(super) struct Streams {
     test: Arc<TestConfig>,
     engine: EngineChoice,
     offload: bool,
+    /// Processors that the streams may run on.
+    processors: u32,
     file: Option<PathBuf>,
+    places: Places,
+    /// The processor that all threads without a place are kept on.
+    processor: Option<u32>,
+    /// Why a thread has panicked, if one has.
+    panicked: Option<String>,
     streams: Vec<Stream>,
     start: Arc<StartGate>,
     stop_senders: StopToken,
@@ -51,6 +60,8 @@ pub(super) struct Stream {
     pub(super) socket: Arc<Socket>,
     pub(super) sampler: StreamSampler,
     pub(super) exit: Option<StreamExit>,
+    /// The processor that its thread is kept on.
+    pub(super) placed: Option<u32>,
     has_tcp_info: bool,
     counters: Arc<SharedCounters>,
     thread: Option<JoinHandle<()>>,
@@ -68,11 +79,19 @@ pub(super) enum StreamNotice {
     Exit(usize, Box<StreamExit>),
     /// The receivers have all the bytes that the test is about.
     GoalReached,
+    /// A thread has panicked; its exit follows.
+    Panicked(String),
 }
 
 impl Streams {
     /// No stream yet.
-    pub(super) fn new(role: Role, test: Arc<TestConfig>, engine: EngineChoice, local: &LocalConfig) -> Self {
+    pub(super) fn new(
+        role: Role,
+        test: Arc<TestConfig>,
+        engine: EngineChoice,
+        local: &LocalConfig,
+        places: Places,
+    ) -> Self {
         let (notify, notices) = mpsc::unbounded_channel();
         let goal = |flow: Flow| {
             // Of the datagrams that a server sends some may be lost, so it goes on until the client has
@@ -91,7 +110,13 @@ impl Streams {
             role,
             engine,
             offload: local.offload,
+            // Unknown is as good as one: then there is little to be had from a ring for many.
+            processors: thread::available_parallelism()
+                .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
             file: local.file.clone(),
+            places,
+            processor: None,
+            panicked: None,
             streams: Vec::new(),
             start: Arc::new(StartGate::default()),
             stop_senders: StopToken::default(),
@@ -106,6 +131,13 @@ impl Streams {
         }
     }
 
+    /// The same with all threads without a place of their own on this processor.
+    #[must_use]
+    pub(super) fn kept_on(mut self, processor: Option<u32>) -> Self {
+        self.processor = processor;
+        self
+    }
+
     /// What each stream of the test does at this end, in the order in which they are opened.
     pub(super) fn planned(role: Role, test: &TestConfig) -> Vec<Flow> {
         let parallel = usize::try_from(test.parallel).expect("at most 128");
@@ -115,7 +147,7 @@ impl Streams {
 
     /// Takes over the next connection and starts its thread, which prepares its engine and waits for the
     /// start.
-    pub(super) fn add(&mut self, socket: Socket, flow: Flow) -> Result<(), RunError> {
+    pub(super) async fn add(&mut self, socket: Socket, flow: Flow) -> Result<(), RunError> {
         let failed = |what| move |source| RunError::System { what, source };
         if let Some(name) = self.test.socket.congestion.as_ref().filter(|_| self.is_tcp()) {
             match socket_options::set_congestion(&socket, name) {
@@ -129,22 +161,27 @@ impl Streams {
         }
         socket.set_blocking(BLOCKING_WAIT).map_err(failed("setting a data connection to blocking mode"))?;
         let index = self.streams.len();
-        let connected =
-            describe(&socket, index, flow).map_err(failed("reading a data connection's addresses"))?;
+        let connected = describe(&socket, index, flow).map_err(|source| {
+            // A peer that resets it at once is no riddle of this machine's.
+            let is_reset = source.kind() == io::ErrorKind::NotConnected;
+            let what = "reading a data connection's addresses";
+            RunError::System {
+                what: if is_reset { "a data connection was reset at once" } else { what },
+                source,
+            }
+        })?;
         let socket = Arc::new(socket);
         let counters = Arc::new(SharedCounters::default());
-        let file = self.open_file(flow)?;
+        let file = self.open_file(flow).await?;
         let job = self.job(Arc::clone(&socket), flow, Arc::clone(&counters), file);
-        let notify = self.notify.clone();
-        let thread = thread::Builder::new()
-            .name(format!("stream-{}", connected.id))
-            .spawn(move || run_stream(index, &job, &notify))
-            .map_err(failed("starting a stream thread"))?;
+        let placed = self.places.of(self.role, index, Self::planned(self.role, &self.test).len());
+        let thread = self.start_thread(index, job, placed)?;
         self.streams.push(Stream {
             connected,
             socket,
             sampler: StreamSampler::new(Instant::now()),
             exit: None,
+            placed,
             has_tcp_info: flow == Flow::Send && self.is_tcp(),
             counters,
             thread: Some(thread),
@@ -168,7 +205,7 @@ impl Streams {
                 other => self.note(other),
             }
         }
-        Ok(())
+        self.panicked.take().map_or(Ok(()), |panic| Err(RunError::Defect(panic)))
     }
 
     /// Whether the streams are UDP streams.
@@ -229,6 +266,7 @@ impl Streams {
                 }
             }
             StreamNotice::GoalReached => self.receive_goal_reached = true,
+            StreamNotice::Panicked(panic) => self.panicked = Some(panic),
         }
     }
 
@@ -296,17 +334,17 @@ impl Streams {
     }
 
     /// The file of the next stream. Each has its own, so each begins at its start.
-    fn open_file(&self, flow: Flow) -> Result<Option<Arc<File>>, RunError> {
+    async fn open_file(&self, flow: Flow) -> Result<Option<Arc<File>>, RunError> {
         let Some(path) = &self.file else { return Ok(None) };
-        let opened = match flow {
-            Flow::Send => File::open(path),
+        let mut options = OpenOptions::new();
+        match flow {
+            Flow::Send => options.read(true),
             // What comes back would destroy what is being sent.
             Flow::Receive if self.test.direction == Direction::Bidir => return Ok(None),
-            Flow::Receive => {
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
-            }
+            Flow::Receive => options.write(true).create(true).truncate(true).mode(0o600),
         };
         let failed = |source| RunError::File { path: path.clone(), source };
+        let opened = open_within(limits::SET_UP, options, path.clone()).await;
         opened.map(|file| Some(Arc::new(file))).map_err(failed)
     }
 
@@ -342,6 +380,7 @@ impl Streams {
                 ..test.block
             },
             streams: test.parallel * flows,
+            processors: self.processors,
             pacing: test.pacing,
             window_fixed: test.socket.window_bytes.is_some(),
             goal: goal.clone(),
@@ -352,6 +391,22 @@ impl Streams {
             start: Arc::clone(&self.start),
             stop: stop.clone(),
         }
+    }
+
+    /// Starts the thread of a stream where it is to run, so that all memory that it takes is near to it.
+    fn start_thread(
+        &self,
+        index: usize,
+        job: StreamJob,
+        cpu: Option<u32>,
+    ) -> Result<JoinHandle<()>, RunError> {
+        let notify = self.notify.clone();
+        // A thread begins with the processors of the one that starts it.
+        let _pinned = cpu.or(self.processor).map(Pinned::to).transpose().map_err(RunError::Affinity)?;
+        thread::Builder::new()
+            .name(format!("stream-{}", stream_id(index)))
+            .spawn(move || run_stream(index, &job, &notify))
+            .map_err(|source| RunError::System { what: "starting a stream thread", source })
     }
 
     fn arm_goals(&self) {
@@ -417,9 +472,29 @@ fn run_stream(index: usize, job: &StreamJob, notify: &mpsc::UnboundedSender<Stre
         })
     };
     // Whatever a panic leaves behind belongs to this thread alone, and the test ends.
-    let exit = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run))
-        .unwrap_or_else(|_| StreamExit::panicked(job.asked));
+    let exit = contain(run).unwrap_or_else(|panic| {
+        tell(StreamNotice::Panicked(panic));
+        StreamExit::panicked(job.asked)
+    });
     tell(StreamNotice::Exit(index, Box::new(exit)));
+}
+
+/// Opens a file that may be a pipe, which waits for somebody at its other end, on a thread of its own: nobody
+/// could end this process meanwhile otherwise.
+async fn open_within(wait: Duration, options: OpenOptions, path: PathBuf) -> io::Result<File> {
+    let (sender, opened) = oneshot::channel();
+    let name = path.clone();
+    // Fails to tell only when nobody waits any more.
+    thread::Builder::new().name("open".to_owned()).spawn(move || drop(sender.send(options.open(name))))?;
+    match timeout(wait, opened).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(_)) => Err(io::Error::other("the thread that opens it has ended")),
+        Err(_) => {
+            // To be the other end for a moment lets the thread go.
+            drop(OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path));
+            Err(io::Error::new(io::ErrorKind::TimedOut, "nobody has opened the other end of the pipe"))
+        }
+    }
 }
 
 fn describe(socket: &Socket, index: usize, flow: Flow) -> io::Result<ConnectedStream> {
@@ -441,6 +516,26 @@ mod tests {
     #[test]
     fn stream_numbers_are_iperf3s() {
         assert_eq!([0, 1, 2, 3].map(stream_id), [1, 3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_ends_the_test_and_not_only_its_stream() {
+        let test = Arc::new(TestConfig { parallel: 2, ..TestConfig::default() });
+        let local = LocalConfig::default();
+        let mut streams =
+            Streams::new(Role::Server, Arc::clone(&test), EngineChoice::Sync, &local, Places::default());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peers = Vec::new();
+        for _ in 0..2 {
+            peers.push(std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let socket = Socket::from_stream(listener.accept().unwrap().0);
+            streams.add(socket, Flow::Receive).await.unwrap();
+        }
+        streams.wait_ready().await.unwrap();
+        assert!(streams.all_lost().is_none());
+        streams.note(StreamNotice::Panicked("src/x.rs:1:1: why".to_owned()));
+        assert!(matches!(streams.all_lost(), Some(RunError::Defect(why)) if why == "src/x.rs:1:1: why"));
+        assert!(streams.finish().await.is_some(), "all threads end as in every test");
     }
 
     #[test]

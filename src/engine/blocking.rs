@@ -20,6 +20,7 @@ pub(super) fn run(
     recorder: &mut Recorder,
     mut send: impl FnMut(usize, Instant, &mut Recorder) -> io::Result<usize>,
 ) -> io::Result<()> {
+    gate.widen(u64::from(operation_bytes));
     let mut now = Instant::now();
     loop {
         match gate.refresh(now) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{ByteGoal, Engine, SendGate};
 use crate::config::{BlockSize, EngineChoice, Flow, Pacing, Protocol};
-use crate::stats::{Counters, CpuTime, Departures, Latency, SharedCounters, ZeroCopy};
+use crate::stats::{Counters, CpuTime, Departures, Latency, Processors, SharedCounters, ZeroCopy};
 use crate::sys::{Missing, Socket};
 
 /// One stream, ready to be run.
@@ -30,6 +30,8 @@ pub struct StreamJob {
     pub block: BlockSize,
     /// Streams that this process runs in the same test; they share the memory lock limit.
     pub streams: u32,
+    /// Processors that these share.
+    pub processors: u32,
     /// Application pacing.
     pub pacing: Pacing,
     /// The user fixed the socket buffers, so the kernel does not grow them.
@@ -60,8 +62,35 @@ pub struct UdpJob {
 }
 
 impl StreamJob {
+    /// A job with nothing asked for: one TCP stream over the best engine, without a pace and without an end,
+    /// whose gate and stop token are its own. What a caller wants otherwise it sets.
+    #[must_use]
+    pub fn bare(socket: Socket, flow: Flow) -> Self {
+        Self {
+            socket: Arc::new(socket),
+            flow,
+            asked: EngineChoice::Auto,
+            protocol: Protocol::Tcp,
+            file: None,
+            udp: None,
+            block: BlockSize::default(),
+            streams: 1,
+            processors: 1,
+            pacing: Pacing::default(),
+            window_fixed: false,
+            goal: None,
+            duration: None,
+            skip_rx_copy: false,
+            repeating_payload: false,
+            counters: Arc::new(SharedCounters::default()),
+            start: Arc::new(StartGate::default()),
+            stop: StopToken::default(),
+        }
+    }
+
     /// The gate for a sender that began at `start`.
-    pub(super) fn gate(&self, start: Instant) -> SendGate {
+    #[must_use]
+    pub fn gate(&self, start: Instant) -> SendGate {
         SendGate::new(self, start)
     }
 }
@@ -121,7 +150,12 @@ pub struct StopToken {
 impl StopToken {
     /// Every stream that holds the token ends at its next look, at the latest after its next kernel wait.
     pub fn set(&self) {
-        self.stopped.get_or_init(Instant::now);
+        self.set_at(Instant::now());
+    }
+
+    /// The same at a moment of the caller's time.
+    pub(super) fn set_at(&self, moment: Instant) {
+        self.stopped.get_or_init(|| moment);
     }
 
     /// Since when it is over.
@@ -179,6 +213,8 @@ pub struct StreamExit {
     pub release: Latency,
     /// How a UDP sender spread its datagrams over time.
     pub departures: Departures,
+    /// Where the thread has run, looked at about every ten milliseconds while something moved.
+    pub processors: Processors,
     /// Processor time of the stream's thread.
     pub cpu: CpuTime,
     /// Why it ended before its time.
@@ -204,6 +240,7 @@ impl StreamExit {
             completion: Latency::default(),
             release: Latency::default(),
             departures: Departures::default(),
+            processors: Processors::default(),
             cpu: CpuTime::default(),
             fault: None,
         }

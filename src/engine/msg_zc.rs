@@ -16,7 +16,7 @@ const OUTSTANDING_MAX: usize = 256;
 /// The error queue is read when so many sends wait.
 const OUTSTANDING_READ: usize = 16;
 /// Longest wait for the last releases.
-const RELEASE_WAIT_MAX: Duration = Duration::from_secs(1);
+const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Sends by reference and keeps account of what the kernel still holds.
 pub(super) struct MsgZc {

@@ -41,6 +41,7 @@ fn receive(job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         }
         recorder.publish();
         let now = Instant::now();
+        recorder.look_around(now);
         if now >= next_look {
             next_look = now + LOOK_EVERY;
             match job.socket.receive_now(&mut [0; 64]) {

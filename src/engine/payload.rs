@@ -16,6 +16,21 @@ pub(super) fn payload(job: &StreamJob, bytes: u32) -> Result<Region, Missing> {
     Ok(region)
 }
 
+/// The same, where the first `part_bytes` bytes may follow each other until there are `bytes`: the processor
+/// then reads from its cache what would not fit it otherwise.
+///
+/// # Errors
+/// As [`payload`].
+pub(super) fn repeating_payload(job: &StreamJob, part_bytes: u32, bytes: u32) -> Result<Region, Missing> {
+    let part = payload(job, part_bytes)?;
+    let times = usize::try_from(bytes / part_bytes).expect("a u32 fits a usize on Linux");
+    match times {
+        1 => Ok(part),
+        // Only speed is lost where the system refuses.
+        _ => Region::repeating(part.as_slice(), times).or_else(|_| payload(job, bytes)),
+    }
+}
+
 /// Digits over and over, or random bytes.
 fn fill(payload: &mut [u8], repeating: bool) {
     if repeating {

@@ -9,16 +9,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::StreamJob;
-use crate::sys::Socket;
+use crate::stats::CpuTime;
+use crate::sys::{Socket, current_processor, thread_cpu_time, thread_sleeps};
 
-/// Time over which the rate is measured before the mark is set anew.
+/// Time over which rate and sleeps are measured before the mark is set anew.
 const WINDOW: Duration = Duration::from_millis(10);
-/// The mark is this much of the rate.
+/// The mark is never more than this much of the rate.
 const MARK_OF_RATE: Duration = Duration::from_millis(1);
-/// Largest mark in bytes: what one wake-up brings should still be in the processor's cache.
-const MARK_MAX: u64 = 256 * 1024;
+/// Largest mark in bytes of a receiver with time to spare.
+const MARK_MAX: u64 = 2 * 1024 * 1024;
+/// Largest mark in bytes of a receiver that is busy most of the time: it is what limits the stream, and what
+/// waits for it grows cold and fills the receive buffer.
+const MARK_MAX_BUSY: u64 = 512 * 1024;
+/// Largest mark in bytes when the data come in on the receiver's own processor: what one wake-up brings
+/// should still be in its cache.
+const MARK_MAX_NEAR: u64 = 256 * 1024;
+/// A receiver is busy when it works more than this many percent of the time.
+const BUSY_PERCENT: u128 = 60;
 /// Marks below this are not worth the trouble: one byte is used instead.
 const MARK_MIN: u64 = 64 * 1024;
+/// A receiver that sleeps more often than this in a window gets a larger mark,
+const SLEEPS_MANY: u64 = 25;
+/// and one that sleeps less often a smaller one.
+const SLEEPS_FEW: u64 = 5;
 
 pub(super) struct ReceiveMark {
     socket: Arc<Socket>,
@@ -26,6 +39,8 @@ pub(super) struct ReceiveMark {
     mark: u64,
     window_start: Instant,
     window_bytes: u64,
+    window_sleeps: u64,
+    window_cpu: CpuTime,
 }
 
 impl ReceiveMark {
@@ -40,6 +55,8 @@ impl ReceiveMark {
             mark: 1,
             window_start: Instant::now(),
             window_bytes: 0,
+            window_sleeps: thread_sleeps(),
+            window_cpu: thread_cpu_time(),
         }
     }
 
@@ -50,11 +67,21 @@ impl ReceiveMark {
             return;
         }
         let bytes = total_bytes - self.window_bytes;
+        let (total_sleeps, total_cpu) = (thread_sleeps(), thread_cpu_time());
+        let sleeps = total_sleeps - self.window_sleeps;
+        let cpu = total_cpu.since(self.window_cpu);
         self.window_start = now;
         self.window_bytes = total_bytes;
-        let wanted = wanted_mark(bytes, elapsed).min(self.mark_max);
-        // A quarter more or less is not worth a system call.
-        if wanted.abs_diff(self.mark) > self.mark / 4 {
+        self.window_sleeps = total_sleeps;
+        self.window_cpu = total_cpu;
+        let busy = is_busy(cpu.user + cpu.system, elapsed);
+        let mark_max = self.mark_max.min(match self.is_near() {
+            true => MARK_MAX_NEAR,
+            false if busy => MARK_MAX_BUSY,
+            false => MARK_MAX,
+        });
+        let wanted = wanted_mark(self.mark, bytes, elapsed, sleeps).min(mark_max);
+        if wanted != self.mark {
             self.set(wanted);
         }
     }
@@ -66,6 +93,12 @@ impl ReceiveMark {
         }
     }
 
+    /// Whether the data come in on the processor that this thread runs on.
+    fn is_near(&self) -> bool {
+        let incoming = self.socket.incoming_processor().ok().flatten();
+        incoming.is_some() && incoming == current_processor()
+    }
+
     fn set(&mut self, mark: u64) {
         let bytes = u32::try_from(mark).expect("at most MARK_MAX");
         if self.socket.set_receive_low_water(bytes).is_ok() {
@@ -74,12 +107,24 @@ impl ReceiveMark {
     }
 }
 
-/// The mark for a rate of `bytes` in `elapsed`.
-fn wanted_mark(bytes: u64, elapsed: Duration) -> u64 {
+fn is_busy(cpu: Duration, elapsed: Duration) -> bool {
+    cpu.as_nanos() * 100 > elapsed.as_nanos() * BUSY_PERCENT
+}
+
+/// The mark after a window of `elapsed` that has brought `bytes` and so many sleeps.
+fn wanted_mark(mark: u64, bytes: u64, elapsed: Duration, sleeps: u64) -> u64 {
     let share = u128::from(bytes) * MARK_OF_RATE.as_nanos() / elapsed.as_nanos().max(1);
-    match u64::try_from(share).unwrap_or(MARK_MAX) {
+    let share = u64::try_from(share).unwrap_or(MARK_MAX).min(MARK_MAX);
+    // A window gets longer when nothing comes for a while.
+    let windows = u64::try_from(elapsed.as_nanos() / WINDOW.as_nanos()).unwrap_or(u64::MAX).max(1);
+    let wanted = match sleeps / windows {
+        SLEEPS_MANY.. => mark.saturating_mul(2).max(MARK_MIN),
+        0..SLEEPS_FEW => mark / 2,
+        _ => mark,
+    };
+    match wanted.min(share) {
         small if small < MARK_MIN => 1,
-        large => large.min(MARK_MAX),
+        large => large,
     }
 }
 
@@ -88,8 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mark_is_a_millisecond_of_the_rate_and_one_byte_at_low_rates() {
-        let window = Duration::from_millis(10);
+    fn the_mark_is_at_most_a_millisecond_of_the_rate_and_one_byte_at_low_rates() {
         for (bytes, mark) in [
             (0, 1),
             (1_250, 1),
@@ -98,7 +142,27 @@ mod tests {
             (2_000_000, 200_000),
             (1_000_000_000, MARK_MAX),
         ] {
-            assert_eq!(wanted_mark(bytes, window), mark, "{bytes} bytes in 10 ms");
+            let highest = wanted_mark(MARK_MAX, bytes, WINDOW, SLEEPS_MANY);
+            assert_eq!(highest, mark, "{bytes} bytes in 10 ms");
+        }
+    }
+
+    #[test]
+    fn only_a_receiver_that_sleeps_often_gets_a_larger_mark() {
+        let fast = 100_000_000;
+        for (mark, windows, sleeps, wanted) in [
+            (1, 1, 0, 1),
+            (1, 1, SLEEPS_FEW, 1),
+            (1, 1, SLEEPS_MANY, MARK_MIN),
+            (MARK_MIN, 1, SLEEPS_MANY, 2 * MARK_MIN),
+            (2 * MARK_MIN, 1, SLEEPS_MANY - 1, 2 * MARK_MIN),
+            (2 * MARK_MIN, 1, SLEEPS_FEW - 1, MARK_MIN),
+            (MARK_MIN, 1, SLEEPS_FEW - 1, 1),
+            (MARK_MIN, 2, SLEEPS_MANY, MARK_MIN),
+        ] {
+            let elapsed = WINDOW * windows;
+            let bytes = fast * u64::from(windows);
+            assert_eq!(wanted_mark(mark, bytes, elapsed, sleeps), wanted, "{mark} {windows} {sleeps}");
         }
     }
 }

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use super::{Engine, EngineUse, StreamExit, StreamJob};
 use crate::config::Flow;
 use crate::stats::{Counters, CpuTime, DatagramCounters, SharedCounters, ZeroCopy};
-use crate::sys::{Missing, Socket};
+use crate::sys::{Missing, Socket, current_processor};
 
-/// Time between two looks at the smoothed round-trip time.
-const RTT_EVERY: Duration = Duration::from_millis(10);
+/// Time between two looks at what is not counted: the processor and the smoothed round-trip time.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The thread's own numbers. Only [`Self::publish`] is seen by others before the end.
 pub(super) struct Recorder {
     shared: Arc<SharedCounters>,
     socket: Arc<Socket>,
     samples_rtt: bool,
-    next_rtt: Instant,
+    next_look: Instant,
     totals: Counters,
     last_received: Option<Instant>,
     finished: Option<Instant>,
@@ -26,19 +26,23 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
+    /// Made by the stream's own thread when the test starts.
     pub(super) fn new(job: &StreamJob, engine: EngineUse, start: Instant) -> Self {
         let exit = StreamExit { engine, ..StreamExit::never_started(job.asked) };
-        Self {
+        let mut recorder = Self {
             shared: Arc::clone(&job.counters),
             socket: Arc::clone(&job.socket),
             samples_rtt: job.flow == Flow::Send && job.udp.is_none(),
-            next_rtt: start + RTT_EVERY,
+            next_look: start + LOOK_EVERY,
             totals: Counters::default(),
             last_received: None,
             finished: None,
             without: None,
             exit,
-        }
+        };
+        // However short the test is, it is known where it ran.
+        recorder.note_processor();
+        recorder
     }
 
     /// One operation has moved `bytes` bytes.
@@ -50,6 +54,7 @@ impl Recorder {
     /// A receiver has got something at `now`.
     pub(super) fn received_at(&mut self, now: Instant) {
         self.last_received = Some(now);
+        self.look_around(now);
     }
 
     /// When a receiver has got something for the last time.
@@ -60,6 +65,7 @@ impl Recorder {
     /// A UDP sender hands so many datagrams to the kernel at once.
     pub(super) fn departs(&mut self, now: Instant, datagrams: u64) {
         self.exit.departures.burst(now, datagrams);
+        self.look_around(now);
     }
 
     /// The kernel took so many datagrams of a UDP sender.
@@ -128,6 +134,14 @@ impl Recorder {
         self.exit.engine = EngineUse { asked: self.exit.engine.asked, used, reason, fix };
     }
 
+    /// Completions had no room for so many waits.
+    pub(super) fn overflowed(&mut self, waits: u64) {
+        if waits > 0 {
+            let reason = &mut self.exit.engine.reason;
+            reason.push_str(&format!("; io_uring's completion queue was full {waits} times"));
+        }
+    }
+
     /// The engine has to do without something.
     pub(super) fn does_without(&mut self, missing: &Missing) {
         self.without = Some(missing.clone());
@@ -137,17 +151,32 @@ impl Recorder {
 
     /// Looks at the round-trip time if it is time for that.
     pub(super) fn sample_rtt(&mut self, now: Instant) {
-        if !self.samples_rtt || now < self.next_rtt {
-            return;
-        }
-        self.next_rtt = now + RTT_EVERY;
-        if let Ok(sample) = self.socket.tcp_info() {
+        if self.look_around(now)
+            && self.samples_rtt
+            && let Ok(sample) = self.socket.tcp_info()
+        {
             self.exit.rtt.record(Duration::from_micros(u64::from(sample.rtt_us)));
         }
     }
 
+    /// Notes where the thread runs if it is time for that, and says whether it was.
+    pub(super) fn look_around(&mut self, now: Instant) -> bool {
+        if now < self.next_look {
+            return false;
+        }
+        self.next_look = now + LOOK_EVERY;
+        self.note_processor();
+        true
+    }
+
     pub(super) fn into_exit(self, finished: Instant, fault: Option<io::Error>, cpu: CpuTime) -> StreamExit {
         StreamExit { totals: self.totals, finished, fault, cpu, ..self.exit }
+    }
+
+    fn note_processor(&mut self) {
+        if let Some(cpu) = current_processor() {
+            self.exit.processors.found_on(cpu);
+        }
     }
 
     fn zero_copy(&mut self) -> &mut ZeroCopy {

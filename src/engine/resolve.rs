@@ -8,6 +8,8 @@ use crate::sys::{Features, Missing};
 
 /// Below this many bytes per operation a zero-copy send costs more than the copy it saves.
 const ZERO_COPY_BYTES_MIN: u32 = 4096;
+/// With more streams than this for each processor a ring is dearer than plain receives.
+const STREAMS_PER_PROCESSOR_MAX: u32 = 2;
 
 /// An engine that can run; what [`EngineChoice`] becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,6 +128,9 @@ fn automatic(job: &StreamJob) -> Vec<Candidate> {
         _ if matches!(job.protocol, Protocol::Sctp(_)) => {
             vec![Candidate { reason: "SCTP sends messages, one per system call", ..sync }]
         }
+        Flow::Receive if job.udp.is_none() && is_crowded(job) => {
+            vec![Candidate { reason: "with many streams per processor recv(2) costs less", ..sync }]
+        }
         Flow::Receive => vec![uring("io_uring is available"), sync],
         Flow::Send if job.protocol == Protocol::Mptcp => {
             vec![uring("Multipath TCP has no zero-copy sends"), sync]
@@ -148,7 +153,42 @@ fn automatic(job: &StreamJob) -> Vec<Candidate> {
     }
 }
 
+/// Whether streams wait for a processor more than for their peer. What a ring saves then is less than what
+/// its buffers take of the cache.
+fn is_crowded(job: &StreamJob) -> bool {
+    job.streams > job.processors.saturating_mul(STREAMS_PER_PROCESSOR_MAX)
+}
+
 /// Whether one operation holds many datagrams, so that it is large although they are small.
 fn cuts_large_sends(job: &StreamJob) -> bool {
     job.udp.is_some_and(|udp| udp.offload)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::sys::Socket;
+
+    #[test]
+    fn many_streams_are_received_with_plain_calls() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let job = StreamJob::bare(Socket::from_stream(near), Flow::Receive);
+        for (streams, processors, first) in [
+            (1, 1, Engine::Uring),
+            (2, 1, Engine::Uring),
+            (3, 1, Engine::Sync),
+            (4, 2, Engine::Uring),
+            (128, 2, Engine::Sync),
+            (128, 64, Engine::Uring),
+            (128, u32::MAX, Engine::Uring),
+        ] {
+            let job = StreamJob { streams, processors, ..job.clone() };
+            assert_eq!(candidates(&job)[0].engine, first, "{streams} {processors}");
+            let job = StreamJob { asked: EngineChoice::Uring, ..job };
+            assert_eq!(candidates(&job)[0].engine, Engine::Uring, "{streams} {processors}");
+        }
+    }
 }

@@ -11,28 +11,34 @@ use crate::config::MAX_BLOCK_BYTES;
 use crate::sys::{Missing, Pipe, Region};
 
 /// Bytes of one operation when no block size was asked for.
-const OPERATION_BYTES: u32 = 256 * 1024;
-/// Bytes of the payload: a huge page, since contiguous pages become one fragment.
+const OPERATION_BYTES: u32 = 1024 * 1024;
+/// Bytes of the payload's memory: a huge page, since contiguous pages become one fragment.
 const PAYLOAD_BYTES: u32 = 2 * 1024 * 1024;
+/// Bytes of it that are sent over and over again when no block size was asked for: the receiver's processor
+/// then finds them in its cache.
+const PART_BYTES: u32 = 32 * 1024;
 
 /// References to the payload's pages, over and over again.
 pub(super) struct Splice {
     payload: Region,
     pipe: Pipe,
     operation_bytes: u32,
+    part_bytes: usize,
     in_pipe: usize,
 }
 
 impl Splice {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let operation_bytes = if job.block.explicit { job.block.bytes } else { OPERATION_BYTES };
+        let part_bytes = if job.block.explicit { job.block.bytes } else { PART_BYTES };
+        let part_bytes = usize::try_from(part_bytes.min(PAYLOAD_BYTES)).expect("fits a usize on Linux");
         let pipe_bytes =
             usize::try_from(operation_bytes.min(MAX_BLOCK_BYTES)).expect("fits a usize on Linux");
         let pipe = Pipe::new(pipe_bytes).map_err(|error| Missing {
             reason: format!("no pipe for splice: {error}"),
             fix: "raise the limit of open files, or sysctl fs.pipe-user-pages-soft".to_owned(),
         })?;
-        Ok(Self { payload: payload(job, PAYLOAD_BYTES)?, pipe, operation_bytes, in_pipe: 0 })
+        Ok(Self { payload: payload(job, PAYLOAD_BYTES)?, pipe, operation_bytes, part_bytes, in_pipe: 0 })
     }
 
     pub(super) fn run(
@@ -41,11 +47,11 @@ impl Splice {
         gate: &mut SendGate,
         recorder: &mut Recorder,
     ) -> io::Result<()> {
-        let Self { payload, pipe, operation_bytes, in_pipe } = self;
-        let payload = payload.as_slice();
+        let Self { payload, pipe, operation_bytes, part_bytes, in_pipe } = self;
+        let part = &payload.as_slice()[..*part_bytes];
         blocking::run(*operation_bytes, gate, recorder, |bytes, _, _| {
             if *in_pipe == 0 {
-                *in_pipe = pipe.fill_from(&payload[..bytes])?;
+                *in_pipe = pipe.fill_from(part, bytes)?;
             }
             // What a timeout leaves in the pipe goes first next time; it counts when the socket has taken it.
             let moved = pipe.drain_to(job.socket.as_ref(), bytes.min(*in_pipe))?;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::StreamJob;
 use super::payload::memory;
@@ -10,28 +10,30 @@ use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
 use crate::config::BlockSize;
 use crate::sys::Missing;
-use crate::sys::uring::{ReceiveBuffers, Ring};
+use crate::sys::uring::{ReceiveBuffers, ReceiveRing, Ring};
 
 /// Bytes of one receive buffer when there are few streams.
-const BUFFER_BYTES: u32 = 256 * 1024;
+const BUFFER_BYTES: u32 = 1024 * 1024;
+/// Bytes of one receive buffer at least where a block size was asked for.
+const EXPLICIT_BYTES_MIN: u32 = 64 * 1024;
 /// Bytes of one receive buffer however many streams there are.
-const BUFFER_BYTES_MIN: u32 = 32 * 1024;
+const BUFFER_BYTES_MIN: u32 = 128 * 1024;
 /// Receive buffers of all streams of a test together, as long as none gets too small.
-const ALL_BUFFERS_BYTES: u32 = 16 * 1024 * 1024;
+const ALL_BUFFERS_BYTES: u32 = 4 * 1024 * 1024;
 /// Receive buffers of one stream: few, so that they stay in the processor's cache.
-const BUFFERS: u16 = 4;
+const BUFFERS: u16 = 2;
 /// Longest wait in the kernel, and the longest that bytes below the receive mark stay unseen.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 /// Token of the only operation.
 const RECEIVE: u64 = 0;
 
-/// One receiving ring.
-pub(super) struct UringReceive {
-    ring: Ring,
+/// The loop of one receiving ring.
+pub(super) struct UringReceive<R> {
+    ring: R,
     discard: bool,
 }
 
-impl UringReceive {
+impl UringReceive<Ring> {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
         let mut ring = Ring::new(Arc::clone(&job.socket), 8).map_err(refused)?;
@@ -45,27 +47,47 @@ impl UringReceive {
             })?;
             ring.register_buffers(buffers).map_err(refused)?;
         }
-        Ok(Self { ring, discard: job.skip_rx_copy })
+        Ok(Self::over(ring, job))
+    }
+}
+
+impl<R: ReceiveRing> UringReceive<R> {
+    /// The loop over a ring that has its buffers.
+    pub(super) fn over(ring: R, job: &StreamJob) -> Self {
+        Self { ring, discard: job.skip_rx_copy }
+    }
+
+    /// How often completions had no room.
+    pub(super) fn overflows(&self) -> u64 {
+        self.ring.overflows()
     }
 
     pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         let mut mark = ReceiveMark::new(job);
+        let mut now = self.ring.now();
         self.arm();
         loop {
             recorder.publish();
+            let waits_since = now;
             self.ring.wait(WAIT_MAX)?;
             let before = recorder.bytes();
             if self.reap(recorder)? {
                 return Ok(());
             }
+            now = self.ring.now();
             let received = recorder.bytes() - before;
             if received == 0 {
+                // Where reading is ended while something lies below the mark, the kernel wakes a multishot
+                // receive once, for what is left, and not again for the end.
+                if job.socket.is_read_out() {
+                    recorder.finished_at(waits_since);
+                    return Ok(());
+                }
                 mark.idle();
             } else {
                 if let Some(goal) = &job.goal {
                     goal.received(received);
                 }
-                let now = Instant::now();
                 recorder.received_at(now);
                 mark.adapt(now, recorder.bytes());
             }
@@ -106,8 +128,8 @@ impl UringReceive {
 
 fn buffer_bytes(block: BlockSize, streams: u32) -> u32 {
     if block.explicit {
-        // A page at least: smaller buffers would only add completions.
-        return block.bytes.max(4096);
+        // Smaller buffers would only add completions.
+        return block.bytes.max(EXPLICIT_BYTES_MIN);
     }
     let share = ALL_BUFFERS_BYTES / (streams.max(1) * u32::from(BUFFERS));
     share.clamp(BUFFER_BYTES_MIN, BUFFER_BYTES)
@@ -115,15 +137,53 @@ fn buffer_bytes(block: BlockSize, streams: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Instant;
+
     use super::*;
+    use crate::config::{EngineChoice, Flow};
+    use crate::engine;
+    use crate::sys::Socket;
 
     #[test]
     fn many_streams_have_smaller_buffers() {
         let default = BlockSize::default();
         assert_eq!(buffer_bytes(default, 1), BUFFER_BYTES);
-        assert_eq!(buffer_bytes(default, 16), BUFFER_BYTES);
-        assert_eq!(buffer_bytes(default, 64), 64 * 1024);
+        assert_eq!(buffer_bytes(default, 2), BUFFER_BYTES);
+        assert_eq!(buffer_bytes(default, 8), BUFFER_BYTES / 4);
         assert_eq!(buffer_bytes(default, 256), BUFFER_BYTES_MIN);
-        assert_eq!(buffer_bytes(BlockSize { bytes: 64, explicit: true }, 1), 4096);
+        assert_eq!(buffer_bytes(BlockSize { bytes: 64, explicit: true }, 1), EXPLICIT_BYTES_MIN);
+    }
+
+    /// What is below the receive mark when reading is ended is taken, and then the loop ends.
+    #[test]
+    fn reading_ends_also_where_something_was_left_below_the_mark() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = Socket::from_stream(listener.accept().unwrap().0);
+        far.set_receive_low_water(1000).unwrap();
+        let job = StreamJob { asked: EngineChoice::Uring, ..StreamJob::bare(far, Flow::Receive) };
+        job.start.open(Instant::now());
+        let (sender, ended) = mpsc::channel();
+        let stream = job.clone();
+        let thread = thread::spawn(move || {
+            let exit = engine::run(&stream, &|_| ());
+            sender.send(()).unwrap();
+            exit
+        });
+        near.write_all(&[0; 1000]).unwrap();
+        // From then on it waits for the next thousand.
+        while job.counters.load().bytes < 1000 {
+            thread::yield_now();
+        }
+        near.write_all(&[0; 10]).unwrap();
+        job.socket.shutdown(Shutdown::Read);
+        let in_time = ended.recv_timeout(Duration::from_secs(5)).is_ok();
+        job.socket.shutdown(Shutdown::Both);
+        assert_eq!(thread.join().unwrap().totals.bytes, 1010);
+        assert!(in_time, "the loop went on although reading was ended");
     }
 }

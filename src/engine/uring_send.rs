@@ -9,33 +9,35 @@ use std::time::{Duration, Instant};
 
 use super::StreamJob;
 use super::gate::{GateState, SendGate};
-use super::payload::payload;
+use super::payload::repeating_payload;
 use super::recorder::Recorder;
 use super::zero_copy::Judge;
 use crate::config::{BlockSize, EngineChoice};
 use crate::sys::Missing;
-use crate::sys::uring::{Completion, Ring};
+use crate::sys::uring::{Completion, Ring, SendRing};
 
 /// Bytes of one operation when no block size was asked for.
-const OPERATION_BYTES: u32 = 512 * 1024;
+const OPERATION_BYTES: u32 = 1024 * 1024;
 /// Registered memory of all streams of a test, so that the usual limit of 8 MiB per user is enough.
 const REGISTERED_BYTES_MAX: u32 = 4 * 1024 * 1024;
 /// Sends in flight for operations of at least [`DEEP_BELOW_BYTES`].
-const DEPTH_LARGE: usize = 2;
+const DEPTH_LARGE: usize = 1;
 /// Sends in flight for small operations, so that one system call submits many.
-const DEPTH_SMALL: usize = 64;
+const DEPTH_SMALL: usize = 256;
 /// Operations below this size are small.
 const DEEP_BELOW_BYTES: u32 = 16 * 1024;
 /// Zero-copy sends that may be unreleased for each one that may be unsent.
 const UNRELEASED_PER_SEND: usize = 8;
+/// Zero-copy sends that may be unreleased in all: their completions need room in the ring.
+const UNRELEASED_MAX: usize = 512;
 /// Longest wait in the kernel before the stop token is looked at again.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Longest wait for the last releases.
-const RELEASE_WAIT_MAX: Duration = Duration::from_secs(1);
+const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// One sending ring.
-pub(super) struct UringSend {
-    ring: Ring,
+/// The loop of one sending ring.
+pub(super) struct UringSend<R> {
+    ring: R,
     operation_bytes: u32,
     depth: usize,
     zero_copy: bool,
@@ -49,21 +51,20 @@ pub(super) struct UringSend {
 #[derive(Clone, Copy)]
 struct Slot {
     bytes: u32,
+    zero_copy: bool,
     submitted: Instant,
 }
 
-impl UringSend {
+impl UringSend<Ring> {
     /// Makes a ring with registered payload. With `auto`, a memory lock limit that is too low costs the
     /// registration and not the engine; the note says so.
     pub(super) fn prepare(job: &StreamJob, zero_copy: bool) -> Result<(Self, Option<Missing>), Missing> {
         let automatic = job.asked == EngineChoice::Auto;
         let operation_bytes = operation_bytes(job.block, job.streams);
-        let depth = if operation_bytes < DEEP_BELOW_BYTES { DEPTH_SMALL } else { DEPTH_LARGE };
-        let slots = if zero_copy { depth * UNRELEASED_PER_SEND } else { depth };
+        let slots = slots(operation_bytes, zero_copy);
         let entries = u32::try_from(slots + 2).expect("a few hundred").next_power_of_two();
-
         let mut ring = Ring::new(Arc::clone(&job.socket), entries).map_err(|error| Missing::from(&error))?;
-        let registered = ring.register_payload(payload(job, operation_bytes)?);
+        let registered = ring.register_payload(repeating_payload(job, job.block.bytes, operation_bytes)?);
         let note = match registered {
             Ok(()) => None,
             // Pages of unregistered zero-copy sends are charged to the same limit, so only copying is left.
@@ -74,23 +75,37 @@ impl UringSend {
             reason: format!("send buffers are not registered: {}", missing.reason),
             fix: missing.fix,
         });
-        let engine = Self {
+        Ok((Self::over(ring, job, zero_copy), note))
+    }
+}
+
+impl<R: SendRing> UringSend<R> {
+    /// The loop over a ring that has its payload.
+    pub(super) fn over(ring: R, job: &StreamJob, zero_copy: bool) -> Self {
+        let operation_bytes = operation_bytes(job.block, job.streams);
+        let slots = slots(operation_bytes, zero_copy);
+        let submitted = ring.now();
+        Self {
             ring,
             operation_bytes,
-            depth,
+            depth: depth(operation_bytes),
             zero_copy,
-            slots: vec![Slot { bytes: 0, submitted: Instant::now() }; slots],
+            slots: vec![Slot { bytes: 0, zero_copy, submitted }; slots],
             free: (0..slots).rev().collect(),
             unsent: 0,
-            judge: Judge::new(automatic),
-        };
-        Ok((engine, note))
+            judge: Judge::new(job.asked == EngineChoice::Auto),
+        }
+    }
+
+    /// How often completions had no room.
+    pub(super) fn overflows(&self) -> u64 {
+        self.ring.overflows()
     }
 
     pub(super) fn run(&mut self, gate: &mut SendGate, recorder: &mut Recorder) -> io::Result<()> {
         let depth = u64::try_from(self.depth).expect("a usize fits a u64");
         gate.widen(u64::from(self.operation_bytes) * depth);
-        let mut now = Instant::now();
+        let mut now = self.ring.now();
         loop {
             let state = gate.refresh(now);
             match state {
@@ -105,7 +120,7 @@ impl UringSend {
                 _ => WAIT_MAX,
             };
             self.ring.wait(gate.wait_at_most(now, longest))?;
-            now = Instant::now();
+            now = self.ring.now();
             self.reap(gate, recorder, now)?;
             recorder.sample_rtt(now);
         }
@@ -113,12 +128,12 @@ impl UringSend {
 
     /// Waits for the kernel to let go of everything, within reason.
     pub(super) fn release_all(&mut self, recorder: &mut Recorder) {
-        let deadline = Instant::now() + RELEASE_WAIT_MAX;
-        while self.ring.in_flight() > 0 && Instant::now() < deadline {
+        let deadline = self.ring.now() + RELEASE_WAIT_MAX;
+        while self.ring.in_flight() > 0 && self.ring.now() < deadline {
             if self.ring.wait(WAIT_MAX).is_err() {
                 break;
             }
-            let now = Instant::now();
+            let now = self.ring.now();
             while let Some(completion) = self.ring.next_completion() {
                 self.release(completion, recorder, now);
             }
@@ -129,6 +144,12 @@ impl UringSend {
         if self.zero_copy {
             self.judge.verdict(recorder);
         }
+    }
+
+    /// Whether every slot is free again.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.free.len() == self.slots.len() && self.unsent == 0
     }
 
     /// Fills the ring with what the gate grants.
@@ -142,7 +163,7 @@ impl UringSend {
             }
             self.free.pop();
             self.unsent += 1;
-            self.slots[slot] = Slot { bytes, submitted: now };
+            self.slots[slot] = Slot { bytes, zero_copy: self.zero_copy, submitted: now };
             let token = u64::try_from(slot).expect("a usize fits a u64");
             if self.zero_copy {
                 self.ring.push_send_zc(bytes, token);
@@ -187,7 +208,7 @@ impl UringSend {
             // A notification may follow all the same; it releases nothing that was sent.
             self.slots[index].bytes = 0;
             self.free_unless_held(completion, index);
-            return self.failed(-completion.result, recorder);
+            return self.failed(-completion.result, slot.zero_copy, recorder);
         };
         gate.give_back(u64::from(slot.bytes - sent));
         recorder.moved(u64::from(sent));
@@ -220,12 +241,13 @@ impl UringSend {
         }
     }
 
-    /// A send failed. `auto` gives zero-copy up where the kernel or the protocol has none.
-    fn failed(&mut self, errno: i32, recorder: &mut Recorder) -> io::Result<()> {
+    /// A send failed. `auto` gives zero-copy up where the kernel or the protocol has none; others that are in
+    /// flight by reference then fail as well, which is no news.
+    fn failed(&mut self, errno: i32, zero_copy: bool, recorder: &mut Recorder) -> io::Result<()> {
         if matches!(errno, libc::EAGAIN | libc::EINTR) {
             return Ok(());
         }
-        match self.judge.objection_to_failure(errno).filter(|_| self.zero_copy) {
+        match self.judge.objection_to_failure(errno).filter(|_| zero_copy) {
             Some(objection) => {
                 self.step_down(recorder, &objection);
                 Ok(())
@@ -235,8 +257,10 @@ impl UringSend {
     }
 
     fn step_down(&mut self, recorder: &mut Recorder, objection: &str) {
-        self.zero_copy = false;
-        Judge::step_down(recorder, objection);
+        if self.zero_copy {
+            self.zero_copy = false;
+            Judge::step_down(recorder, objection);
+        }
     }
 
     /// Cancels what the peer does not take, and counts what it took all the same.
@@ -245,10 +269,10 @@ impl UringSend {
             return Ok(());
         }
         self.ring.cancel_all();
-        let deadline = Instant::now() + RELEASE_WAIT_MAX;
-        while self.unsent > 0 && Instant::now() < deadline {
+        let deadline = self.ring.now() + RELEASE_WAIT_MAX;
+        while self.unsent > 0 && self.ring.now() < deadline {
             self.ring.wait(WAIT_MAX)?;
-            let now = Instant::now();
+            let now = self.ring.now();
             while let Some(completion) = self.ring.next_completion() {
                 if completion.notification {
                     self.release(completion, recorder, now);
@@ -269,6 +293,17 @@ fn operation_bytes(block: BlockSize, streams: u32) -> u32 {
     }
     let share = (REGISTERED_BYTES_MAX / streams.max(1)).min(OPERATION_BYTES);
     block.bytes * (share / block.bytes).max(1)
+}
+
+/// Sends of so many bytes that may be unsent.
+fn depth(operation_bytes: u32) -> usize {
+    if operation_bytes < DEEP_BELOW_BYTES { DEPTH_SMALL } else { DEPTH_LARGE }
+}
+
+/// Sends of so many bytes that the kernel may not have finished with.
+fn slots(operation_bytes: u32, zero_copy: bool) -> usize {
+    let depth = depth(operation_bytes);
+    if zero_copy { depth.max((depth * UNRELEASED_PER_SEND).min(UNRELEASED_MAX)) } else { depth }
 }
 
 fn slot_index(completion: Completion) -> usize {

@@ -1,15 +1,20 @@
 //! Reading a peer's JSON as tolerantly as iperf3's own parser does, and no more trustingly than that.
 //!
-//! Keys are found whatever their case, the first of two equal keys counts, a NUL ends the text, strings need
-//! not be valid UTF-8, and numbers may be written as fractions. What follows the first value is refused,
-//! which iperf3 would overlook: behind a length prefix it can only be damage.
+//! Keys are found whatever their case, the first of two equal keys counts, a NUL ends the text, a mark of the
+//! byte order may stand in front, strings need not be valid UTF-8, and numbers may be written as fractions.
+//! What follows the first value is refused, which iperf3 would overlook: behind a length prefix it can only
+//! be damage. docs/COMPATIBILITY.md has a table of all that is decided here.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// How deep values may be nested. Real messages need about six levels.
 const MAX_DEPTH: u32 = 64;
+/// How many values and ends of arrays a message may have. The document of a server fills its 16 MiB with
+/// fewer, and as a tree a value takes far more memory than its two or three bytes of text may have been.
+const MAX_VALUES: u32 = 1_000_000;
 
 /// Why a text is no message.
 #[derive(Debug, thiserror::Error)]
@@ -25,13 +30,19 @@ pub enum JsonError {
 /// The object that a peer's message is. An array counts as an object without keys, as in iperf3.
 ///
 /// # Errors
-/// The text is no JSON, is nested deeper than 64 levels, has a number that is not finite, has something
-/// behind the value, or is neither an object nor an array.
+/// The text is no JSON, is nested deeper than 64 levels, has more than one million values or a number that
+/// is not finite, has something behind the value, or is neither an object nor an array.
 pub fn parse_object(bytes: &[u8]) -> Result<Object, JsonError> {
-    let text = bytes.split(|byte| *byte == 0).next().unwrap_or(&[]);
+    parse_with(bytes, &Cell::new(MAX_VALUES))
+}
+
+/// The same with a limit on the number of values, which is counted down.
+fn parse_with(bytes: &[u8], values_left: &Cell<u32>) -> Result<Object, JsonError> {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = text.split(|byte| *byte == 0).next().unwrap_or(&[]);
     let text = String::from_utf8_lossy(text);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
-    let value = Nested { depth: 0 }.deserialize(&mut deserializer)?;
+    let value = Nested { depth: 0, values_left }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     match value {
         Value::Object(object) => Ok(object),
@@ -70,6 +81,12 @@ impl Object {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The same member to keep, for one that may be large; `null` stays in its place.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        let (_, value) = self.0.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        Some(std::mem::replace(value, Value::Null))
     }
 }
 
@@ -148,21 +165,27 @@ fn truncate(number: f64) -> Option<i64> {
 }
 
 /// Reads a value that has this many arrays and objects around it.
-struct Nested {
+struct Nested<'a> {
     depth: u32,
+    /// How many more values there may be.
+    values_left: &'a Cell<u32>,
 }
 
-impl Nested {
+impl Nested<'_> {
     /// The reader for what is inside the value.
     fn inner<E: serde::de::Error>(&self) -> Result<Self, E> {
         if self.depth == MAX_DEPTH {
             return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
         }
-        Ok(Self { depth: self.depth + 1 })
+        let Some(left) = self.values_left.get().checked_sub(1) else {
+            return Err(E::custom("too many values"));
+        };
+        self.values_left.set(left);
+        Ok(Self { depth: self.depth + 1, values_left: self.values_left })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Nested {
+impl<'de> DeserializeSeed<'de> for Nested<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -170,7 +193,7 @@ impl<'de> DeserializeSeed<'de> for Nested {
     }
 }
 
-impl<'de> Visitor<'de> for Nested {
+impl<'de> Visitor<'de> for Nested<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -269,6 +292,7 @@ mod tests {
         assert_eq!(read(b"[1,{\"time\":5}]"), Object::default());
         assert_eq!(read(b" {} \n"), Object::default());
         assert_eq!(read(b"{}\0garbage"), Object::default());
+        assert_eq!(read(b"\xef\xbb\xbf{}"), Object::default());
         assert_eq!(read(b"{\"t\":\"a\xff\"}").get("t").and_then(Value::text), Some("a\u{fffd}"));
         assert_eq!(read(b"{\"t\":\"a\\u0000b\"}").get("t").and_then(Value::text), Some("a"));
     }
@@ -284,6 +308,8 @@ mod tests {
             "{",
             "{}{}",
             "{} x",
+            "{}\u{feff}",
+            "\u{feff}\u{feff}{}",
             "{\"a\":1e999}",
             "{\"a\":-1e999}",
             "{a:1}",
@@ -298,6 +324,41 @@ mod tests {
         assert!(parse_object(nested(63).as_bytes()).is_ok());
         let error = parse_object(nested(64).as_bytes()).unwrap_err();
         assert!(error.to_string().contains("nested deeper than 64 levels"), "{error}");
+    }
+
+    /// The work of reading is a step for each value and one for each byte, whatever the message is made of.
+    #[test]
+    fn ten_times_the_message_is_ten_times_the_work() {
+        let element = r#"{"id":1,"bytes":1,"jitter":0,"a":[null,true,"x"]}"#;
+        let mut steps = Vec::new();
+        for elements in [600, 6_000, 60_000] {
+            let text = format!("{{\"streams\":[{}]}}", vec![element; elements].join(","));
+            let left = Cell::new(MAX_VALUES);
+            let object = parse_with(text.as_bytes(), &left).unwrap();
+            assert!(matches!(object.get("streams"), Some(Value::Array(all)) if all.len() == elements));
+            steps.push(MAX_VALUES - left.get() - 1);
+        }
+        // Eight values, and the end of an array.
+        assert_eq!(steps, [600 * 9 + 1, 6_000 * 9 + 1, 60_000 * 9 + 1]);
+    }
+
+    #[test]
+    fn the_number_of_values_has_a_limit() {
+        let limited = |text: &str, values| parse_with(text.as_bytes(), &Cell::new(values));
+        for (text, values) in [("[0,0,0]", 4), ("{\"a\":{\"b\":1},\"c\":[]}", 4), ("{}", 0)] {
+            assert!(limited(text, values).is_ok(), "{text}");
+            if values > 0 {
+                let error = limited(text, values - 1).unwrap_err();
+                assert!(error.to_string().contains("too many values"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_taken_is_gone() {
+        let mut object = parse_object(b"{\"a\":\"x\",\"A\":\"y\"}").unwrap();
+        assert_eq!(object.take("A"), Some(Value::Text("x".to_owned())));
+        assert_eq!((object.take("a"), object.take("b")), (Some(Value::Null), None));
     }
 
     #[test]

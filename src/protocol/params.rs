@@ -1,5 +1,7 @@
 //! The parameters: what a client asks its server to do.
 
+#[cfg(test)]
+mod decided;
 mod decode;
 mod encode;
 mod keys;
@@ -7,7 +9,7 @@ mod keys;
 use serde::Serialize;
 
 use super::{ErrorCode, JsonError};
-use crate::config::{EngineChoice, TestConfig};
+use crate::config::{EngineChoice, Placement, TestConfig};
 
 pub use decode::decode;
 pub use encode::encode;
@@ -39,6 +41,9 @@ pub struct Hello {
     /// The engine that the client would like the server to use; `None` leaves it to the server.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "engine_name")]
     pub engine: Option<EngineChoice>,
+    /// Where the client would like the server's stream threads to run; `None` leaves it to the server.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "placement_text")]
+    pub cpus: Option<Placement>,
     /// The user has set the block size, see [`crate::config::BlockSize::explicit`].
     pub explicit_block: bool,
 }
@@ -47,7 +52,7 @@ pub struct Hello {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the test parameters take {bytes} bytes, but a server reads at most {MAX_PARAMS_BYTES}; \
-     shorten --title or --extra-data"
+     shorten --title, --extra-data or --peer-cpus"
 )]
 pub struct ParamsTooLong {
     /// Bytes of the text.
@@ -112,6 +117,14 @@ fn engine_name<S: serde::Serializer>(
     engine.map(EngineChoice::name).serialize(serializer)
 }
 
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn placement_text<S: serde::Serializer>(
+    placement: &Option<Placement>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    placement.as_ref().map(Placement::to_string).serialize(serializer)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -120,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        BlockSize, Direction, EndCondition, Pacing, Protocol, SctpConfig, SocketConfig, UdpConfig,
+        BlockSize, Direction, EndCondition, Pacing, Protocol, SctpConfig, SocketConfig, UdpConfig, ranges,
     };
 
     fn any_direction() -> impl Strategy<Value = Direction> {
@@ -169,10 +182,11 @@ mod tests {
 
     fn any_hello() -> impl Strategy<Value = Hello> {
         let engine = prop::option::of(prop::sample::select(EngineChoice::ALL.to_vec()));
-        ("[0-9.]{1,8}", engine, any::<bool>()).prop_map(|(version, engine, explicit_block)| Hello {
-            version,
-            engine,
-            explicit_block,
+        let words = prop::sample::select(vec!["auto", "spread", "pack"]).prop_map(str::to_owned);
+        let list = prop::collection::vec(0..=1024u32, 1..10).prop_map(|list| ranges(&list));
+        let cpus = prop::option::of(prop_oneof![words, list]);
+        ("[0-9.]{1,8}", engine, cpus, any::<bool>()).prop_map(|(version, engine, cpus, explicit_block)| {
+            Hello { version, engine, cpus: cpus.map(|cpus| cpus.parse().unwrap()), explicit_block }
         })
     }
 
@@ -300,8 +314,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unnamed_engine_stays_unnamed() {
-        let hello = Hello { version: "1".to_owned(), engine: None, explicit_block: false };
+    fn what_is_left_to_the_server_stays_unnamed() {
+        let hello = Hello { version: "1".to_owned(), engine: None, cpus: None, explicit_block: false };
         assert_eq!(serde_json::to_string(&hello).unwrap(), "{\"version\":\"1\",\"explicit_block\":false}");
     }
 }

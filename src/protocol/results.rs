@@ -2,12 +2,14 @@
 
 mod decode;
 mod encode;
+mod sieve;
 
 use super::{ErrorCode, JsonError};
 use crate::stats::CpuUse;
 
 pub use decode::decode;
 pub use encode::encode;
+pub use sieve::{RestTooLong, Sieve};
 
 /// Most stream elements that are read: four times what a bidirectional test can have.
 pub const MAX_STREAM_RESULTS: usize = 1024;
@@ -37,8 +39,8 @@ pub struct Results {
 pub enum ServerText {
     /// What a text-mode server printed for this test.
     Text(String),
-    /// The document of a JSON-mode server so far.
-    Json(serde_json::Value),
+    /// The document of a JSON-mode server so far, as compact JSON.
+    Json(String),
 }
 
 /// What one side has measured on one stream.

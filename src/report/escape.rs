@@ -6,18 +6,31 @@ const MAX_CHARS: usize = 256;
 /// Replaces every character that a terminal would obey by its number, and cuts after 256 characters.
 pub(crate) fn escape(text: &str) -> String {
     let kept: String = text.chars().take(MAX_CHARS).collect();
-    replace(&kept, |_| false)
+    let mut escaped = String::new();
+    push(&mut escaped, &kept, |_| false);
+    escaped
 }
 
 /// The same for text of many lines: newlines and tabs stay, and nothing is cut.
 pub(crate) fn escape_lines(text: &str) -> String {
-    replace(text, |character| matches!(character, '\n' | '\t'))
+    let mut escaped = String::new();
+    push_lines(&mut escaped, text);
+    escaped
+}
+
+/// The same behind what is there already.
+pub(crate) fn push_lines(escaped: &mut String, text: &str) {
+    push(escaped, text, |character| matches!(character, '\n' | '\t'));
 }
 
 /// Writes the same characters as JSON escapes into a document, where they can only stand inside strings.
 ///
 /// A JSON writer escapes the first 32 characters by itself but lets the others through.
 pub(crate) fn escape_json(document: &str) -> String {
+    // Most documents are plain all through, and long ones come often.
+    if document.bytes().all(|byte| byte < 0x7f) {
+        return document.to_owned();
+    }
     let mut escaped = String::with_capacity(document.len());
     for character in document.chars() {
         if character >= '\u{7f}' && is_command(character) {
@@ -29,8 +42,8 @@ pub(crate) fn escape_json(document: &str) -> String {
     escaped
 }
 
-fn replace(text: &str, keep: impl Fn(char) -> bool) -> String {
-    let mut escaped = String::with_capacity(text.len());
+fn push(escaped: &mut String, text: &str, keep: impl Fn(char) -> bool) {
+    escaped.reserve(text.len());
     for character in text.chars() {
         if is_command(character) && !keep(character) {
             escaped.extend(character.escape_unicode());
@@ -38,7 +51,6 @@ fn replace(text: &str, keep: impl Fn(char) -> bool) -> String {
             escaped.push(character);
         }
     }
-    escaped
 }
 
 /// C0, DEL and C1 controls, line and paragraph separators, and the marks that turn the direction of writing.

@@ -266,6 +266,41 @@ pub struct EngineReport {
     pub rwnd_limited_seconds: Option<f64>,
     /// See `busy_seconds`.
     pub sndbuf_limited_seconds: Option<f64>,
+    /// Where the threads of its streams have run, in the order in which the streams were opened.
+    #[serde(default)]
+    pub processors: Vec<ProcessorReport>,
+}
+
+/// Where the thread of one stream has run, by looks about every ten milliseconds while something moved.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct ProcessorReport {
+    /// As in [`ConnectedStream`].
+    pub id: u32,
+    /// The processor that it was kept on; `None` if the scheduler had the choice.
+    pub placed: Option<u32>,
+    /// How many looks there were.
+    pub looks: u64,
+    /// How many of them found it somewhere else than the look before.
+    pub moves: u64,
+    /// Different processors on which it was found.
+    pub distinct: u64,
+    /// The most frequent ones of these, the most frequent first; not more than [`Self::MAX_SHARES`].
+    pub shares: Vec<ProcessorShare>,
+}
+
+impl ProcessorReport {
+    /// Most processors that are named for one stream.
+    pub const MAX_SHARES: usize = 8;
+}
+
+/// How often a thread was on one processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ProcessorShare {
+    /// The processor.
+    pub cpu: u32,
+    /// Its share of the looks, 0 to 100.
+    pub percent: f64,
 }
 
 /// Distributions of times at one end, in microseconds.
@@ -317,6 +352,6 @@ pub struct PeerEngine {
 pub enum ServerOutput {
     /// What a text-mode server printed for this test.
     Text(String),
-    /// The document of a JSON-mode server so far: start, intervals, end.
-    Json(serde_json::Value),
+    /// The document of a JSON-mode server so far, as compact JSON: start, intervals, end.
+    Json(String),
 }

@@ -14,13 +14,14 @@ use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, 
 
 use super::{
     ConnectedStream, DatagramReport, EngineReport, Interval, IntervalStream, LatencyReport, PacingReport,
-    PeerEngine, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
+    PeerEngine, ProcessorReport, ProcessorShare, Reporter, RunEvent, SessionInfo, StreamEnd, TestEnd,
+    TestStart, UdpEnd,
 };
 
 pub(super) const COOKIE: &str = "abcdefghijklmnopqrstuvwxyz2345672345";
 
 /// A test between two programs on one machine.
-pub(super) fn session(role: Role, test: TestConfig) -> SessionInfo {
+pub(crate) fn session(role: Role, test: TestConfig) -> SessionInfo {
     SessionInfo {
         role,
         host: "127.0.0.1".into(),
@@ -34,7 +35,7 @@ pub(super) fn session(role: Role, test: TestConfig) -> SessionInfo {
     }
 }
 
-pub(super) fn start(role: Role, direction: Direction, parallel: u32) -> TestStart {
+pub(crate) fn start(role: Role, direction: Direction, parallel: u32) -> TestStart {
     let client = |index: u16| SocketAddr::from(([127, 0, 0, 1], 40_001 + index));
     let server = SocketAddr::from(([127, 0, 0, 1], 5201));
     let streams = (0_u16..).zip(sockets(role, direction, parallel)).map(|(index, (socket, flow))| {
@@ -48,7 +49,7 @@ pub(super) fn start(role: Role, direction: Direction, parallel: u32) -> TestStar
 }
 
 /// The interval that begins at so many seconds.
-pub(super) fn interval(role: Role, direction: Direction, parallel: u32, start_secs: u64) -> Interval {
+pub(crate) fn interval(role: Role, direction: Direction, parallel: u32, start_secs: u64) -> Interval {
     let tcp = TcpInterval {
         retransmits: 1,
         snd_cwnd_bytes: 1_178_694,
@@ -71,7 +72,7 @@ pub(super) fn interval(role: Role, direction: Direction, parallel: u32, start_se
 }
 
 /// The end after two intervals: at a client with the server's results, at a server without the client's.
-pub(super) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
+pub(crate) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
     let exchanged = role == Role::Client;
     let counted = Half { bytes: 1_310_720, seconds: 2.0 };
     let tcp = TcpSummary { retransmits: 2, max_snd_cwnd_bytes: 1_178_694, ..TcpSummary::default() };
@@ -106,7 +107,7 @@ pub(super) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
 }
 
 /// A UDP test.
-pub(super) fn udp_test(direction: Direction, parallel: u32) -> TestConfig {
+pub(crate) fn udp_test(direction: Direction, parallel: u32) -> TestConfig {
     TestConfig {
         protocol: Protocol::Udp(UdpConfig::default()),
         direction,
@@ -117,7 +118,7 @@ pub(super) fn udp_test(direction: Direction, parallel: u32) -> TestConfig {
 }
 
 /// The same as [`interval`] of a UDP test.
-pub(super) fn udp_interval(role: Role, direction: Direction, parallel: u32, start_secs: u64) -> Interval {
+pub(crate) fn udp_interval(role: Role, direction: Direction, parallel: u32, start_secs: u64) -> Interval {
     let mut interval = interval(role, direction, parallel, start_secs);
     for (stream, jitter_seconds) in interval.streams.iter_mut().zip(jitters()) {
         stream.tcp = None;
@@ -133,7 +134,7 @@ pub(super) fn udp_interval(role: Role, direction: Direction, parallel: u32, star
 }
 
 /// The same as [`end`] of a UDP test.
-pub(super) fn udp_end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
+pub(crate) fn udp_end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
     let mut end = end(role, direction, parallel);
     for (stream, jitter_seconds) in end.streams.iter_mut().zip(jitters()) {
         stream.tcp = None;
@@ -190,7 +191,7 @@ fn jitters() -> impl Iterator<Item = f64> {
 }
 
 /// A sender with everything that a sender can say.
-pub(super) fn sending_engine() -> EngineReport {
+pub(crate) fn sending_engine() -> EngineReport {
     let rtt = Percentiles { count: 7, p50_us: 20.0, p90_us: 30.0, p99_us: 40.0, p999_us: 50.5, max_us: 60.0 };
     EngineReport {
         asked: "auto".into(),
@@ -206,12 +207,13 @@ pub(super) fn sending_engine() -> EngineReport {
         busy_seconds: Some(2.0),
         rwnd_limited_seconds: Some(0.5),
         sndbuf_limited_seconds: Some(0.25),
+        processors: vec![processors()],
         ..plain_engine("send", "uring")
     }
 }
 
 /// A ringperf at the other end that could not have io_uring.
-pub(super) fn peer() -> PeerEngine {
+pub(crate) fn peer() -> PeerEngine {
     let engine = EngineReport {
         asked: "auto".into(),
         reason: "io_uring is switched off".into(),
@@ -224,6 +226,19 @@ pub(super) fn peer() -> PeerEngine {
         cpu_system_seconds: 0.4,
         engines: vec![engine],
         datagrams: Vec::new(),
+    }
+}
+
+/// A stream that ran nearly always where it was put.
+pub(crate) fn processors() -> ProcessorReport {
+    let share = |cpu, percent| ProcessorShare { cpu, percent };
+    ProcessorReport {
+        id: 1,
+        placed: Some(3),
+        looks: 200,
+        moves: 4,
+        distinct: 2,
+        shares: vec![share(3, 98.0), share(0, 2.0)],
     }
 }
 
@@ -241,7 +256,17 @@ fn plain_engine(flow: &str, name: &str) -> EngineReport {
         busy_seconds: None,
         rwnd_limited_seconds: None,
         sndbuf_limited_seconds: None,
+        processors: Vec::new(),
     }
+}
+
+/// All that a reporter prints because of an event.
+pub(crate) fn printed(reporter: &mut dyn Reporter, event: &RunEvent) -> String {
+    let mut text = reporter.event(event);
+    while let Some(piece) = reporter.more() {
+        text += &piece;
+    }
+    text
 }
 
 /// Keys and kinds of values, in their order: `{a:n,b:[{c:s}]}`. Elements that look alike appear once.

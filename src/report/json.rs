@@ -1,108 +1,66 @@
 //! The report for programs: one document per test, with iperf3's keys.
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
-
 use crate::config::{Flow, Role};
 
-use super::escape::{escape_json, escape_lines};
-use super::{Interval, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart, is_bare};
-use super::{json_rows, json_start};
+use super::escape::escape_lines;
+use super::json_document::Document;
+use super::json_print::Printing;
+use super::{Reporter, RunEvent, ServerOutput, SessionInfo};
 
-/// Collects the events of a test and returns its document when the test is done.
+/// Collects the events of a test and prints its document when the test is done.
+///
+/// Documents come once and whole, however long a test is: they have no end before, and those who read a
+/// growing log file rely on it.
 #[derive(Debug)]
 pub struct JsonReporter {
     role: Role,
-    session: Option<SessionInfo>,
-    start: Option<TestStart>,
-    intervals: Vec<Interval>,
-    end: Option<TestEnd>,
-    server_output: Option<ServerOutput>,
-    warnings: Vec<String>,
-    error: Option<String>,
+    document: Document,
+    printing: Option<Printing>,
 }
 
 impl JsonReporter {
     /// A reporter that has seen nothing yet.
     #[must_use]
     pub fn new(role: Role) -> Self {
-        Self {
-            role,
-            session: None,
-            start: None,
-            intervals: Vec::new(),
-            end: None,
-            server_output: None,
-            warnings: Vec::new(),
-            error: None,
-        }
+        Self { role, document: Document::new(role), printing: None }
     }
 
-    /// All that is known by now.
-    pub(super) fn document(&self) -> Map<String, Value> {
-        let mut document = self.measurements();
-        if let Some(session) = &self.session {
-            insert_some(&mut document, "title", session.test.title.as_deref());
-            insert_some(&mut document, "extra_data", session.test.extra_data.as_deref());
-        }
-        match &self.server_output {
-            Some(ServerOutput::Json(output)) => insert(&mut document, "server_output_json", output.clone()),
-            Some(ServerOutput::Text(text)) => insert(&mut document, "server_output_text", text.as_str()),
-            None => {}
-        }
-        insert_some(&mut document, "error", self.error.as_deref().map(|text| self.error_text(text)));
-        if self.end.is_some() || !self.warnings.is_empty() {
-            insert(&mut document, "ringperf", json_rows::ringperf(self.end.as_ref(), &self.warnings));
-        }
-        document
+    /// The document of the test that runs, as far as it is known.
+    pub(super) fn document(&self) -> &Document {
+        &self.document
     }
 
-    /// The part that a server also sends to a client that asks for it.
-    fn measurements(&self) -> Map<String, Value> {
-        let session = self.session.as_ref();
-        let interval = |interval| json_rows::interval(self.flows(), interval);
-        let mut document = Map::new();
-        insert(&mut document, "start", json_start::start(self.role, session, self.start.as_ref()));
-        insert(&mut document, "intervals", self.intervals.iter().map(interval).collect::<Vec<_>>());
-        let end = |end| json_rows::end(self.flows(), end);
-        insert(&mut document, "end", self.end.as_ref().map_or(json!({}), end));
-        document
+    /// The same, taken out: the next test has nothing of it.
+    pub(super) fn take(&mut self) -> Document {
+        std::mem::replace(&mut self.document, Document::new(self.role))
     }
 
     /// The test that has a control connection.
     pub(super) fn session(&self) -> Option<&SessionInfo> {
-        self.session.as_ref()
+        self.document.session()
     }
 
     /// What this end does on the streams of the test, in the order in which they are listed.
     pub(super) fn flows(&self) -> &'static [Flow] {
-        self.session.as_ref().map_or(&[], |session| session.test.direction.flows(self.role))
-    }
-
-    /// A server says that it is an error, as iperf3's does; an interrupt says so itself.
-    fn error_text(&self, message: &str) -> String {
-        let bare = self.role == Role::Client || is_bare(message);
-        if bare { message.to_owned() } else { format!("error - {message}") }
+        self.document.flows()
     }
 }
 
 impl Reporter for JsonReporter {
     fn event(&mut self, event: &RunEvent) -> String {
         match event {
-            RunEvent::Session(session) => self.session = Some(SessionInfo::clone(session)),
-            RunEvent::Start(start) => self.start = Some(TestStart::clone(start)),
-            RunEvent::Interval(interval) => self.intervals.push(interval.clone()),
-            RunEvent::End(end) => self.end = Some(TestEnd::clone(end)),
-            RunEvent::ServerOutput(output) => self.server_output = Some(output.clone()),
-            RunEvent::Warning(text) => self.warnings.push(text.clone()),
-            RunEvent::Error(text) => self.error = Some(text.clone()),
-            RunEvent::Done => {
-                let done = std::mem::replace(self, Self::new(self.role));
-                return print(&Value::Object(done.document()));
-            }
-            RunEvent::Listening { .. } | RunEvent::OmitOver | RunEvent::Debug(_) => {}
+            RunEvent::Done => self.printing = Some(Printing::new(self.take())),
+            _ => self.document.add(event),
         }
         String::new()
+    }
+
+    fn more(&mut self) -> Option<String> {
+        let piece = self.printing.as_mut()?.next();
+        if piece.is_none() {
+            self.printing = None;
+        }
+        piece
     }
 
     /// What `-d` shows must not stand between documents.
@@ -114,44 +72,19 @@ impl Reporter for JsonReporter {
     }
 
     fn server_output(&self) -> ServerOutput {
-        ServerOutput::Json(Value::Object(self.measurements()))
+        ServerOutput::Json(self.document.measurements())
     }
-}
-
-/// Prints a document with tabs and a last newline, and without a character that a terminal would obey.
-pub(super) fn print(document: &Value) -> String {
-    let mut bytes = Vec::new();
-    let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");
-    document
-        .serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, tabs))
-        .expect("every key is a string, and memory takes every write");
-    bytes.push(b'\n');
-    escape_json(&String::from_utf8(bytes).expect("serde_json writes UTF-8"))
-}
-
-/// Adds a key. Documents keep the order in which their keys come.
-pub(super) fn insert(object: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
-    object.insert(key.to_owned(), value.into());
-}
-
-/// The same for a value that may not be there.
-pub(super) fn insert_some(object: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        insert(object, key, value);
-    }
-}
-
-/// A number that is not of a whole kind; a whole one still has no fraction, as in iperf3's documents.
-pub(super) fn number(value: f64) -> Value {
-    value.to_string().parse().map_or(json!(0), Value::Number)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use serde_json::{Value, json};
+
     use crate::config::{Direction, EndCondition, TestConfig};
-    use crate::report::fixtures::{self, pinned, shape};
+    use crate::report::fixtures::{self, pinned, printed, shape};
+    use crate::report::system::system_info;
 
     use super::*;
 
@@ -175,7 +108,7 @@ mod tests {
         for event in events {
             assert_eq!(reporter.event(event), "");
         }
-        let text = reporter.event(&RunEvent::Done);
+        let text = printed(reporter, &RunEvent::Done);
         assert!(text.ends_with("}\n"), "{text}");
         serde_json::from_str(&text).unwrap()
     }
@@ -242,6 +175,42 @@ mod tests {
                 assert_eq!(keys, ["start", "intervals", "end", "ringperf"]);
             }
         }
+    }
+
+    /// Every byte of a document with everything in it, as it was when documents were printed by `serde_json`.
+    #[test]
+    fn the_recorded_document() {
+        let (role, direction) = (Role::Client, Direction::Bidir);
+        let config = TestConfig {
+            title: Some("t\u{9b}\"\\é速\n".into()),
+            extra_data: Some("{\"a\":[1,2]}".into()),
+            server_output: true,
+            ..test(direction, 1)
+        };
+        let mut end = fixtures::end(role, direction, 1);
+        end.engines = vec![fixtures::sending_engine()];
+        end.peer = Some(fixtures::peer());
+        let output =
+            json!({"start": {}, "intervals": [[], [1, 2.5, {"a": null}]], "end": "\u{9b}x\\\"{[,:]}"});
+        let interval = |second| RunEvent::Interval(fixtures::interval(role, direction, 1, second));
+        let mut reporter = JsonReporter::new(role);
+        for event in [
+            RunEvent::Session(Box::new(fixtures::session(role, config))),
+            RunEvent::Start(Box::new(fixtures::start(role, direction, 1))),
+            interval(0),
+            interval(1),
+            interval(2),
+            RunEvent::End(Box::new(end)),
+            RunEvent::ServerOutput(ServerOutput::Json(output.to_string())),
+        ] {
+            assert_eq!(printed(&mut reporter, &event), "");
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        let text = printed(&mut reporter, &RunEvent::Done)
+            .replace(&Value::from(system_info()).to_string(), "\"SYSTEM\"")
+            .replace(&format!("(ringperf {version})"), "(ringperf VERSION)")
+            .replace(&format!("\n\t\t\"version\": \"{version}\""), "\n\t\t\"version\": \"VERSION\"");
+        assert_eq!(text, include_str!("recorded_document.json"));
     }
 
     #[test]
@@ -330,19 +299,21 @@ mod tests {
         end.peer = Some(fixtures::peer());
         let known = finish(&mut JsonReporter::new(Role::Client), &[RunEvent::End(Box::new(end))]);
         let percentiles = "{count:n,p50_us:n,p90_us:n,p99_us:n,p999_us:n,max_us:n}";
-        let engine = |zero_copy: &str, rtt: &str, limit: &str| {
+        let engine = |zero_copy: &str, rtt: &str, limit: &str, processors: &str| {
             format!(
                 "{{flow:s,asked:s,used:s,reason:s,fix:s,operations:n,zero_copy:{zero_copy},
                 latency:{{rtt:{rtt},completion:null,release:null}},pacing:null,
-                busy_seconds:{limit},rwnd_limited_seconds:{limit},sndbuf_limited_seconds:{limit}}}"
+                busy_seconds:{limit},rwnd_limited_seconds:{limit},sndbuf_limited_seconds:{limit},
+                processors:[{processors}]}}"
             )
         };
         let sending = engine(
             "{requested_bytes:n,copied_bytes:n,outstanding:n,requested_sends:n,copied_sends:n}",
             percentiles,
             "n",
+            "{id:n,placed:n,looks:n,moves:n,distinct:n,shares:[{cpu:n,percent:n}]}",
         );
-        let receiving = engine("null", "null", "null");
+        let receiving = engine("null", "null", "null", "");
         let expected = format!(
             "{{version:s,engines:[{sending}],
             peer:{{version:s,cpu_user_seconds:n,cpu_system_seconds:n,engines:[{receiving}],datagrams:[]}},datagrams:[],
@@ -390,7 +361,8 @@ mod tests {
         session.test = Arc::new(TestConfig { title: Some("t".into()), ..test(Direction::Forward, 1) });
         server.event(&RunEvent::Session(Box::new(session)));
         server.event(&RunEvent::End(Box::new(fixtures::end(Role::Server, Direction::Forward, 1))));
-        let ServerOutput::Json(document) = server.server_output() else { panic!("not a document") };
+        let ServerOutput::Json(text) = server.server_output() else { panic!("not a document") };
+        let document: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["start", "intervals", "end"]);
         assert_eq!(document["end"]["sum_received"]["bytes"], 1_310_720);
     }
@@ -401,14 +373,5 @@ mod tests {
         let debug = RunEvent::Debug("State change\u{1b}\n".into());
         assert_eq!(reporter.complaint(&debug), "State change\\u{1b}\n");
         assert_eq!(reporter.event(&debug), "");
-    }
-
-    #[test]
-    fn documents_are_indented_with_tabs_and_whole_numbers_have_no_fraction() {
-        let values = [0.0, 1.0, 0.5, 2.5e10, f64::NAN].map(number);
-        assert_eq!(
-            print(&json!({ "a": values, "b": {} })),
-            "{\n\t\"a\": [\n\t\t0,\n\t\t1,\n\t\t0.5,\n\t\t25000000000,\n\t\t0\n\t],\n\t\"b\": {}\n}\n"
-        );
     }
 }

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use crate::config::Flow;
 use crate::stats::UdpInterval;
 
-use super::json::{insert, insert_some, number};
 use super::totals::{CpuPerGigabyte, Halves, Loss, Span, is_udp, sum_retransmits, sum_udp_intervals};
 use super::{FileReport, Interval, IntervalStream, StreamEnd, TestEnd, UdpEnd};
 
@@ -225,6 +224,23 @@ fn insert_loss(object: &mut Map<String, Value>, loss: Loss) {
     insert(object, "lost_percent", loss.percent().map(number));
 }
 
+/// Adds a key. Documents keep the order in which their keys come.
+pub(super) fn insert(object: &mut Map<String, Value>, key: &str, value: impl Into<Value>) {
+    object.insert(key.to_owned(), value.into());
+}
+
+/// The same for a value that may not be there.
+pub(super) fn insert_some(object: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        insert(object, key, value);
+    }
+}
+
+/// A number that is not of a whole kind; a whole one still has no fraction, as in iperf3's documents.
+pub(super) fn number(value: f64) -> Value {
+    value.to_string().parse().map_or(json!(0), Value::Number)
+}
+
 #[cfg(test)]
 mod tests {
     use crate::config::{Direction, Role};
@@ -361,7 +377,13 @@ mod tests {
         let mut end = fixtures::udp_end(Role::Client, Direction::Forward, 1);
         end.datagrams = vec![fixtures::datagrams(1, "send")];
         end.engines[0].pacing = Some(fixtures::pacing());
+        end.engines[0].processors = vec![fixtures::processors()];
         let document = ringperf(Some(&end), &[]);
+        assert_eq!(
+            document["engines"][0]["processors"],
+            json!([{"id": 1, "placed": 3, "looks": 200, "moves": 4, "distinct": 2,
+                "shares": [{"cpu": 3, "percent": 98.0}, {"cpu": 0, "percent": 2.0}]}])
+        );
         assert_eq!(
             document["datagrams"],
             json!([{"id": 1, "flow": "send", "sent": 1280, "received": 1276, "lost": 4, "lost_in_network": 3,
@@ -372,5 +394,11 @@ mod tests {
             "{target_bits_per_second:n,achieved_bits_per_second:n,bursts:n,burst_mean:n,burst_max:n,\
              inter_departure:{count:n,p50_us:n,p90_us:n,p99_us:n,p999_us:n,max_us:n}}"
         );
+    }
+
+    #[test]
+    fn whole_numbers_have_no_fraction() {
+        let values = [0.0, 1.0, 0.5, 2.5e10, f64::NAN].map(number);
+        assert_eq!(Value::from(values.to_vec()).to_string(), "[0,1,0.5,25000000000,0]");
     }
 }

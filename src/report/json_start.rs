@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{Direction, EndCondition, Role, TestConfig};
 
-use super::json::{insert, number};
+use super::json_rows::{insert, number};
 use super::system::{JSON_VERSION, rfc_1123, since_epoch, system_info};
 use super::{ConnectedStream, SessionInfo, TestStart};
 

@@ -1,7 +1,5 @@
 //! The report for programs that do not want to wait for the end: an event per line, with iperf3's keys.
 
-use serde_json::{Value, json};
-
 use crate::config::Role;
 
 use super::escape::escape_json;
@@ -12,6 +10,8 @@ use super::{Interval, JsonReporter, Reporter, RunEvent, ServerOutput, json_rows}
 pub struct JsonStreamReporter {
     /// The whole document follows the last event.
     full: bool,
+    /// Number of the test that this is about, where several run side by side.
+    mark: Option<u64>,
     collected: JsonReporter,
 }
 
@@ -19,7 +19,13 @@ impl JsonStreamReporter {
     /// A reporter that has seen nothing yet; with `full` the document follows the last event.
     #[must_use]
     pub fn new(role: Role, full: bool) -> Self {
-        Self { full, collected: JsonReporter::new(role) }
+        Self { full, mark: None, collected: JsonReporter::new(role) }
+    }
+
+    /// The same with the number of its test in each event, for tests side by side.
+    #[must_use]
+    pub fn marked(self, test: u64) -> Self {
+        Self { mark: Some(test), ..self }
     }
 
     /// Keeps an interval only if somebody will ask for it once more: a test may have any number of them.
@@ -30,17 +36,30 @@ impl JsonStreamReporter {
             // The document comes when the test is done.
             let _ = self.collected.event(&RunEvent::Interval(interval.clone()));
         }
-        line("interval", &json_rows::interval(self.collected.flows(), interval))
+        self.line("interval", &json_rows::interval(self.collected.flows(), interval).to_string())
     }
 
     /// Everything that has not been told yet.
     fn done(&mut self) -> String {
-        let remaining = ["error", "server_output_json", "server_output_text", "ringperf", "end"];
-        let document = self.collected.document();
-        let events = remaining.iter().filter_map(|&key| Some(line(key, document.get(key)?)));
-        let events: String = events.collect();
-        let document = self.collected.event(&RunEvent::Done);
-        if self.full { events + &document } else { events }
+        let members = self.collected.document().members();
+        let mut events = String::new();
+        for event in ["error", "server_output_json", "server_output_text", "ringperf", "end"] {
+            let data = members.iter().find(|(key, _)| *key == event);
+            events.extend(data.map(|(_, data)| self.line(event, data)));
+        }
+        if self.full {
+            // The document is what more() gives.
+            let _ = self.collected.event(&RunEvent::Done);
+        } else {
+            drop(self.collected.take());
+        }
+        events
+    }
+
+    /// `event` is a plain word, `data` is compact JSON.
+    fn line(&self, event: &str, data: &str) -> String {
+        let mark = self.mark.map_or_else(String::new, |test| format!("\"test\":{test},"));
+        escape_json(&format!("{{\"event\":\"{event}\",{mark}\"data\":{data}}}\n"))
     }
 }
 
@@ -51,14 +70,14 @@ impl Reporter for JsonStreamReporter {
             RunEvent::Done => self.done(),
             RunEvent::Start(_) => {
                 let text = self.collected.event(event);
-                text + &self
-                    .collected
-                    .document()
-                    .get("start")
-                    .map_or_else(String::new, |start| line("start", start))
+                text + &self.line("start", &self.collected.document().start().to_string())
             }
             _ => self.collected.event(event),
         }
+    }
+
+    fn more(&mut self) -> Option<String> {
+        self.collected.more()
     }
 
     fn complaint(&self, event: &RunEvent) -> String {
@@ -70,12 +89,10 @@ impl Reporter for JsonStreamReporter {
     }
 }
 
-fn line(event: &str, data: &Value) -> String {
-    escape_json(&json!({ "event": event, "data": data }).to_string()) + "\n"
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use crate::config::{Direction, TestConfig};
     use crate::report::fixtures;
 
@@ -117,7 +134,8 @@ mod tests {
             ] {
                 documents.event(&event);
             }
-            let whole: Value = serde_json::from_str(&documents.event(&RunEvent::Done)).unwrap();
+            let whole: Value =
+                serde_json::from_str(&fixtures::printed(&mut documents, &RunEvent::Done)).unwrap();
             let start =
                 reporter.event(&RunEvent::Start(Box::new(fixtures::start(role, Direction::Bidir, 2))));
             assert_eq!(events(&start), [("start".to_owned(), whole["start"].clone())]);
@@ -127,6 +145,7 @@ mod tests {
                 assert_eq!(events(&reporter.event(&interval)), [("interval".to_owned(), expected)]);
             }
             let ServerOutput::Json(output) = reporter.server_output() else { panic!("not a document") };
+            let output: Value = serde_json::from_str(&output).unwrap();
             assert_eq!(output["intervals"].as_array().unwrap().len(), kept);
             let end = fixtures::end(role, Direction::Bidir, 2);
             let output = ServerOutput::Text("rows\n".into());
@@ -137,7 +156,7 @@ mod tests {
             ] {
                 assert_eq!(reporter.event(&event), "");
             }
-            let last = events(&reporter.event(&RunEvent::Done));
+            let last = events(&fixtures::printed(&mut reporter, &RunEvent::Done));
             let names: Vec<_> = last.iter().map(|(name, _)| name.as_str()).collect();
             assert_eq!(names, ["error", "server_output_text", "ringperf", "end"]);
             assert_eq!(last[0].1, "interrupt - stop");
@@ -152,7 +171,7 @@ mod tests {
         let session = fixtures::session(Role::Client, TestConfig::default());
         reporter.event(&RunEvent::Session(Box::new(session)));
         reporter.event(&RunEvent::Interval(fixtures::interval(Role::Client, Direction::Forward, 1, 0)));
-        let text = reporter.event(&RunEvent::Done);
+        let text = fixtures::printed(&mut reporter, &RunEvent::Done);
         let (line, document) = text.split_once('\n').unwrap();
         assert_eq!(line, r#"{"event":"end","data":{}}"#);
         let document: Value = serde_json::from_str(document).unwrap();
@@ -164,7 +183,7 @@ mod tests {
         let mut reporter = JsonStreamReporter::new(Role::Client, false);
         reporter.event(&RunEvent::Error("connection\u{202e} refused".into()));
         assert_eq!(
-            reporter.event(&RunEvent::Done),
+            fixtures::printed(&mut reporter, &RunEvent::Done),
             "{\"event\":\"error\",\"data\":\"connection\\u202e refused\"}\n\
              {\"event\":\"end\",\"data\":{}}\n"
         );

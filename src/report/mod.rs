@@ -6,14 +6,20 @@
 mod comparison;
 mod escape;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "fuzzers need only some of them"))]
+pub(crate) mod fixtures;
 #[cfg(test)]
-mod fixtures;
+mod harmless;
 mod json;
+mod json_document;
+mod json_print;
 mod json_rows;
 mod json_start;
 mod json_stream;
 mod output;
 mod rows;
+mod spool;
 mod stamp;
 mod summary;
 mod system;
@@ -26,14 +32,14 @@ mod version;
 pub use comparison::{Collector, Comparison};
 pub use event::{
     ConnectedStream, DatagramReport, EngineReport, FileReport, Interval, IntervalStream, LatencyReport,
-    PacingReport, PeerEngine, ReceivedDatagrams, RunEvent, ServerOutput, SessionInfo, StreamEnd, TestEnd,
-    TestStart, UdpEnd,
+    PacingReport, PeerEngine, ProcessorReport, ProcessorShare, ReceivedDatagrams, RunEvent, ServerOutput,
+    SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
 };
 pub use json::JsonReporter;
 pub use json_stream::JsonStreamReporter;
 pub use output::{LogFile, Sink};
 pub use text::TextReporter;
-pub use thread::{DebugLog, ReportHandle, Unwritten};
+pub use thread::{DebugLog, MakeReporter, ReportHandle, Unwritten};
 pub use version::version_text;
 
 /// The JSON Schema of all documents and events.
@@ -48,6 +54,12 @@ fn is_bare(message: &str) -> bool {
 pub trait Reporter: Send {
     /// Takes one event and returns the text to print because of it, complete lines or nothing.
     fn event(&mut self, event: &RunEvent) -> String;
+
+    /// The next piece of what the last event asks for beyond that, until there is none: a document may be too
+    /// long to be in memory at once.
+    fn more(&mut self) -> Option<String> {
+        None
+    }
 
     /// The line for standard error, or for the log file, that an event asks for; nothing for most.
     fn complaint(&self, event: &RunEvent) -> String;

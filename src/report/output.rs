@@ -122,6 +122,11 @@ impl Output {
     }
 }
 
+/// Tells that the rest of the report is given up, while its own thread still waits for somebody to take it.
+pub(super) fn complain_of_no_reader() {
+    to_standard_error("ringperf: error - unable to write the report: nobody reads it\n");
+}
+
 fn to_standard_output(text: &str) -> io::Result<()> {
     let mut output = io::stdout().lock();
     output.write_all(text.as_bytes())?;

@@ -7,7 +7,10 @@ use crate::units::{RateFormat, rate, transfer};
 use super::escape::escape;
 use super::rows::{Rows, SEPARATOR};
 use super::totals::{CpuPerGigabyte, is_udp, sum_known};
-use super::{DatagramReport, EngineReport, PacingReport, TestEnd};
+use super::{DatagramReport, EngineReport, PacingReport, ProcessorReport, ProcessorShare, TestEnd};
+
+/// Most streams whose processors are told.
+const LISTED_STREAMS: usize = 8;
 
 /// Everything from the separator to the engines and what became of the datagrams.
 pub(super) fn summary(rows: &Rows, end: &TestEnd) -> String {
@@ -125,6 +128,7 @@ fn details(engine: &EngineReport) -> String {
         }
         text.push('\n');
     }
+    text += &processors_line(&engine.processors);
     let latency = &engine.latency;
     text += &percentiles_line("Round trip", latency.rtt.as_ref());
     text += &percentiles_line("Send completion", latency.completion.as_ref());
@@ -176,6 +180,28 @@ fn datagrams_line(tag: &str, flow: Flow, streams: &[DatagramReport]) -> String {
         Some(0) | None => "",
     };
     format!("Datagrams{tag}: {}{hint}\n", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+/// Where each stream was most of the time; a document has the rest of many streams.
+fn processors_line(streams: &[ProcessorReport]) -> String {
+    let seen = streams.iter().filter_map(|stream| {
+        let ProcessorReport { id, looks, moves, distinct, .. } = stream;
+        let &ProcessorShare { cpu, percent } = stream.shares.first()?;
+        let elsewhere = match (distinct, moves) {
+            (0..=1, _) => String::new(),
+            (distinct, moves) => format!(", {distinct} processors, {moves} moves"),
+        };
+        Some(format!("stream {id} on {cpu} ({percent:.0}% of {looks} looks{elsewhere})"))
+    });
+    let mut seen: Vec<String> = seen.collect();
+    if seen.is_empty() {
+        return String::new();
+    }
+    if let Some(more @ 1..) = seen.len().checked_sub(LISTED_STREAMS) {
+        seen.truncate(LISTED_STREAMS);
+        seen.push(format!("and {more} more"));
+    }
+    format!("      Processors: {}\n", seen.join(", "))
 }
 
 fn percentiles_line(what: &str, times: Option<&Percentiles>) -> String {
@@ -231,6 +257,7 @@ snd_tcp_congestion bbr
 rcv_tcp_congestion cubic
 Engine: send uring (asked auto): zero-copy is copied on this path, stepped down from uring-zc
       Zero-copy: 25.0% of 1.00 MBytes not copied, 2 notifications never came
+      Processors: stream 1 on 3 (98% of 200 looks, 2 processors, 4 moves)
       Round trip: p50 20.0 us, p90 30.0 us, p99 40.0 us, p99.9 50.5 us, max 60.0 us (7 times)
       Limits: busy 2.00 s, rwnd-limited 0.50 s, sndbuf-limited 0.25 s
 Peer engine: receive sync (asked auto): io_uring is switched off; fix: sysctl kernel.io_uring_disabled=0
@@ -333,6 +360,37 @@ CPU time per GB: local 382.067 s, remote 191.033 s
         assert_eq!(told(false, 0.0), None);
         assert_eq!(told(true, 0.0), Some(format!("      Pacing: target none, {end}")));
         assert_eq!(told(false, 1e6), Some(format!("      Pacing: target 1.00 Mbits/sec, {end}")));
+    }
+
+    #[test]
+    fn processors_of_many_streams_are_told_in_part() {
+        let share = |cpu, percent| ProcessorShare { cpu, percent };
+        let still = ProcessorReport {
+            id: 1,
+            looks: 100,
+            distinct: 1,
+            shares: vec![share(0, 100.0)],
+            ..ProcessorReport::default()
+        };
+        assert_eq!(processors_line(&[]), "");
+        assert_eq!(processors_line(&[ProcessorReport::default()]), "");
+        let moved = ProcessorReport {
+            id: 3,
+            moves: 7,
+            distinct: 2,
+            shares: vec![share(5, 62.5), share(0, 37.5)],
+            ..still.clone()
+        };
+        assert_eq!(
+            processors_line(&[still.clone(), moved]),
+            "      Processors: stream 1 on 0 (100% of 100 looks), stream 3 on 5 (62% of 100 looks, 2 processors, \
+             7 moves)\n"
+        );
+        let line = processors_line(&vec![still.clone(); 8]);
+        assert_eq!((line.matches("stream 1 on 0").count(), line.contains("more")), (8, false), "{line}");
+        let line = processors_line(&vec![still; 128]);
+        assert_eq!(line.matches("stream 1 on 0").count(), 8, "{line}");
+        assert!(line.ends_with("looks), and 120 more\n"), "{line}");
     }
 
     #[test]

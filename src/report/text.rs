@@ -4,15 +4,15 @@ use crate::config::{OutputConfig, Role};
 use crate::stats::TcpInterval;
 use crate::units::RateFormat;
 
-use super::escape::{escape, escape_lines};
+use super::escape::{escape, escape_lines, push_lines};
 use super::rows::{Rows, SEPARATOR};
 use super::stamp::Stamp;
 use super::summary::summary;
 use super::text_start::{session_lines, start_lines, version_lines};
-use super::{Interval, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, is_bare, json};
+use super::{Interval, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, is_bare, json_print};
 
-/// Most bytes of a test's text that a server keeps for a client that asks for it.
-const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
+/// Most bytes of its own report that a server sends to a client that asks for it.
+pub(super) const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
 /// The level of `-d` that shows what TCP says of each interval.
 const DEBUG_TCP: u8 = 4;
 
@@ -24,6 +24,8 @@ pub struct TextReporter {
     rate_format: RateFormat,
     stamp: Option<Stamp>,
     debug: u8,
+    /// Number of the test that this is about, where several run side by side.
+    mark: Option<u64>,
     test: Option<Test>,
 }
 
@@ -49,8 +51,15 @@ impl TextReporter {
             rate_format: output.rate_format,
             stamp: output.timestamps.as_deref().map(Stamp::new),
             debug: output.debug,
+            mark: None,
             test: None,
         }
+    }
+
+    /// The same with the number of its test in front of each line, for tests side by side.
+    #[must_use]
+    pub fn marked(self, test: u64) -> Self {
+        Self { mark: Some(test), ..self }
     }
 
     fn listening(&self, port: u16, test_number: u64) -> String {
@@ -91,6 +100,14 @@ impl TextReporter {
         }
     }
 
+    /// Puts the number of the test in front of each line, as a client does it with a title.
+    fn with_mark(&self, text: String) -> String {
+        match self.mark {
+            Some(mark) => text.split_inclusive('\n').map(|line| format!("#{mark}:  {line}")).collect(),
+            None => text,
+        }
+    }
+
     fn stamped(&self, text: &str) -> String {
         match &self.stamp {
             Some(stamp) => {
@@ -121,7 +138,7 @@ impl Reporter for TextReporter {
         let text = text + &self.test.as_mut().map_or_else(String::new, |test| test.event(event));
         let text = self.prefixed(&text);
         let text = match event {
-            RunEvent::ServerOutput(output) => text + &server_output(output),
+            RunEvent::ServerOutput(output) => with_server_output(text, output),
             _ => text,
         };
         if let Some(test) = &mut self.test {
@@ -130,7 +147,8 @@ impl Reporter for TextReporter {
         if matches!(event, RunEvent::Done) {
             self.test = None;
         }
-        text
+        // Not in what a client gets: there is no other test in it.
+        self.with_mark(text)
     }
 
     fn complaint(&self, event: &RunEvent) -> String {
@@ -140,7 +158,7 @@ impl Reporter for TextReporter {
             RunEvent::Error(text) => format!("error - {}", escape(text)),
             _ => return String::new(),
         };
-        self.stamped(&format!("{}: {text}\n", self.program))
+        self.with_mark(self.stamped(&format!("{}: {text}\n", self.program)))
     }
 
     fn server_output(&self) -> ServerOutput {
@@ -210,12 +228,20 @@ impl Test {
     }
 }
 
-/// What the server had to say, below the empty line that separates it.
-fn server_output(output: &ServerOutput) -> String {
+/// What the server had to say, below the empty line that separates it. It may be long, and is copied once.
+fn with_server_output(mut text: String, output: &ServerOutput) -> String {
     match output {
-        ServerOutput::Text(text) => format!("Server output:\n{}\n", escape_lines(text)),
-        ServerOutput::Json(document) => format!("Server JSON output:\n{}", json::print(document)),
+        ServerOutput::Text(lines) => {
+            text += "Server output:\n";
+            push_lines(&mut text, lines);
+            text.push('\n');
+        }
+        ServerOutput::Json(document) => {
+            text += "Server JSON output:\n";
+            text += &json_print::print(document);
+        }
     }
+    text
 }
 
 /// What TCP says of each sender, above the rows of an interval.
@@ -483,7 +509,7 @@ Engine: send sync (asked sync)
         let mut client = reporter(false);
         let session = fixtures::session(Role::Client, TestConfig::default());
         client.event(&RunEvent::Session(Box::new(session)));
-        let output = ServerOutput::Json(serde_json::json!({"start": {}, "end": "\u{9b}"}));
+        let output = ServerOutput::Json("{\"start\":{},\"end\":\"\u{9b}\"}".into());
         assert_eq!(
             client.event(&RunEvent::ServerOutput(output)),
             "\nServer JSON output:\n{\n\t\"start\": {},\n\t\"end\": \"\\u009b\"\n}\n"

@@ -15,6 +15,7 @@ pub(super) fn version_lines() -> String {
 pub(super) fn session_lines(session: &SessionInfo, verbose: bool) -> String {
     let SessionInfo { host, port, cookie, control_mss, user, test, .. } = session;
     let udp = test.protocol.udp().is_some();
+    let host = escape(host);
     let mut text = String::new();
     if verbose {
         if session.role == Role::Client {

@@ -12,13 +12,16 @@ const HIGHEST_NS: u64 = 60_000_000_000;
 #[derive(Clone, Debug)]
 pub struct Latency {
     histogram: Histogram<u64>,
+    /// The last time in nanoseconds, and how often it came in a row; not in the histogram yet. Operations
+    /// that are submitted and completed together take the same time, and there may be many.
+    row: (u64, u64),
 }
 
 impl Default for Latency {
     fn default() -> Self {
         let histogram =
             Histogram::new_with_bounds(1, HIGHEST_NS, 2).expect("the bounds are constants in range");
-        Self { histogram }
+        Self { histogram, row: (0, 0) }
     }
 }
 
@@ -31,29 +34,46 @@ impl Latency {
     /// Adds the same time `count` times.
     pub fn record_n(&mut self, time: Duration, count: u64) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(HIGHEST_NS);
-        self.histogram.saturating_record_n(nanoseconds.max(1), count);
+        if nanoseconds != self.row.0 {
+            self.close_row();
+            self.row.0 = nanoseconds;
+        }
+        self.row.1 += count;
     }
 
     /// Adds everything that `other` has seen.
     pub fn merge(&mut self, other: &Self) {
         self.histogram.add(&other.histogram).expect("both have the same bounds");
+        let (nanoseconds, count) = other.row;
+        self.record_n(Duration::from_nanos(nanoseconds), count);
     }
 
     /// The usual percentiles; `None` when nothing was recorded.
     #[must_use]
     pub fn percentiles(&self) -> Option<Percentiles> {
-        if self.histogram.is_empty() {
+        let mut all = self.clone();
+        all.close_row();
+        let histogram = all.histogram;
+        if histogram.is_empty() {
             return None;
         }
-        let microseconds = |quantile| to_microseconds(self.histogram.value_at_quantile(quantile));
+        let microseconds = |quantile| to_microseconds(histogram.value_at_quantile(quantile));
         Some(Percentiles {
-            count: self.histogram.len(),
+            count: histogram.len(),
             p50_us: microseconds(0.5),
             p90_us: microseconds(0.9),
             p99_us: microseconds(0.99),
             p999_us: microseconds(0.999),
-            max_us: to_microseconds(self.histogram.max()),
+            max_us: to_microseconds(histogram.max()),
         })
+    }
+
+    fn close_row(&mut self) {
+        let (nanoseconds, count) = self.row;
+        if count > 0 {
+            self.histogram.saturating_record_n(nanoseconds.max(1), count);
+            self.row.1 = 0;
+        }
     }
 }
 
@@ -97,6 +117,24 @@ mod tests {
         {
             assert!((value - expected).abs() <= expected * 0.01, "{value} is not near {expected}");
         }
+    }
+
+    #[test]
+    fn equal_times_count_whether_others_come_between_them_or_not() {
+        let mut rows = Latency::default();
+        let mut other = Latency::default();
+        for microseconds in [5, 5, 7, 5] {
+            rows.record(Duration::from_micros(microseconds));
+        }
+        for latency in [&mut rows, &mut other] {
+            latency.record(Duration::from_micros(9));
+            latency.record(Duration::from_micros(9));
+        }
+        let seen = rows.percentiles().unwrap();
+        assert_eq!((seen.count, seen.p50_us.round(), seen.max_us.round()), (6, 5.0, 9.0));
+        assert_eq!(rows.percentiles(), Some(seen), "asking changes nothing");
+        rows.merge(&other);
+        assert_eq!(rows.percentiles().unwrap().count, 8);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod counters;
 mod departures;
 mod latency;
+mod processors;
 mod sampler;
 mod sequence;
 mod summary;
@@ -12,6 +13,7 @@ mod udp;
 pub use counters::{Counters, SharedCounters};
 pub use departures::Departures;
 pub use latency::{Latency, Percentiles};
+pub use processors::Processors;
 pub use sampler::{Sample, StreamSampler};
 pub use sequence::DatagramTracker;
 pub use summary::{CpuTime, CpuUse, Half, ZeroCopy};

@@ -108,6 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::stats::DatagramTracker;
 
     fn totals(bytes: u64) -> Counters {
         Counters { bytes, operations: 1, ..Counters::default() }
@@ -128,7 +129,60 @@ mod tests {
         assert_eq!(sampler.elapsed(), Duration::from_millis(1010));
     }
 
+    /// What comes next at a receiver of datagrams.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Datagram(u64),
+        Interval,
+        OmitOver,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            12 => (1_u64..60).prop_map(Step::Datagram),
+            1 => any::<u64>().prop_map(Step::Datagram),
+            4 => Just(Step::Interval),
+            1 => Just(Step::OmitOver),
+        ]
+    }
+
     proptest! {
+        /// In whatever order datagrams come, twice, late or with numbers that nobody has sent.
+        #[test]
+        fn intervals_of_datagrams_add_up(
+            wide: bool,
+            steps in proptest::collection::vec(step(), 1..200),
+        ) {
+            let now = Instant::now();
+            let mut sampler = StreamSampler::new(now);
+            let mut tracker = DatagramTracker::new(wide);
+            let (mut packets, mut lost, mut bytes, mut total_bytes) = (0, 0, 0, 0);
+            for step in steps.into_iter().chain([Step::Interval]) {
+                let totals = Counters { bytes: total_bytes, operations: 0, datagrams: tracker.counters() };
+                match step {
+                    Step::Datagram(number) => {
+                        tracker.message(None, 1);
+                        tracker.take(number, Duration::ZERO, Duration::ZERO);
+                        total_bytes += 100;
+                    }
+                    Step::Interval => {
+                        let Sample { udp, bytes: moved, .. } = sampler.interval(now, totals, None);
+                        prop_assert!(udp.lost <= udp.packets, "{udp:?}");
+                        (packets, lost, bytes) = (packets + udp.packets, lost + udp.lost, bytes + moved);
+                        let end = sampler.udp_summary();
+                        prop_assert_eq!((end.counted.packets, sampler.counted_bytes()), (packets, bytes));
+                        prop_assert_eq!(end.counted.packets + end.omitted_packets, totals.datagrams.packets);
+                        // Who came late was missing in the intervals before.
+                        prop_assert!(end.counted.lost <= lost && end.counted.lost <= packets, "{end:?}");
+                    }
+                    Step::OmitOver => {
+                        sampler.restart(now, totals, None);
+                        (packets, lost, bytes) = (0, 0, 0);
+                    }
+                }
+            }
+        }
+
         #[test]
         fn intervals_add_up_exactly(steps in proptest::collection::vec(0_u64..1 << 40, 1..50)) {
             let zero = Instant::now();

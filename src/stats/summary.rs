@@ -107,7 +107,34 @@ impl AddAssign for ZeroCopy {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Each of so many threads was busy for a part of the time, and no longer.
+        #[test]
+        fn no_end_uses_more_than_its_processors(
+            elapsed_ms in 1_u32..100_000_000,
+            parts in proptest::collection::vec((0.0..=0.5, 0.0..=0.5), 1..64),
+        ) {
+            let elapsed = Duration::from_millis(elapsed_ms.into());
+            let mut used = CpuTime::default();
+            for (user, system) in &parts {
+                used += CpuTime { user: elapsed.mul_f64(*user), system: elapsed.mul_f64(*system) };
+            }
+            let percent = used.percent_of(elapsed);
+            let most = 100.0 * f64::from(u32::try_from(parts.len()).unwrap());
+            prop_assert!((0.0..=most + 0.001).contains(&percent.total), "{percent:?}");
+            prop_assert!((percent.user + percent.system - percent.total).abs() < 0.001, "{percent:?}");
+        }
+
+        #[test]
+        fn a_zero_copy_share_is_one_whatever_is_counted(requested: u64, copied: u64) {
+            let sends = ZeroCopy { requested_bytes: requested, copied_bytes: copied, ..ZeroCopy::default() };
+            prop_assert!(sends.real_percent().is_none_or(|share| (0.0..=100.0).contains(&share)));
+        }
+    }
 
     #[test]
     fn cpu_percentages_are_of_one_core() {

@@ -366,7 +366,11 @@ fn message_header(vector: &mut libc::iovec) -> libc::mmsghdr {
 }
 
 /// Reads an option that nix does not know; `T` must be plain integers.
-fn get_raw<T: Copy + Default>(socket: &Socket, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
+pub(super) fn get_raw<T: Copy + Default>(
+    socket: &Socket,
+    level: libc::c_int,
+    name: libc::c_int,
+) -> io::Result<T> {
     let mut value = T::default();
     let mut length = libc::socklen_t::try_from(size_of::<T>()).expect("a few words");
     // SAFETY: the kernel writes at most `length` bytes, which is the size of `value`; every bit pattern is a

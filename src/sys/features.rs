@@ -84,6 +84,10 @@ impl From<&SetupError> for Missing {
                 reason: format!("{step} failed with EINVAL: this kernel's io_uring is too old"),
                 fix: "use Linux 6.1 or later".to_owned(),
             },
+            Some(libc::EMFILE | libc::ENFILE) => Self {
+                reason: format!("{step} failed with {name}: too many open files"),
+                fix: "raise the limit with `ulimit -n` or LimitNOFILE=".to_owned(),
+            },
             _ => Self { reason: format!("{step} failed with {name}"), fix: String::new() },
         }
     }

@@ -1,10 +1,12 @@
 //! Listening sockets, and how one makes way for another.
 
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use nix::sys::socket::{Backlog, SockaddrStorage, bind, listen, setsockopt, sockopt};
+use nix::sys::socket::{Backlog, MsgFlags, SockaddrStorage, bind, listen, recv, setsockopt, sockopt};
+use socket2::SockRef;
 
 use super::socket::{Transport, set_raw, stream_socket};
 
@@ -25,6 +27,48 @@ pub struct ListenAddress {
 /// The system's, most likely EADDRINUSE, or ENODEV.
 pub fn listen_on(transport: Transport, address: &ListenAddress) -> io::Result<TcpListener> {
     start_listening(transport, address, false)
+}
+
+/// Receives what is there without waiting; 0 means that the peer is done.
+///
+/// # Errors
+/// The socket's; EAGAIN when nothing is there.
+pub fn receive_now(connection: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    Ok(recv(connection.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
+}
+
+/// A descriptor that is kept for the moment at which there are no others: given up, it makes room for one
+/// connection after the other, which are closed at once instead of waiting for ever.
+#[derive(Debug)]
+pub struct SpareDescriptor(Option<File>);
+
+impl SpareDescriptor {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// The system's, most likely EMFILE.
+    pub fn take() -> io::Result<Self> {
+        File::open("/dev/null").map(|file| Self(Some(file)))
+    }
+
+    /// Accepts and closes what waits at a listener, at most `most` connections, and takes the descriptor back
+    /// if nobody else was faster.
+    pub fn turn_away(&mut self, listener: &impl AsFd, most: usize) {
+        self.0 = None;
+        let listener = SockRef::from(listener);
+        for _ in 0..most {
+            if listener.accept().is_err() {
+                break;
+            }
+        }
+        self.0 = File::open("/dev/null").ok();
+    }
+}
+
+/// Whether an accept failed because this process, or this machine, has no descriptors left.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// A second listener on the address of a first one. As long as it lives it gets all connections that come.

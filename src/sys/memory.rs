@@ -8,9 +8,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::ptr::NonNull;
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice, vmsplice};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use nix::sys::sendfile::sendfile;
 
 /// Size of a huge page on x86-64 and on arm64 with 4 KiB pages.
@@ -25,6 +26,8 @@ pub struct Region {
     address: NonNull<u8>,
     mapped_bytes: NonZeroUsize,
     bytes: usize,
+    /// The same memory stands at several addresses.
+    repeats: bool,
 }
 
 // SAFETY: a Region is the only owner of its mapping, and nothing about a mapping is tied to the thread that
@@ -50,11 +53,41 @@ impl Region {
                 MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
             )
         }?;
-        let region = Self { address: address.cast(), mapped_bytes, bytes };
+        let region = Self { address: address.cast(), mapped_bytes, bytes, repeats: false };
         if huge {
             // SAFETY: the range is exactly the mapping made above. Advice only: a refusal costs speed,
             // nothing else.
             let _ = unsafe { madvise(address, mapped_bytes.get(), MmapAdvise::MADV_HUGEPAGE) };
+        }
+        Ok(region)
+    }
+
+    /// Maps `contents` `times` times, one after the other, and keeps it in memory once: as long as it may be
+    /// for the kernel, and as small as it is for the processor's cache.
+    ///
+    /// # Errors
+    /// The system's; EINVAL unless `contents` fills whole pages.
+    pub fn repeating(contents: &[u8], times: usize) -> io::Result<Self> {
+        let file = File::from(memfd_create(c"ringperf-payload", MFdFlags::MFD_CLOEXEC)?);
+        (&file).write_all(contents)?;
+        let part_bytes = NonZeroUsize::new(contents.len()).filter(|bytes| bytes.get().is_multiple_of(4096));
+        let (part_bytes, times) = part_bytes.zip(NonZeroUsize::new(times)).ok_or(Errno::EINVAL)?;
+        let mapped_bytes = part_bytes.checked_mul(times).ok_or(Errno::EINVAL)?;
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
+        let address =
+            unsafe { mmap_anonymous(None, mapped_bytes, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) }?;
+        let bytes = mapped_bytes.get();
+        let region = Self { address: address.cast(), mapped_bytes, bytes, repeats: true };
+        // Registration with io_uring asks for memory that may be written.
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        for part in 0..times.get() {
+            let place = region.address.as_ptr().addr() + part * part_bytes.get();
+            // SAFETY: the range lies inside the mapping made above, which nobody has used yet, and takes the
+            // place of that part of it. The file stays as long as it is mapped.
+            unsafe {
+                let flags = MapFlags::MAP_SHARED | MapFlags::MAP_FIXED;
+                mmap(NonZeroUsize::new(place), part_bytes, access, flags, &file, 0)
+            }?;
         }
         Ok(region)
     }
@@ -80,7 +113,11 @@ impl Region {
     }
 
     /// The bytes, to be changed.
+    ///
+    /// # Panics
+    /// If the region repeats itself: a byte would change at several places.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        assert!(!self.repeats, "what repeats itself is never changed");
         // SAFETY: as in `as_slice`; `&mut self` makes this the only Rust reference.
         unsafe { std::slice::from_raw_parts_mut(self.address.as_ptr(), self.bytes) }
     }
@@ -110,6 +147,16 @@ pub struct PayloadFile {
     file: File,
 }
 
+/// A file without a name in the folder for temporary files, which is gone when it is closed.
+///
+/// # Errors
+/// The system's, for example when the file system of that folder has no such files.
+pub fn nameless_file() -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
+    options.open(temporary_folder())
+}
+
 /// The folder for temporary files, by the variables that iperf3 looks at, in its order.
 fn temporary_folder() -> PathBuf {
     let named = ["TMPDIR", "TEMP", "TMP"].into_iter().find_map(std::env::var_os);
@@ -122,9 +169,7 @@ impl PayloadFile {
     /// # Errors
     /// The system's, most likely ENOMEM or EMFILE.
     pub fn new(contents: &[u8]) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let nameless = options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
-        let on_disk = nameless.open(temporary_folder()).and_then(|file| Self::filled(file, contents));
+        let on_disk = nameless_file().and_then(|file| Self::filled(file, contents));
         on_disk.or_else(|_| {
             let file = memfd_create(c"ringperf-payload", MFdFlags::MFD_CLOEXEC)?;
             Self::filled(File::from(file), contents)
@@ -154,6 +199,9 @@ impl PayloadFile {
 pub fn send_file(file: &File, socket: impl AsFd, bytes: usize) -> io::Result<usize> {
     Ok(sendfile(socket, file, None, bytes)?)
 }
+
+/// Pieces of memory that are put into a pipe at once.
+const SLICES_MAX: usize = 32;
 
 /// A pipe that carries references to pages, from memory to a socket.
 #[derive(Debug)]
@@ -188,14 +236,24 @@ impl Pipe {
         self.capacity
     }
 
-    /// Puts references to the pages of `memory` into the pipe and returns how many bytes they cover.
+    /// Puts references to the pages of `memory` into the pipe, over and over again up to `bytes` bytes, and
+    /// returns how many bytes they cover.
     ///
     /// The pages are not copied: whoever changes `memory` before it has left the socket changes what is sent.
     ///
     /// # Errors
     /// The system's; EAGAIN when the pipe is full.
-    pub fn fill_from(&self, memory: &[u8]) -> io::Result<usize> {
-        Ok(vmsplice(&self.write, &[IoSlice::new(memory)], SpliceFFlags::SPLICE_F_NONBLOCK)?)
+    pub fn fill_from(&self, memory: &[u8], bytes: usize) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let mut left = bytes;
+        let mut count = 0;
+        while left > 0 && count < SLICES_MAX {
+            let part = left.min(memory.len());
+            slices[count] = IoSlice::new(&memory[..part]);
+            left -= part;
+            count += 1;
+        }
+        Ok(vmsplice(&self.write, &slices[..count], SpliceFFlags::SPLICE_F_NONBLOCK)?)
     }
 
     /// Moves up to `bytes` bytes of the pipe into `socket` and returns how many went.
@@ -223,6 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn a_repeating_region_is_one_piece_of_memory_at_many_places() {
+        let contents: Vec<u8> = (0..=255).cycle().take(8192).collect();
+        let region = Region::repeating(&contents, 3).unwrap();
+        assert_eq!(region.len(), 3 * 8192);
+        assert!(region.as_slice().chunks(8192).all(|part| part == contents));
+        for (bytes, times) in [(5000, 2), (0, 2), (4096, 0)] {
+            let refused = Region::repeating(&contents[..bytes], times).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(libc::EINVAL), "{bytes} {times}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "never changed")]
+    fn what_repeats_itself_is_not_lent_out_to_be_changed() {
+        Region::repeating(&[0; 4096], 2).unwrap().as_mut_slice()[0] = 1;
+    }
+
+    #[test]
     fn a_payload_file_is_sent_from_its_beginning_every_time() {
         use std::io::Read;
         let file = PayloadFile::new(&[7; 5000]).unwrap();
@@ -241,9 +317,9 @@ mod tests {
         let pipe = Pipe::new(64 * 1024).unwrap();
         assert!(pipe.capacity() >= 64 * 1024);
         let (left, right) = std::os::unix::net::UnixStream::pair().unwrap();
-        let filled = pipe.fill_from(&region.as_slice()[..8192]).unwrap();
-        assert_eq!(filled, 8192);
-        assert_eq!(pipe.drain_to(&left, filled).unwrap(), 8192);
+        let filled = pipe.fill_from(&region.as_slice()[..4096], 10_000).unwrap();
+        assert_eq!(filled, 10_000);
+        assert_eq!(pipe.drain_to(&left, filled).unwrap(), 10_000);
         drop((left, right));
     }
 }

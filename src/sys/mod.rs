@@ -15,6 +15,7 @@ mod signal;
 mod socket;
 mod tcp_info;
 mod thread;
+mod topology;
 pub mod uring;
 mod words;
 mod zerocopy;
@@ -22,12 +23,15 @@ mod zerocopy;
 pub use clock::{monotonic_now, use_exact_timers};
 pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots};
 pub use features::{Features, Missing};
-pub use listen::{Diversion, ListenAddress, listen_on};
-pub use memory::{PayloadFile, Pipe, Region, send_file};
+pub use listen::{Diversion, ListenAddress, SpareDescriptor, is_out_of_descriptors, listen_on, receive_now};
+pub use memory::{PayloadFile, Pipe, Region, nameless_file, send_file};
 pub use options::PacketMark;
 pub use process::{Fork, fork};
-pub use signal::ignore_broken_pipes;
+pub use signal::{default_signals, ignore_failed_writes};
 pub use socket::{Socket, Transport, unmap};
-pub use thread::{Pinned, block_signals, random_bytes, thread_cpu_time};
+pub use thread::{
+    Pinned, block_signals, current_processor, random_bytes, set_time_slice, thread_cpu_time, thread_sleeps,
+};
+pub use topology::Topology;
 pub use words::plain;
 pub use zerocopy::{ErrorQueue, Release};

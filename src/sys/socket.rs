@@ -10,6 +10,7 @@ use nix::sys::socket::sockopt;
 use nix::sys::socket::{GetSockOpt, MsgFlags, SetSockOpt, SockaddrStorage};
 use nix::sys::socket::{bind, getsockopt, recv, send, setsockopt};
 
+use super::datagram::get_raw;
 use super::tcp_info;
 use crate::config::Protocol;
 use crate::stats::TcpSample;
@@ -244,6 +245,16 @@ impl Socket {
         set_raw(&self.inner, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes)
     }
 
+    /// The processor that has handled the last packet that came.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn incoming_processor(&self) -> io::Result<Option<u32>> {
+        // -1 before the first one.
+        let cpu: libc::c_int = get_raw(self, libc::SOL_SOCKET, libc::SO_INCOMING_CPU)?;
+        Ok(u32::try_from(cpu).ok())
+    }
+
     /// What TCP says of the connection.
     ///
     /// # Errors
@@ -266,10 +277,27 @@ impl Socket {
         Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
+    /// Whether nothing is left to receive, and nothing will come any more.
+    #[must_use]
+    pub fn is_read_out(&self) -> bool {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        matches!(recv(self.as_raw_fd(), &mut [0], flags), Ok(0))
+    }
+
     /// Ends one or both directions. Wakes a thread that waits in the kernel for this socket.
     pub fn shutdown(&self, how: Shutdown) {
         // ENOTCONN means the peer was faster; then there is nothing left to end.
         let _ = self.inner.shutdown(how);
+    }
+
+    /// Breaks the connection off. What is queued for the peer is dropped, which shutdown(2) does not do, and
+    /// nothing of the socket works any more.
+    pub fn disconnect(&self) {
+        // SAFETY: all its fields are integers, for which zero is a value; that of the family is AF_UNSPEC.
+        let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
+        let bytes = libc::socklen_t::try_from(size_of::<libc::sockaddr>()).expect("a few bytes");
+        // SAFETY: the address is one of as many bytes as is said, and is only read.
+        let _ = unsafe { libc::connect(self.as_raw_fd(), &raw const nobody, bytes) };
     }
 
     /// Sends from `payload` and returns how many bytes the kernel took.
@@ -411,6 +439,17 @@ mod tests {
         near.set_buffers(100_000).unwrap();
         assert!(near.send_buffer().unwrap() >= 100_000 && near.receive_buffer().unwrap() >= 100_000);
         near.set_max_pacing(8_000_000_000_000).unwrap();
+    }
+
+    #[test]
+    fn a_socket_is_read_out_when_it_is_empty_and_ended() {
+        let (near, far) = pair();
+        assert!(!far.is_read_out());
+        near.send(b"last").unwrap();
+        far.shutdown(Shutdown::Read);
+        assert!(!far.is_read_out());
+        assert_eq!(far.receive(&mut [0; 16]).unwrap(), 4);
+        assert!(far.is_read_out());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Keys, hashes and hand-made tokens come from the `openssl` program, independently of the library.
 
-mod keys;
+pub mod keys;
 mod logins;
 mod mistakes;
 mod prompt;

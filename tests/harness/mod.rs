@@ -4,7 +4,9 @@
 mod failure;
 mod folder;
 mod gate;
+mod holdings;
 
+mod installed;
 mod ports;
 mod process;
 mod programs;
@@ -28,6 +30,7 @@ pub(crate) use failure::ensure;
 pub use failure::{Checked, Failure};
 pub use folder::Folder;
 pub use gate::{Permit, alone, heavy, shared};
+pub use holdings::Holdings;
 pub use netns::{Cable, Namespace};
 pub use plan::{BLOCK_BYTES, End, Plan, Way, plans};
 pub use ports::{bind_both, is_listening, pick, pick_run};

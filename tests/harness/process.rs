@@ -50,15 +50,29 @@ impl Process {
         Ok((process, input))
     }
 
+    /// The same for a command whose standard output goes where it says, and is not seen here.
+    pub fn spawn_with_output(mut command: Command) -> Checked<Self> {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        Self::watch(command)
+    }
+
     fn spawn_as_it_is(mut command: Command) -> Checked<Self> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::watch(command)
+    }
+
+    fn watch(mut command: Command) -> Checked<Self> {
         let text = format!("{command:?}").replace('"', "");
         let started = Instant::now();
         let mut child = command.spawn().map_err(|error| Failure(format!("cannot start {text}: {error}")))?;
         let watch = Arc::new(Watch::default());
-        let stdout = child.stdout.take().expect("it was set to be a pipe");
+        // The command holds its own copy of a standard output of the caller's choice.
+        drop(command);
         let stderr = child.stderr.take().expect("it was set to be a pipe");
-        collect(stdout, &watch, |seen| &mut seen.stdout);
+        match child.stdout.take() {
+            Some(stdout) => collect(stdout, &watch, |seen| &mut seen.stdout),
+            None => watch.change(|seen| seen.pipes_closed += 1),
+        }
         collect(stderr, &watch, |seen| &mut seen.stderr);
         note_exit(pid(&child), &watch);
         Ok(Self { child, watch, command: text, started })

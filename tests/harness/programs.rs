@@ -4,6 +4,7 @@ use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::installed::installed;
 use super::{Checked, Failure};
 
 /// A program with iperf3's command line.
@@ -51,16 +52,6 @@ pub fn libiperf() -> Checked<Program> {
     Ok(Program { name: "iperf3-rs", path, skips_rx_copy: true, has_gsro: true, prepare: |_| {} })
 }
 
-/// Looks where `make peers` installs, then along `PATH`.
 fn find(name: &str) -> Checked<PathBuf> {
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| env::home_dir().map(|home| home.join(".cache")));
-    let installed = cache.map(|cache| cache.join("ringperf/peers/bin"));
-    let path = env::var_os("PATH").unwrap_or_default();
-    installed
-        .into_iter()
-        .chain(env::split_paths(&path))
-        .map(|folder| folder.join(name))
-        .find(|candidate| candidate.is_file())
-        .ok_or_else(|| Failure(format!("the peer {name} is not installed: run `make peers`")))
+    installed(name).ok_or_else(|| Failure(format!("the peer {name} is not installed: run `make peers`")))
 }

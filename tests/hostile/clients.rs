@@ -156,6 +156,19 @@ fn a_client_may_reset_anywhere() -> Checked {
     complains_in_lines(server)
 }
 
+/// A signal ends a server, whatever its client keeps it waiting for.
+#[test]
+fn a_server_can_be_terminated_anywhere() -> Checked {
+    let _permit = shared();
+    for step in Step::ALL {
+        let server = Server::start(&ours(), "")?;
+        let _wires = step.reach(server.port)?;
+        server.process.terminate()?;
+        named(step, server.process.finish(Duration::from_secs(5)).and_then(|server| server.succeeded()))?;
+    }
+    Ok(())
+}
+
 /// The steps at which the server waits for the client, which has about ten seconds. While a test runs it may
 /// be silent for longer.
 #[test]
@@ -294,6 +307,9 @@ fn parameters_out_of_range_are_refused_with_their_number() -> Checked {
         (r#""burst":1001"#, 15),
         (r#""time":1e999"#, 114),
         (r#""time":"5""#, 114),
+        // A ringperf that wants processors which this server cannot use.
+        (r#""ringperf":{"version":"9","cpus":"1024"}"#, 132),
+        (r#""ringperf":{"version":"9","cpus":"0,1000"}"#, 132),
     ] {
         cells.add(member, move || {
             let server = Server::start(&ours(), "")?;
@@ -323,7 +339,17 @@ fn parameters_that_cannot_be_met_are_refused() -> Checked {
 #[test]
 fn odd_parameters_are_taken() -> Checked {
     let server = Server::start(&ours(), "")?;
-    for text in ["{}", "[]", r#"{"TCP":true,"Parallel":1,"xyz":[{}],"time":1.5}"#, r#"{"ringperf":7}"#] {
+    for text in [
+        "{}",
+        "[]",
+        r#"{"TCP":true,"Parallel":1,"xyz":[{}],"time":1.5}"#,
+        r#"{"ringperf":7}"#,
+        r#"{"ringperf":{"version":"9","cpus":7}}"#,
+        r#"{"ringperf":{"version":"9","cpus":"0-4294967295"}}"#,
+        r#"{"ringperf":{"version":"9","cpus":"-1"}}"#,
+        r#"{"ringperf":{"version":"9","cpus":"0-1023,0-1023"}}"#,
+        r#"{"ringperf":{"version":"9","cpus":"\u001b[2J"}}"#,
+    ] {
         named(text, is_taken(&server, text))?;
     }
     complains_in_lines(server)

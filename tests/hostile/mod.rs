@@ -6,7 +6,7 @@
 //! tests with them.
 
 mod clients;
-mod datagrams;
+pub mod datagrams;
 mod guest;
 mod host;
 mod servers;

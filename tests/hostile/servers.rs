@@ -9,7 +9,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::wire::{Wire, frame, results, state};
-use crate::harness::{Checked, Failure, Finished, ensure, ours, run_client};
+use crate::degraded::restrict::limit_data;
+use crate::harness::{Checked, Failure, Finished, Program, ensure, ours, run_client};
 
 /// A peer that hangs up is noticed this fast.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
@@ -153,6 +154,15 @@ fn against(
     options: &str,
     script: impl FnOnce(&TcpListener) -> Checked<Misbehaved> + Send,
 ) -> Checked<(Finished, Instant)> {
+    program_against(&ours(), options, script)
+}
+
+/// The same with another client.
+fn program_against(
+    client: &Program,
+    options: &str,
+    script: impl FnOnce(&TcpListener) -> Checked<Misbehaved> + Send,
+) -> Checked<(Finished, Instant)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     // A client that leaves early must not leave the script in accept for ever.
     setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::new(10, 0))
@@ -160,7 +170,7 @@ fn against(
     let port = listener.local_addr()?.port();
     thread::scope(|scope| {
         let script = scope.spawn(|| script(&listener));
-        let client = run_client(&ours(), port, options)?;
+        let client = run_client(client, port, options)?;
         let script = script.join().expect("a script does not panic");
         let misbehaved = script.map_err(|Failure(why)| Failure(format!("script: {why}\n{client}")))?;
         Ok((client, misbehaved.since))
@@ -317,10 +327,73 @@ fn bad_results_are_errors() -> Checked {
         frame(&results(&[77], 0)),
         vec![0; 4],
         vec![0xFF; 4],
+        // Room for a server's output, which nobody has asked for.
+        (1_u32 << 26).to_be_bytes().to_vec(),
     ] {
         answers(Step::ResultsRead, &bytes, "")?;
     }
     Ok(())
+}
+
+/// An iperf3 sends its whole report, whatever its length. A client that cannot take it has its results all
+/// the same.
+#[test]
+fn a_servers_report_that_is_too_long_is_left_out() -> Checked {
+    let report = format!("{{\"server_output_text\":\"{}\",", "x".repeat(64 << 20));
+    let seven = results(&[1], 0).replace("\"bytes\":0", "\"bytes\":7");
+    let long = frame(&seven.replacen('{', &report, 1));
+    let script = |listener: &TcpListener| {
+        let mut session = Step::ResultsRead.reach(listener)?;
+        session.control.send(&long)?;
+        session.control.send(&[state::DISPLAY_RESULTS])?;
+        session.control.expect_state(state::IPERF_DONE)?;
+        Ok(Misbehaved::closed(session))
+    };
+    let (client, _) = against("-t 0.5 -J --get-server-output", script)?;
+    client.succeeded()?;
+    let document = client.document()?;
+    ensure!(document.totals()?.received == 7, "the results are lost\n{client}");
+    ensure!(!client.stdout.contains("server_output_text"), "there is no room for a report\n{client}");
+    ensure!(
+        client.stdout.contains("the server's own output is left out: it has more than 16 MiB"),
+        "{client}"
+    );
+    Ok(())
+}
+
+/// The memory that a server's report takes has a limit even if it is made of what takes the most.
+#[test]
+fn a_servers_report_takes_no_more_memory_than_it_should() -> Checked {
+    const LONGEST: usize = 16 << 20;
+    let tight = Program { prepare: limit_data::<400>, ..ours() };
+    for element in [r#"{"":0}"#, r#"{"":{"":{"":0}}}"#, "[]", r#""""#] {
+        // So many of them that they are read, and so many that they are not.
+        for count in [200_000, LONGEST / (element.len() + 1) - 2] {
+            let elements = vec![element; count].join(",");
+            let report = format!("{{\"server_output_json\":{{\"a\":[{elements}]}},");
+            let long = frame(&results(&[1], 0).replacen('{', &report, 1));
+            let script = |listener: &TcpListener| {
+                let mut session = Step::ResultsRead.reach(listener)?;
+                session.control.send(&long)?;
+                // A client that has understood the results waits for the next word.
+                session.control.send(&[state::DISPLAY_RESULTS])?;
+                Ok(Misbehaved::closed(session))
+            };
+            let (client, _) = program_against(&tight, "-t 0.5 -J --get-server-output", script)?;
+            ensure!(client.code.is_some(), "killed by {count} times {element}: {}", client.stderr);
+            let document = client.document()?;
+            ensure!(document.at("/end/sum_sent").is_ok(), "nothing of {count} times {element}");
+        }
+    }
+    Ok(())
+}
+
+/// Only a client that has asked for a report makes room for one.
+#[test]
+fn a_report_that_nobody_asked_for_is_an_error() -> Checked {
+    let report = format!("{{\"server_output_text\":\"{}\",", "x".repeat(70_000));
+    let text = "the peer announced results of";
+    answers(Step::ResultsRead, &frame(&results(&[1], 0).replacen('{', &report, 1)), text)
 }
 
 /// iperf3 3.12 and 3.13 print -1 as an unsigned number.
@@ -335,6 +408,52 @@ fn unsigned_minus_one_is_understood() -> Checked {
     })?;
     client.succeeded()?;
     ensure!(client.document()?.integer("/end/sum_sent/retransmits")? < 1_000_000, "misread\n{client}");
+    Ok(())
+}
+
+/// A server may say anything of where its threads ran; only what can be is reported.
+#[test]
+fn absurd_processors_are_harmless() -> Checked {
+    let share = r#"{"cpu":4294967295,"percent":100}"#;
+    let shares = vec![share; 20].join(",");
+    let stream = format!(r#"{{"id":1,"looks":18446744073709551615,"distinct":3,"shares":[{shares}]}}"#);
+    // As many as results may be long.
+    let many = vec![stream.as_str(); 50].join(",");
+    for (processors, expected) in [
+        (many.as_str(), Some(8)),
+        (
+            r#"{"id":1,"shares":[{"cpu":0,"percent":1e308},{"cpu":1,"percent":-5},{"cpu":2,"percent":7}]}"#,
+            Some(1),
+        ),
+        (r#"{"id":1}"#, Some(0)),
+        (r#"{"id":-1}"#, None),
+        (r#"{"shares":[{"cpu":"\u001b[2J"}]}"#, None),
+        ("7", None),
+    ] {
+        let engine = format!(
+            r#"{{"flow":"receive","asked":"auto","used":"sync","reason":"","fix":"","operations":1,"latency":{{}},"processors":[{processors}]}}"#
+        );
+        let own = format!(
+            r#""ringperf":{{"version":"9","cpu_user_seconds":1,"cpu_system_seconds":1,"engines":[{engine}]}},"streams""#
+        );
+        for (options, is_json) in [("-t 0.3 -J", true), ("-t 0.3 -V", false)] {
+            let (client, _) = against(options, |listener| {
+                let mut session = Step::ResultsRead.reach(listener)?;
+                session.control.send_frame(&results(&[1], 0).replace(r#""streams""#, &own))?;
+                session.control.send(&[state::DISPLAY_RESULTS])?;
+                session.control.expect_state(state::IPERF_DONE)?;
+                Ok(Misbehaved::closed(session))
+            })?;
+            client.succeeded()?;
+            ensure!(client.stdout.len() < 50_000, "{} bytes of report", client.stdout.len());
+            if is_json {
+                let peer = client.document()?.at("/ringperf/peer")?.clone();
+                let streams = peer["engines"][0]["processors"].as_array().map(Vec::len);
+                let shares = peer["engines"][0]["processors"][0]["shares"].as_array().map(Vec::len);
+                ensure!(shares == expected && streams == expected.map(|_| 1), "{peer:#}");
+            }
+        }
+    }
     Ok(())
 }
 

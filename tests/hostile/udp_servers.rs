@@ -160,7 +160,8 @@ fn absurd(member: &str, direction: &str, code: i32) -> Checked {
 /// The extra words of a ringperf are bounded, and harmless if they have the wrong shape.
 #[test]
 fn absurd_details_are_harmless() -> Checked {
-    let huge = vec![r#"{"id":1,"received":18446744073709551615,"lost_in_socket":7}"#; 100_000].join(",");
+    // As many as results may be long.
+    let huge = vec![r#"{"id":1,"received":18446744073709551615,"lost_in_socket":7}"#; 1_000].join(",");
     for datagrams in [
         &format!("[{huge}]"),
         "7",

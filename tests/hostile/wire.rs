@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Checked, Failure, ensure};
 
@@ -16,6 +17,7 @@ pub mod state {
     pub const PARAM_EXCHANGE: u8 = 9;
     pub const CREATE_STREAMS: u8 = 10;
     pub const SERVER_TERMINATE: u8 = 11;
+    pub const CLIENT_TERMINATE: u8 = 12;
     pub const EXCHANGE_RESULTS: u8 = 13;
     pub const DISPLAY_RESULTS: u8 = 14;
     pub const IPERF_DONE: u8 = 16;
@@ -40,6 +42,15 @@ impl Wire {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))
             .map_err(|error| Failure(format!("cannot connect to port {port}: {error}")))?;
         Self::new(stream)
+    }
+
+    /// The same from an address of this machine.
+    pub fn connect_from(source: Ipv4Addr, port: u16) -> Checked<Self> {
+        let failed = |error| Failure(format!("cannot connect from {source} to port {port}: {error}"));
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).map_err(failed)?;
+        socket.bind(&SocketAddr::from((source, 0)).into()).map_err(failed)?;
+        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).map_err(failed)?;
+        Self::new(socket.into())
     }
 
     pub fn new(stream: TcpStream) -> Checked<Self> {
@@ -68,6 +79,14 @@ impl Wire {
         self.0
             .read_exact(&mut bytes)
             .map_err(|error| Failure(format!("cannot read {LENGTH} bytes: {error}")))?;
+        Ok(bytes)
+    }
+
+    /// Reads so many bytes.
+    pub fn take(&mut self, count: usize) -> Checked<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        let read = self.0.read_exact(&mut bytes);
+        read.map_err(|error| Failure(format!("cannot read {count} bytes: {error}")))?;
         Ok(bytes)
     }
 

@@ -6,10 +6,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::harness::{
     Cells, Checked, Failure, Finished, Program, Server, debian, ensure, libiperf, ours, run_client, run_pair,
-    shared, wait_until,
+    shared, start_client, wait_until,
 };
 
 use super::LIMIT;
@@ -110,6 +115,45 @@ fn files_that_cannot_be_used() -> Checked {
     wait_until(LIMIT, || server.process.so_far().contains("No space left"))
 }
 
+/// A pipe waits for somebody at its other end, and a signal ends the waiting.
+#[test]
+fn a_pipe_that_nobody_opens_holds_no_end() -> Checked {
+    const LIMIT: Duration = Duration::from_secs(5);
+    let _permit = shared();
+    let pipe = TestFile::pipe()?;
+    let server = Server::start(&ours(), "")?;
+    let client = start_client(&ours(), server.port, &format!("-F {pipe}"))?;
+    ensure!(client.runs_until(LIMIT, || is_opening_a_pipe(client.id()))?, "{}", client.so_far());
+    client.terminate()?;
+    client.finish(LIMIT)?;
+    let server = Server::start(&ours(), &format!("-F {pipe}"))?;
+    let _client = start_client(&ours(), server.port, "")?;
+    let process = server.process;
+    ensure!(process.runs_until(LIMIT, || is_opening_a_pipe(process.id()))?, "{}", process.so_far());
+    process.terminate()?;
+    process.finish(LIMIT)?.succeeded()
+}
+
+/// A thread of that process is in the function of the kernel (fs/pipe.c) that waits for the other end.
+fn is_opening_a_pipe(process: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return false };
+    threads.flatten().any(|thread| {
+        fs::read_to_string(thread.path().join("wchan")).is_ok_and(|place| place == "wait_for_partner")
+    })
+}
+
+#[test]
+fn a_pipe_takes_what_comes() -> Checked {
+    let _permit = shared();
+    let pipe = TestFile::pipe()?;
+    let path = pipe.0.clone();
+    let reader = thread::spawn(move || fs::read(path).map(|bytes| bytes.len()));
+    run_pair((&ours(), &format!("-F {pipe}")), (&ours(), "-n 300000 -l 1000"))?;
+    let length = reader.join().expect("reading does not panic")?;
+    ensure!(length == 300_000, "{length} bytes came through");
+    Ok(())
+}
+
 fn told(client: &Finished, words: &str) -> Checked {
     ensure!(client.code.is_some_and(|code| code != 0) && client.stderr.contains(words), "{client}");
     Ok(())
@@ -140,6 +184,13 @@ impl TestFile {
         static FILES: AtomicU32 = AtomicU32::new(0);
         let number = FILES.fetch_add(1, Ordering::Relaxed);
         Self(env::temp_dir().join(format!("ringperf-test-{}-{number}", process::id())))
+    }
+
+    /// A pipe with a name.
+    fn pipe() -> Checked<Self> {
+        let pipe = Self::named();
+        mkfifo(&pipe.0, Mode::S_IRWXU).map_err(|error| Failure(error.to_string()))?;
+        Ok(pipe)
     }
 
     /// A file of so many bytes, no part of which is like another.

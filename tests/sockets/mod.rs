@@ -4,13 +4,15 @@
 mod files;
 mod limits;
 mod places;
+mod processors;
 mod timeouts;
 mod transports;
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{Checked, Program, Server, ensure, run, start_client};
+use crate::harness::{Checked, Failure, Process, Program, Server, ensure, run, start_client};
 
 /// Far longer than anything here takes; reached only when something hangs.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -43,4 +45,17 @@ fn shows(
     let seen = look().join("\n");
     ensure!(matches!(running, Ok(true)), "{running:?}\n{}\n{seen}", client.so_far());
     client.interrupt()
+}
+
+/// Which processors a thread of that name may run on.
+fn processors(process: &Process, thread: &str) -> Checked<String> {
+    for task in fs::read_dir(format!("/proc/{}/task", process.id()))? {
+        let task = task?.path();
+        if fs::read_to_string(task.join("comm"))?.trim() == thread {
+            let status = fs::read_to_string(task.join("status"))?;
+            let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+            return list.map(|list| list.trim().to_owned()).ok_or(Failure(status));
+        }
+    }
+    Err(Failure(format!("there is no thread {thread}")))
 }

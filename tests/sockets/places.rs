@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use super::{LIMIT, count, shows};
+use super::{LIMIT, count, processors, shows};
 use crate::harness::{
-    Cable, Cells, Checked, Failure, Process, Server, ensure, libiperf, ours, run_client, run_pair, shared,
+    Cable, Cells, Checked, Process, Server, ensure, libiperf, ours, run_client, run_pair, shared,
     start_client,
 };
 
@@ -89,13 +89,19 @@ fn both_ends_run_where_the_client_says() -> Checked {
     let anywhere = processors(&server.process, "ringperf")?;
     let client = start_client(&ours(), server.port, "-A 0,0 -P 2 -t 20 -b 1M -l 1K")?;
     let are_pinned = || {
-        [&client, &server.process].iter().all(|process| {
-            ["ringperf", "stream-1", "stream-3"]
-                .iter()
-                .all(|thread| processors(process, thread).is_ok_and(|list| list == "0"))
-        })
+        let both = [
+            (&client, &["ringperf", "stream-1", "stream-3"][..]),
+            (&server.process, &["stream-1", "stream-3"]),
+        ];
+        let are_on_0 = |process: &Process, threads: &[&str]| {
+            threads.iter().all(|thread| processors(process, thread).is_ok_and(|list| list == "0"))
+        };
+        both.into_iter().all(|(process, threads)| are_on_0(process, threads))
     };
     ensure!(client.runs_until(LIMIT, are_pinned)?, "{}", client.so_far());
+    // The thread that serves everybody stays where it is.
+    let control = processors(&server.process, "ringperf")?;
+    ensure!(control == anywhere, "the control thread may run on {control} instead of {anywhere}");
     client.interrupt()?;
     client.finish(LIMIT)?;
     server.process.wait_for_stdout("Server listening", 2, LIMIT)?;
@@ -130,17 +136,4 @@ fn the_control_connection_has_the_keepalive_asked_for() -> Checked {
         waits(seen, "1min3") + waits(seen, "1min2") == 1 && waits(seen, "49min") + waits(seen, "50min") == 1
     })?;
     Ok(())
-}
-
-/// Which processors a thread of that name may run on.
-fn processors(process: &Process, thread: &str) -> Checked<String> {
-    for task in fs::read_dir(format!("/proc/{}/task", process.id()))? {
-        let task = task?.path();
-        if fs::read_to_string(task.join("comm"))?.trim() == thread {
-            let status = fs::read_to_string(task.join("status"))?;
-            let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-            return list.map(|list| list.trim().to_owned()).ok_or(Failure(status));
-        }
-    }
-    Err(Failure(format!("there is no thread {thread}")))
 }

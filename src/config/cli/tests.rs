@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::config::{
     Authentication, BlockSize, Direction, EndCondition, EngineChoice, Family, Keepalive, LocalConfig,
-    LoginOptions, OutputConfig, OutputFormat, Pacing, Protocol, RateLimit, SctpConfig, ServerLimits,
-    SocketConfig, TestConfig,
+    LoginOptions, OutputConfig, OutputFormat, Pacing, Placement, Protocol, RateLimit, SctpConfig,
+    ServerLimits, SocketConfig, TestConfig,
 };
 use crate::units::RateFormat;
 
@@ -53,6 +53,7 @@ fn a_bare_client_is_the_default_test() {
         client_port: None,
         connect_timeout: Duration::from_secs(10),
         peer_engine: None,
+        peer_cpus: None,
         sctp_addresses: Vec::new(),
         login: None,
         test: TestConfig::default(),
@@ -79,6 +80,7 @@ fn every_client_option_arrives() {
             bind: Some([127, 0, 0, 1].into()),
             bind_device: Some("lo".to_owned()),
             cpu: Some(1),
+            cpus: None,
             file: Some("file".into()),
             receive_timeout: millis(500),
             send_timeout: Some(millis(600)),
@@ -90,6 +92,7 @@ fn every_client_option_arrives() {
         client_port: Some(6000),
         connect_timeout: millis(500),
         peer_engine: Some(EngineChoice::Sync),
+        peer_cpus: None,
         sctp_addresses: Vec::new(),
         login: Some(LoginOptions { user: "me".to_owned(), public_key: "key".into(), pkcs1_padding: true }),
         test: TestConfig {
@@ -148,6 +151,7 @@ fn every_server_option_arrives() {
             bind: Some("::1".parse().unwrap()),
             engine: EngineChoice::Splice,
             offload: false,
+            cpus: Some(Placement::Spread),
             ..LocalConfig::default()
         },
         one_off: true,
@@ -156,6 +160,7 @@ fn every_server_option_arrives() {
             rate: Some(RateLimit { bits_per_second: 5_000_000, averaged_over: millis(2500) }),
             duration: Some(millis(60_000)),
             idle: Some(millis(30_000)),
+            ..ServerLimits::default()
         },
         authentication: Some(Authentication {
             private_key: "key".into(),
@@ -165,7 +170,7 @@ fn every_server_option_arrives() {
         }),
         output: OutputConfig { format: OutputFormat::Json, interval: None, ..OutputConfig::default() },
     };
-    let options = "-p 5300 -6 -B ::1 -1 --engine splice --no-offload -J -i 0 -D --server-max-duration 60 \
+    let options = "-p 5300 -6 -B ::1 -1 --engine splice --no-offload --cpus spread -J -i 0 -D --server-max-duration 60 \
         --server-bitrate-limit 5M/2.5 --idle-timeout 30 --rsa-private-key-path key \
         --authorized-users-path users --time-skew-threshold 5 --use-pkcs1-padding";
     assert_eq!(server(options), expected);
@@ -254,6 +259,25 @@ fn spellings() {
 }
 
 #[test]
+fn places_of_streams() {
+    let list = |text: &str| Some(Placement::List(text.parse().unwrap()));
+    for (options, own, peers) in [
+        ("", None, None),
+        ("--cpus auto", Some(Placement::Auto), None),
+        ("--cpus pack --peer-cpus pack", Some(Placement::Pack), Some(Placement::Pack)),
+        ("--cpus=spread --peer-cpus=auto", Some(Placement::Spread), Some(Placement::Auto)),
+        ("--cpus 2-9,14", list("2-9,14"), None),
+        ("--cpus 0 --cpus 3,1", list("3,1"), None),
+        ("--peer-cpus 0-3 -A 1", None, list("0-3")),
+    ] {
+        let config = client(options);
+        assert_eq!((config.local.cpus, config.peer_cpus), (own, peers), "{options}");
+    }
+    assert_eq!(server("--cpus 1,0").local.cpus, list("1,0"));
+    assert_eq!(client("--cp 7").client_port, Some(7), "iperf3's short form of --cport");
+}
+
+#[test]
 fn zerocopy_is_the_sendfile_engine() {
     for (options, engine, zerocopy) in [
         ("-Z", EngineChoice::Sendfile, true),
@@ -339,6 +363,23 @@ fn parameter_errors_of_sockets_and_servers() {
         ("-c host -A 1025", "unable to set CPU affinity, processors have numbers from 0 to 1024: -A 1025"),
         ("-c host -A 1,", "unable to set CPU affinity"),
         ("-c host -A ,1", "unable to set CPU affinity"),
+        (
+            "-c host -A 1 --cpus 2",
+            "-A and --cpus both say where the streams of one end run; drop one of them",
+        ),
+        ("-s --cpus auto -A 1", "-A and --cpus both say where the streams of one end run"),
+        ("-c host -A 1,2 --peer-cpus pack", "-A and --peer-cpus both say where the streams of one end run"),
+        ("-s --peer-cpus 0", "some option you are trying to set is client only: --peer-cpus"),
+        ("-c host --cpus 1025", "processors have numbers from 0 to 1024: --cpus 1025"),
+        (
+            "-c host --peer-cpus 3-1",
+            "threads are placed by auto, spread, pack or a list of processors such as",
+        ),
+        (
+            "-s --cpus -1",
+            "threads are placed by auto, spread, pack or a list of processors such as 2-9,14: --cpus -1",
+        ),
+        ("-c host --cpus 0-1023,5", "a list has at most 1024 processors: --cpus 0-1023,5"),
         ("-c host -A 1,2,3", "unable to set CPU affinity, processors have numbers from 0 to 1024: -A 1,2,3"),
         ("-c host -B %lo", "-B '' is no address of this machine"),
         ("-c host -B name.invalid", "-B 'name.invalid' is no address of this machine: "),

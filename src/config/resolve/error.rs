@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::EngineChoice;
+use crate::config::{EngineChoice, PlacementError};
 use crate::units::UnitError;
 
 /// What is wrong with the options, in iperf3's words where it has any, and which option it is.
@@ -50,6 +50,10 @@ pub(in crate::config) enum ParameterError {
     Login(&'static str),
     #[error("you must specify a path to a valid RSA private key and a user credential file; {0} is missing")]
     Authentication(&'static str),
+    #[error("-A and {0} both say where the streams of one end run; drop one of them")]
+    Places(&'static str),
+    #[error("{source}: {option} {given}")]
+    Placement { option: &'static str, given: String, source: PlacementError },
     #[error("{source} (option {option})")]
     Unit { option: &'static str, source: UnitError },
     #[error("{rule}: {option} {given}")]

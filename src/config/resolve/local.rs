@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::ParameterError;
 use super::number::{c_number, millis, out_of_range, whole};
 use crate::config::options::{BothOptions, Cli};
-use crate::config::{DEFAULT_RECEIVE_TIMEOUT, EngineChoice, Family, Keepalive, LocalConfig, MAX_CPU};
+use crate::config::{
+    DEFAULT_RECEIVE_TIMEOUT, EngineChoice, Family, Keepalive, LocalConfig, MAX_CPU, Placement,
+};
 
 /// One day, as long as the longest test.
 const MAX_TIMEOUT_MS: u32 = 86_400_000;
@@ -38,6 +40,7 @@ pub(super) fn local(
         bind: host.map(|host| address("-B", host, family)).transpose()?,
         bind_device: one_device([both.bind_dev.as_deref(), bind_device, server_device])?,
         cpu: affinity(both)?.map(|(cpu, _)| cpu),
+        cpus: placement("--cpus", cli.engine.cpus.as_deref(), both.affinity.is_some())?,
         file: both.file.clone(),
         receive_timeout: receive_timeout(both)?,
         send_timeout: send_timeout(both)?,
@@ -105,6 +108,20 @@ pub(super) fn affinity(options: &BothOptions) -> Result<Option<(u32, Option<u32>
         None => (cpu(given)?, None),
         Some((own, server)) => (cpu(own)?, Some(cpu(server)?)),
     }))
+}
+
+/// Where the streams of one end run. `pinned` says that -A has a processor for that end.
+pub(super) fn placement(
+    option: &'static str,
+    given: Option<&str>,
+    pinned: bool,
+) -> Result<Option<Placement>, ParameterError> {
+    let Some(given) = given else { return Ok(None) };
+    if pinned {
+        return Err(ParameterError::Places(option));
+    }
+    let wrong = |source| ParameterError::Placement { option, given: given.to_owned(), source };
+    given.parse().map(Some).map_err(wrong)
 }
 
 fn receive_timeout(options: &BothOptions) -> Result<Duration, ParameterError> {

@@ -1,6 +1,7 @@
 //! From the options as typed to the checked configuration. Ranges and messages are those of iperf3.
 
 mod error;
+mod limits;
 mod local;
 mod number;
 mod output;
@@ -10,17 +11,17 @@ mod traffic;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use self::local::{address, affinity, local, server_host};
-use self::number::{amount, out_of_range, port, seconds, whole_seconds, within};
+use self::local::{address, affinity, local, placement, server_host};
+use self::number::{amount, out_of_range, port, whole_seconds, within};
 use self::output::output;
 use self::socket::congestion;
 use self::traffic::{block, comparison_time, parallel, test};
-use super::options::{Cli, ClientOptions, LoopbackOptions, ServerOptions};
+use super::options::{Cli, ClientOptions, LoopbackOptions};
 use super::{
-    Authentication, ClientConfig, Direction, EngineChoice, Family, LoginOptions, LoopbackConfig,
-    MAX_TIME_SECS, Protocol, RateLimit, ServerConfig, ServerLimits, TestConfig,
+    Authentication, ClientConfig, Direction, EngineChoice, Family, LoginOptions, LoopbackConfig, Protocol,
+    ServerConfig, TestConfig,
 };
-use crate::units::{parse_bytes, parse_rate};
+use crate::units::parse_bytes;
 
 pub(super) use self::error::ParameterError;
 
@@ -32,8 +33,6 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECT_TIMEOUT_MS: u32 = 86_400_000;
 /// Long enough for every engine to be past TCP's slow start on a loopback device.
 const DEFAULT_LOOPBACK_TIME: Duration = Duration::from_millis(1500);
-/// Time over which a server averages the rate that it limits, as in iperf3.
-const DEFAULT_AVERAGE: Duration = Duration::from_secs(5);
 /// Largest difference of clocks in seconds, as in iperf3.
 const DEFAULT_SKEW_SECS: u32 = 10;
 
@@ -49,7 +48,7 @@ pub(super) fn server(cli: &Cli) -> Result<ServerConfig, ParameterError> {
         local: local(cli, cli.engine.engine.unwrap_or_default(), None)?,
         one_off: cli.server.one_off,
         daemon: cli.server.daemon,
-        limits: limits(&cli.server)?,
+        limits: limits::limits(&cli.server)?,
         authentication: authentication(cli)?,
         output: output(cli)?,
     })
@@ -70,6 +69,7 @@ pub(super) fn client(cli: &Cli, host: &str) -> Result<ClientConfig, ParameterErr
         client_port: client_port(cli, &test)?,
         connect_timeout: connect_timeout(options)?,
         peer_engine: options.peer_engine,
+        peer_cpus: placement("--peer-cpus", options.peer_cpus.as_deref(), test.server_cpu.is_some())?,
         sctp_addresses: sctp_addresses(cli, local.family)?,
         login: login(cli)?,
         local,
@@ -88,38 +88,6 @@ pub(super) fn loopback(options: &LoopbackOptions) -> Result<LoopbackConfig, Para
         block: block(Protocol::Tcp, options.length.as_deref())?,
         family: if options.version6 { Family::V6 } else { Family::V4 },
     })
-}
-
-fn limits(options: &ServerOptions) -> Result<ServerLimits, ParameterError> {
-    const DURATION_RULE: &str = "test duration valid values are 0 to 86400 seconds";
-    const IDLE_RULE: &str =
-        "idle timeout parameter is not positive or larger than allowed limit (86400 seconds)";
-    let secs = |secs: u32| Duration::from_secs(secs.into());
-    let duration = match options.server_max_duration.as_deref() {
-        None => 0,
-        Some(given) => whole_seconds("--server-max-duration", given, 0..=MAX_TIME_SECS, DURATION_RULE)?,
-    };
-    let idle = options.idle_timeout.as_deref();
-    let idle = idle.map(|given| whole_seconds("--idle-timeout", given, 1..=MAX_TIME_SECS, IDLE_RULE));
-    Ok(ServerLimits {
-        rate: options.server_bitrate_limit.as_deref().map_or(Ok(None), rate_limit)?,
-        duration: (duration != 0).then(|| secs(duration)),
-        idle: idle.transpose()?.map(secs),
-    })
-}
-
-/// A rate of 0 is no limit.
-fn rate_limit(given: &str) -> Result<Option<RateLimit>, ParameterError> {
-    const OPTION: &str = "--server-bitrate-limit";
-    const RULE: &str = "invalid time interval for calculating average data rate (0, or 0.1 to 60 seconds)";
-    let (rate, average) = given.split_once('/').map_or((given, None), |(rate, secs)| (rate, Some(secs)));
-    let averaged_over = match average.map(|average| seconds(OPTION, average, RULE)).transpose() {
-        Ok(None) => DEFAULT_AVERAGE,
-        Ok(Some(secs)) if secs == 0.0 || (0.1..=60.0).contains(&secs) => Duration::from_secs_f64(secs),
-        Ok(Some(_)) | Err(_) => return Err(out_of_range(RULE, OPTION, given)),
-    };
-    let bits_per_second = amount(OPTION, Some(rate), parse_rate)?;
-    Ok((bits_per_second != 0).then_some(RateLimit { bits_per_second, averaged_over }))
 }
 
 fn authentication(cli: &Cli) -> Result<Option<Authentication>, ParameterError> {

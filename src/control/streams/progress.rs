@@ -49,7 +49,12 @@ impl Streams {
     /// A client learns from its TCP streams what has become of those at the server. Of UDP streams it does
     /// not, and not of a file that cannot be written, so there a server tells. That a connection is broken is
     /// no such news: the client is gone, or about to say that it goes.
+    ///
+    /// A thread that has panicked ends the test at once: what it has counted is not known any more.
     pub(in crate::control) fn all_lost(&self) -> Option<RunError> {
+        if let Some(panic) = &self.panicked {
+            return Some(RunError::Defect(panic.clone()));
+        }
         let is_told = self.role == Role::Client || self.is_udp() || self.file.is_some();
         let is_news = |fault: &&io::Error| self.role == Role::Client || !engine::is_disconnect(fault);
         let all_ended = self.streams.iter().all(|stream| stream.exit.is_some());

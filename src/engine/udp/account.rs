@@ -23,21 +23,29 @@ pub(super) struct Account {
     passed_bytes: u64,
     /// When something came for the first and for the last time.
     came: Option<(Instant, Instant)>,
+    /// Since when nothing has come to a stream that was told to stop.
+    quiet_since: Option<Instant>,
 }
 
 impl Account {
     /// `drops_before` is the socket's drop counter before the test.
     pub(super) fn new(job: &StreamJob, udp: UdpJob, drops_before: u32) -> Self {
+        Self::of_datagrams(job.block.bytes, udp, drops_before)
+    }
+
+    /// An account of datagrams that have so many bytes.
+    pub(super) fn of_datagrams(bytes: u32, udp: UdpJob, drops_before: u32) -> Self {
         let mut tracker = DatagramTracker::new(udp.counters_64bit);
         tracker.begin_after(drops_before);
         Self {
             udp,
-            datagram_bytes: usize::try_from(job.block.bytes).expect("a u32 fits a usize on Linux"),
+            datagram_bytes: usize::try_from(bytes).expect("a u32 fits a usize on Linux"),
             tracker,
             messages: 0,
             settled_messages: 0,
             passed_bytes: 0,
             came: None,
+            quiet_since: None,
         }
     }
 
@@ -49,6 +57,14 @@ impl Account {
     /// Counts one message, found at `found` if the kernel does not say when it arrived. Datagrams of another
     /// length than the test's are foreign to it: a repeated connect word has four bytes.
     pub(super) fn take(&mut self, message: &Message<'_>, found: Duration, recorder: &mut Recorder) {
+        let bytes = self.count(message, found);
+        if bytes > 0 {
+            recorder.moved(to_u64(bytes));
+        }
+    }
+
+    /// The same, and how many bytes of the test there were in it.
+    fn count(&mut self, message: &Message<'_>, found: Duration) -> usize {
         let segment = message.segment_bytes;
         let datagrams = message.bytes.div_ceil(segment);
         let arrived = message.arrived.unwrap_or(found);
@@ -76,14 +92,18 @@ impl Account {
             payload = rest;
             left -= length;
         }
-        if bytes > 0 {
-            recorder.moved(to_u64(bytes));
-        }
+        bytes
     }
 
-    /// Lets others see what has been counted since the last call. Says whether anything came, be it foreign:
-    /// datagrams of the test may wait behind it.
-    pub(super) fn settle(&mut self, job: &StreamJob, recorder: &mut Recorder, before: u64) -> bool {
+    /// Lets others see what has been counted up to `now` since the last call, when `before` bytes had come.
+    /// Says whether anything came, be it foreign: datagrams of the test may wait behind it.
+    pub(super) fn settle(
+        &mut self,
+        job: &StreamJob,
+        recorder: &mut Recorder,
+        before: u64,
+        now: Instant,
+    ) -> bool {
         let counters = self.tracker.counters();
         recorder.received_datagrams(counters);
         let came = self.messages > self.settled_messages;
@@ -91,7 +111,6 @@ impl Account {
         if recorder.bytes() == before {
             return came;
         }
-        let now = Instant::now();
         recorder.received_at(now);
         self.came = Some((self.came.map_or(now, |(first, _)| first), now));
         if let Some(goal) = &job.goal {
@@ -103,12 +122,24 @@ impl Account {
         true
     }
 
-    /// Whether the stream is over: told to stop, and nothing came during a whole wait after that.
-    pub(super) fn is_over(&self, job: &StreamJob, came: bool, waited_since: Instant) -> bool {
-        match job.stop.since() {
-            None => false,
-            Some(stop) => (!came && waited_since >= stop) || stop.elapsed() >= DRAIN_MAX,
-        }
+    /// Whether the stream is over: told to stop, and quiet for [`WAIT_MAX`] after that. The last look began
+    /// at `looked_since`, and `came` says whether it brought anything. A wait may end early and bring nothing
+    /// although more is there, as when the process was halted for a while, so it is time that counts.
+    pub(super) fn is_over(
+        &mut self,
+        job: &StreamJob,
+        came: bool,
+        looked_since: Instant,
+        now: Instant,
+    ) -> bool {
+        let Some(stop) = job.stop.since() else { return false };
+        let quiet_since = match self.quiet_since {
+            Some(since) if !came => since,
+            _ => if came { now } else { looked_since }.max(stop),
+        };
+        self.quiet_since = Some(quiet_since);
+        now.saturating_duration_since(quiet_since) >= WAIT_MAX
+            || now.saturating_duration_since(stop) >= DRAIN_MAX
     }
 
     /// The last words: drops that no later message could tell of, and when it ended.
@@ -137,6 +168,18 @@ fn end(stop: Instant, first: Instant, last: Instant, datagrams: u64) -> Instant 
 
 fn to_u64(value: usize) -> u64 {
     u64::try_from(value).expect("a usize fits a u64")
+}
+
+/// What a receiver of datagrams of so many bytes has counted after these messages, for fuzzers.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn count_messages<'a>(
+    udp: UdpJob,
+    datagram_bytes: u32,
+    messages: impl Iterator<Item = Message<'a>>,
+) -> (u64, crate::stats::DatagramCounters) {
+    let mut account = Account::of_datagrams(datagram_bytes, udp, 0);
+    let bytes = messages.map(|message| to_u64(account.count(&message, Duration::ZERO))).sum();
+    (bytes, account.tracker.counters())
 }
 
 #[cfg(test)]

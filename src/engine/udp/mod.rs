@@ -15,6 +15,9 @@ mod uring_send;
 use std::io;
 use std::time::Duration;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use account::count_messages;
+pub(super) use stamp::Stamper;
 pub(super) use sync_receive::UdpSyncReceive;
 pub(super) use sync_send::UdpSyncSend;
 pub(super) use uring_receive::UdpUringReceive;
@@ -53,9 +56,9 @@ pub(super) fn pacing(job: &StreamJob) -> Pacing {
 
 /// How a sender divides its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Layout {
+pub(super) struct Layout {
     /// Bytes of a datagram.
-    datagram_bytes: usize,
+    pub(super) datagram_bytes: usize,
     /// Datagrams of a slot.
     per_slot: u32,
     /// Slots of a batch.
@@ -76,7 +79,8 @@ impl Layout {
         }
     }
 
-    fn new(job: &StreamJob, offload: bool) -> Self {
+    /// As large as the rate allows, if the socket can do it.
+    pub(super) fn new(job: &StreamJob, offload: bool) -> Self {
         let bytes = job.block.bytes;
         let burst = pacing(job).burst_blocks.max(1);
         let paced = job.pacing.bits_per_second > 0;
@@ -98,7 +102,12 @@ impl Layout {
         }
     }
 
-    fn slot_bytes(self) -> usize {
+    /// Slots of all batches whose memory the kernel may hold.
+    pub(super) fn slots(self, zero_copy: bool) -> u32 {
+        self.batch_slots * if zero_copy { HELD_BATCHES } else { 1 }
+    }
+
+    pub(super) fn slot_bytes(self) -> usize {
         self.datagram_bytes * usize::try_from(self.per_slot).expect("a u32 fits a usize on Linux")
     }
 
@@ -200,36 +209,23 @@ fn send_error(job: &StreamJob, errno: i32) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Instant;
 
     use super::*;
-    use crate::config::{BlockSize, EngineChoice, Flow, Protocol, UdpConfig};
-    use crate::engine::{StartGate, StopToken, UdpJob};
-    use crate::stats::SharedCounters;
+    use crate::config::{BlockSize, Flow, Protocol, UdpConfig};
+    use crate::engine::UdpJob;
     use crate::sys::Socket;
 
     fn job(bytes: u32, bits_per_second: u64, burst_blocks: u32) -> StreamJob {
         let sockets: Vec<_> = (0..2).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
         sockets[0].connect(sockets[1].local_addr().unwrap()).unwrap();
+        let socket = Socket::from_udp(sockets.into_iter().next().unwrap());
         StreamJob {
-            socket: Arc::new(Socket::from_udp(sockets.into_iter().next().unwrap())),
-            flow: Flow::Send,
-            asked: EngineChoice::Auto,
             protocol: Protocol::Udp(UdpConfig::default()),
-            file: None,
             udp: Some(UdpJob { counters_64bit: false, offload: true }),
             block: BlockSize { bytes, explicit: true },
-            streams: 1,
             pacing: Pacing { bits_per_second, burst_blocks },
-            window_fixed: false,
-            goal: None,
-            duration: None,
-            skip_rx_copy: false,
-            repeating_payload: false,
-            counters: Arc::new(SharedCounters::default()),
-            start: Arc::new(StartGate::default()),
-            stop: StopToken::default(),
+            ..StreamJob::bare(socket, Flow::Send)
         }
     }
 

@@ -30,20 +30,19 @@ pub(super) struct Pause {
 }
 
 impl Pause {
-    pub(super) fn new(capacity: usize, buffer_bytes: u32) -> Self {
+    pub(super) fn new(capacity: usize, buffer_bytes: u32, now: Instant) -> Self {
         Self {
             capacity: u64::try_from(capacity).expect("a usize fits a u64"),
             buffer_bytes: buffer_bytes.into(),
             pause: None,
-            window_start: Instant::now(),
+            window_start: now,
             window: (0, 0),
         }
     }
 
-    /// Pauses if that is worth it, when the last look has brought `taken` messages; `messages` and `bytes`
-    /// are those of the whole stream.
-    pub(super) fn after(&mut self, taken: u64, messages: u64, bytes: u64) {
-        let now = Instant::now();
+    /// How long to pause, if that is worth it, when the last look has brought `taken` messages; `messages`
+    /// and `bytes` are those of the whole stream.
+    pub(super) fn after(&mut self, now: Instant, taken: u64, messages: u64, bytes: u64) -> Option<Duration> {
         let elapsed = now.duration_since(self.window_start);
         if elapsed >= WINDOW {
             let (messages_before, bytes_before) = self.window;
@@ -51,9 +50,7 @@ impl Pause {
             (self.window_start, self.window) = (now, (messages, bytes));
         }
         // After a full look there is more, most likely.
-        if let Some(pause) = self.pause.filter(|_| taken < self.capacity) {
-            std::thread::sleep(pause);
-        }
+        self.pause.filter(|_| taken < self.capacity)
     }
 
     /// The pause for a rate of so many messages and bytes in `elapsed`.
@@ -78,13 +75,13 @@ mod tests {
     fn only_a_busy_receiver_with_room_pauses() {
         let second = Duration::from_secs(1);
         let micros = |micros| Some(Duration::from_micros(micros));
-        let pause = Pause::new(16, 8_000_000);
+        let pause = Pause::new(16, 8_000_000, Instant::now());
         // Two thousand bursts a second of a paced sender: each is wanted when it comes.
         assert_eq!(pause.worth(2_000, 125_000_000, second), None);
         assert_eq!(pause.worth(40_000, 2_000_000_000, second), micros(100));
         assert_eq!(pause.worth(200_000, 1_600_000_000, second), micros(40));
         assert_eq!(pause.worth(1_000_000, 64_000_000, second), None);
-        let small = Pause::new(16, 212_992);
+        let small = Pause::new(16, 212_992, Instant::now());
         assert_eq!(small.worth(80_000, 5_000_000_000, second), None);
         assert_eq!(pause.worth(0, 0, second), None);
     }

@@ -44,7 +44,8 @@ impl UdpSyncReceive {
 
     pub(in super::super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         let mut account = Account::new(job, self.udp, self.drops_before);
-        let mut pause = Pause::new(self.slots.len(), job.socket.receive_buffer().unwrap_or(0));
+        let buffer_bytes = job.socket.receive_buffer().unwrap_or(0);
+        let mut pause = Pause::new(self.slots.len(), buffer_bytes, Instant::now());
         use_exact_timers();
         loop {
             recorder.publish();
@@ -60,13 +61,17 @@ impl UdpSyncReceive {
                 Err(error) if is_pause(&error) || is_passing(&error) => {}
                 Err(error) => return Err(error),
             }
-            let came = account.settle(job, recorder, before);
-            if account.is_over(job, came, since) {
+            let now = Instant::now();
+            let came = account.settle(job, recorder, before, now);
+            if account.is_over(job, came, since, now) {
                 account.close(job, recorder);
                 return Ok(());
             }
-            if self.udp.offload {
-                pause.after(account.messages() - messages, account.messages(), recorder.bytes());
+            let taken = account.messages() - messages;
+            if self.udp.offload
+                && let Some(pause) = pause.after(now, taken, account.messages(), recorder.bytes())
+            {
+                std::thread::sleep(pause);
             }
         }
     }

@@ -2,13 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::super::recorder::Recorder;
 use super::super::{StreamJob, UdpJob};
 use super::account::{Account, WAIT_MAX};
 use super::pause::Pause;
-use crate::sys::uring::{ReceiveBuffers, Ring};
+use crate::sys::uring::{ReceiveBuffers, ReceiveRing, Ring};
 use crate::sys::{Missing, monotonic_now, use_exact_timers};
 
 /// Memory for the buffers of one stream: few large ones, so that they stay in the processor's cache ...
@@ -27,51 +26,68 @@ const RECEIVED_BYTES_MAX: usize = 65_536;
 /// Token of the only operation.
 const RECEIVE: u64 = 0;
 
-/// One receiving ring.
-pub(in super::super) struct UdpUringReceive {
-    ring: Ring,
+/// The loop of one receiving ring.
+pub(in super::super) struct UdpUringReceive<R> {
+    ring: R,
     udp: UdpJob,
     discard: bool,
     buffers: u16,
     drops_before: u32,
 }
 
-impl UdpUringReceive {
+impl UdpUringReceive<Ring> {
     pub(in super::super) fn prepare(
         job: &StreamJob,
         udp: UdpJob,
     ) -> Result<(Self, Option<Missing>), Missing> {
         let refused = |error| Missing::from(&error);
         let (together, note) = prepare_socket(job, udp);
-        let mut ring = Ring::new(Arc::clone(&job.socket), 8).map_err(refused)?;
         let bytes = (slot_bytes(job, together) + BUFFER_HEADER_BYTES).next_multiple_of(64);
         let bytes = u32::try_from(bytes).expect("at most a message and a header");
         let count = buffer_count(bytes, job.streams);
+        // A completion for each buffer at once, and for the end of the operation.
+        let entries = u32::from(count / 2).max(8);
+        let mut ring = Ring::new(Arc::clone(&job.socket), entries).map_err(refused)?;
         let buffers = ReceiveBuffers::new(count, bytes).map_err(|error| Missing {
             reason: format!("no memory for receive buffers: {error}"),
             fix: "use fewer streams".to_owned(),
         })?;
         ring.register_buffers(buffers).map_err(refused)?;
-        let drops_before = drops_before(job);
-        Ok((Self { ring, udp, discard: job.skip_rx_copy, buffers: count, drops_before }, note))
+        Ok((Self { drops_before: drops_before(job), ..Self::over(ring, job, udp, count) }, note))
+    }
+}
+
+impl<R: ReceiveRing> UdpUringReceive<R> {
+    /// The loop over a ring that has so many buffers.
+    pub(in super::super) fn over(ring: R, job: &StreamJob, udp: UdpJob, buffers: u16) -> Self {
+        Self { ring, udp, discard: job.skip_rx_copy, buffers, drops_before: 0 }
+    }
+
+    /// How often completions had no room.
+    pub(in super::super) fn overflows(&self) -> u64 {
+        self.ring.overflows()
     }
 
     pub(in super::super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         let mut account = Account::new(job, self.udp, self.drops_before);
-        let mut pause = Pause::new(self.buffers.into(), job.socket.receive_buffer().unwrap_or(0));
+        let buffer_bytes = job.socket.receive_buffer().unwrap_or(0);
+        let mut pause = Pause::new(self.buffers.into(), buffer_bytes, self.ring.now());
         use_exact_timers();
         self.ring.push_receive_messages(self.discard, RECEIVE);
         loop {
             recorder.publish();
-            let (since, before) = (Instant::now(), recorder.bytes());
+            let (since, before) = (self.ring.now(), recorder.bytes());
             self.ring.wait(WAIT_MAX)?;
             let taken = self.reap(&mut account, recorder)?;
-            let came = account.settle(job, recorder, before);
-            if account.is_over(job, came, since) {
+            let now = self.ring.now();
+            let came = account.settle(job, recorder, before, now);
+            if account.is_over(job, came, since, now) {
                 account.close(job, recorder);
                 return Ok(());
             }
-            pause.after(taken, account.messages(), recorder.bytes());
+            if let Some(pause) = pause.after(now, taken, account.messages(), recorder.bytes()) {
+                self.ring.pause(pause);
+            }
         }
     }
 

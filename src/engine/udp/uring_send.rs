@@ -14,19 +14,19 @@ use super::super::recorder::Recorder;
 use super::super::zero_copy::Judge;
 use super::super::{StreamJob, UdpJob};
 use super::stamp::{Stamper, slot_memory};
-use super::{HELD_BATCHES, Layout, is_refused_segmentation, is_temporary, send_error};
+use super::{Layout, is_refused_segmentation, is_temporary, send_error};
 use crate::config::EngineChoice;
-use crate::sys::uring::{Completion, Ring};
+use crate::sys::uring::{Completion, Ring, SendRing};
 use crate::sys::{Missing, use_exact_timers};
 
 /// Longest wait in the kernel before the stop token is looked at again.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Longest wait for the last results and releases.
-const RELEASE_WAIT_MAX: Duration = Duration::from_secs(1);
+const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// One sending ring.
-pub(in super::super) struct UdpUringSend {
-    ring: Ring,
+/// The loop of one sending ring.
+pub(in super::super) struct UdpUringSend<R> {
+    ring: R,
     layout: Layout,
     stamper: Stamper,
     zero_copy: bool,
@@ -51,7 +51,7 @@ struct Slot {
     sent: bool,
 }
 
-impl UdpUringSend {
+impl UdpUringSend<Ring> {
     pub(in super::super) fn prepare(
         job: &StreamJob,
         udp: UdpJob,
@@ -59,7 +59,7 @@ impl UdpUringSend {
     ) -> Result<(Self, Option<Missing>), Missing> {
         let automatic = job.asked == EngineChoice::Auto;
         let (layout, note) = Layout::prepare(job, udp.offload);
-        let count = layout.batch_slots * if zero_copy { HELD_BATCHES } else { 1 };
+        let count = layout.slots(zero_copy);
         let entries = (count + 2).next_power_of_two();
         let mut ring = Ring::new(Arc::clone(&job.socket), entries).map_err(|error| Missing::from(&error))?;
         let registered = ring.register_payload(slot_memory(job, layout.memory_bytes(count))?);
@@ -70,22 +70,40 @@ impl UdpUringSend {
             Err(error) => return Err(Missing::from(&error)),
         };
         ring.divide_payload(layout.slot_bytes());
-        let count = usize::try_from(count).expect("a u32 fits a usize on Linux");
         let note = note.or(unregistered);
-        let engine = Self {
+        Ok((Self { note: note.clone(), ..Self::over(ring, job, udp, layout, zero_copy) }, note))
+    }
+}
+
+impl<R: SendRing> UdpUringSend<R> {
+    /// The loop over a ring that has its slots.
+    pub(in super::super) fn over(
+        ring: R,
+        job: &StreamJob,
+        udp: UdpJob,
+        layout: Layout,
+        zero_copy: bool,
+    ) -> Self {
+        let count = usize::try_from(layout.slots(zero_copy)).expect("a u32 fits a usize on Linux");
+        let submitted = ring.now();
+        Self {
             ring,
             layout,
-            note: note.clone(),
+            note: None,
             stamper: Stamper::new(udp, layout.datagram_bytes),
             zero_copy,
-            judge: Judge::new(automatic),
-            slots: vec![Slot { bytes: 0, submitted: Instant::now(), sent: false }; count],
+            judge: Judge::new(job.asked == EngineChoice::Auto),
+            slots: vec![Slot { bytes: 0, submitted, sent: false }; count],
             free: (0..count).rev().collect(),
             batch: VecDeque::with_capacity(count),
             unsent: 0,
             failure: None,
-        };
-        Ok((engine, note))
+        }
+    }
+
+    /// How often completions had no room.
+    pub(in super::super) fn overflows(&self) -> u64 {
+        self.ring.overflows()
     }
 
     pub(in super::super) fn run(
@@ -99,7 +117,7 @@ impl UdpUringSend {
             recorder.does_without(note);
         }
         gate.widen(u64::from(self.layout.memory_bytes(self.layout.batch_slots)));
-        let mut now = Instant::now();
+        let mut now = self.ring.now();
         loop {
             let wait = match gate.refresh(now) {
                 GateState::Open => {
@@ -117,18 +135,18 @@ impl UdpUringSend {
             }
             while !self.batch.is_empty() {
                 self.send_batch(job, gate, recorder)?;
-                if gate.is_over(Instant::now()) {
+                if gate.is_over(self.ring.now()) {
                     return Ok(());
                 }
             }
-            now = Instant::now();
+            now = self.ring.now();
         }
     }
 
     /// Waits for the kernel to let go of everything, within reason.
     pub(in super::super) fn release_all(&mut self, recorder: &mut Recorder) {
-        let deadline = Instant::now() + RELEASE_WAIT_MAX;
-        while self.ring.in_flight() > 0 && Instant::now() < deadline && self.ring.wait(WAIT_MAX).is_ok() {
+        let deadline = self.ring.now() + RELEASE_WAIT_MAX;
+        while self.ring.in_flight() > 0 && self.ring.now() < deadline && self.ring.wait(WAIT_MAX).is_ok() {
             self.reap(recorder);
         }
         if self.ring.in_flight() > 0 {
@@ -137,6 +155,13 @@ impl UdpUringSend {
         if self.zero_copy {
             self.judge.verdict(recorder);
         }
+    }
+
+    /// Whether every slot is free again, or holds what could not be sent.
+    #[cfg(test)]
+    pub(in super::super) fn is_idle(&self) -> bool {
+        let kept = self.batch.iter().filter(|&&slot| !self.slots[slot].sent).count();
+        self.free.len() + kept == self.slots.len() && self.unsent == 0
     }
 
     /// Stamps as many free slots as the gate grants.
@@ -168,7 +193,7 @@ impl UdpUringSend {
     /// Sends the batch, or what is left of it, and waits for all results.
     fn send_batch(&mut self, job: &StreamJob, gate: &SendGate, recorder: &mut Recorder) -> io::Result<()> {
         self.wait_for_slots(recorder)?;
-        let submitted = Instant::now();
+        let submitted = self.ring.now();
         let last = self.batch.len() - 1;
         for (place, &slot) in self.batch.iter().enumerate() {
             let bytes = u32::try_from(self.slots[slot].bytes).expect("at most a message");
@@ -179,10 +204,10 @@ impl UdpUringSend {
         let mut cancelled = false;
         while self.unsent > 0 {
             // At the deadline at the latest, unless it is results of cancelled sends that are waited for.
-            let wait = if cancelled { WAIT_MAX } else { gate.wait_at_most(Instant::now(), WAIT_MAX) };
+            let wait = if cancelled { WAIT_MAX } else { gate.wait_at_most(self.ring.now(), WAIT_MAX) };
             self.ring.wait_for(self.unsent, wait)?;
             self.reap(recorder);
-            let now = Instant::now();
+            let now = self.ring.now();
             if self.unsent > 0 && gate.is_over(now) {
                 if !cancelled {
                     self.ring.cancel_all();
@@ -192,7 +217,7 @@ impl UdpUringSend {
                 }
             }
         }
-        recorder.completed(submitted.elapsed());
+        recorder.completed(self.ring.now().duration_since(submitted));
         self.batch.retain(|&slot| !self.slots[slot].sent);
         match self.failure.take() {
             None => Ok(()),
@@ -202,9 +227,9 @@ impl UdpUringSend {
 
     /// A failed send by reference may be followed by a notification; until then its slot cannot go again.
     fn wait_for_slots(&mut self, recorder: &mut Recorder) -> io::Result<()> {
-        let deadline = Instant::now() + RELEASE_WAIT_MAX;
+        let deadline = self.ring.now() + RELEASE_WAIT_MAX;
         while self.batch.iter().any(|&slot| self.ring.is_busy(slot)) {
-            if Instant::now() > deadline {
+            if self.ring.now() > deadline {
                 return Err(io::Error::other("io_uring does not release the memory of a failed send"));
             }
             self.ring.wait(WAIT_MAX)?;
@@ -215,7 +240,7 @@ impl UdpUringSend {
 
     /// Takes every completion that is there.
     fn reap(&mut self, recorder: &mut Recorder) {
-        let now = Instant::now();
+        let now = self.ring.now();
         while let Some(completion) = self.ring.next_completion() {
             let index = usize::try_from(completion.token).expect("tokens are slot indexes");
             if completion.notification {
@@ -249,9 +274,14 @@ impl UdpUringSend {
             if completion.more {
                 recorder.zero_copy_requested(u64::try_from(slot.bytes).expect("a usize fits a u64"));
             }
-        } else if !is_temporary(-completion.result) {
+        } else if !is_temporary(-completion.result) || self.gives_zero_copy_up(-completion.result) {
             self.failure.get_or_insert(-completion.result);
         }
+    }
+
+    /// Whether that failure is one of sends by reference, so that a second try would fail as well.
+    fn gives_zero_copy_up(&self, errno: i32) -> bool {
+        self.zero_copy && self.judge.objection_to_failure(errno).is_some()
     }
 
     /// Something was refused for good. The batch still holds what was not sent.

@@ -158,6 +158,7 @@ impl Keys {
         Some(Hello {
             version: hello.get("version")?.text()?.to_owned(),
             engine: hello.get("engine").and_then(Value::text).and_then(EngineChoice::from_name),
+            cpus: hello.get("cpus").and_then(Value::text).and_then(|cpus| cpus.parse().ok()),
             explicit_block: hello.get("explicit_block") == Some(&Value::Bool(true)),
         })
     }
@@ -412,6 +413,26 @@ mod tests {
         ] {
             let hello_seen = decode(text.as_bytes()).unwrap().hello;
             assert_eq!(hello_seen.map(|hello| hello.engine), hello, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_strange_placement_is_as_if_it_were_missing() {
+        for (cpus, seen) in [
+            (r#""2-3,0""#, Some("2-3,0")),
+            (r#""pack""#, Some("pack")),
+            (r#""auto""#, Some("auto")),
+            ("3", None),
+            ("[3]", None),
+            (r#""""#, None),
+            (r#""PACK""#, None),
+            (r#""-1""#, None),
+            (r#""0-4294967295""#, None),
+            (r#""0-1023,0""#, None),
+        ] {
+            let text = format!(r#"{{"ringperf":{{"version":"9","cpus":{cpus}}}}}"#);
+            let hello = decode(text.as_bytes()).unwrap().hello.unwrap();
+            assert_eq!(hello.cpus, seen.map(|seen| seen.parse().unwrap()), "{text}");
         }
     }
 

@@ -338,8 +338,12 @@ mod tests {
 
     #[test]
     fn hello_comes_last() {
-        let hello =
-            Hello { version: "0.1.0".to_owned(), engine: Some(EngineChoice::UringZc), explicit_block: true };
+        let hello = Hello {
+            version: "0.1.0".to_owned(),
+            engine: Some(EngineChoice::UringZc),
+            cpus: Some("2-3,7".parse().unwrap()),
+            explicit_block: true,
+        };
         let request = Request {
             test: TestConfig::default(),
             client_version: None,
@@ -347,7 +351,8 @@ mod tests {
             hello: Some(hello),
         };
         let text = encode(&request).unwrap();
-        let end = r#""ringperf":{"version":"0.1.0","engine":"uring-zc","explicit_block":true}}"#;
+        let end =
+            r#""ringperf":{"version":"0.1.0","engine":"uring-zc","cpus":"2-3,7","explicit_block":true}}"#;
         assert!(text.ends_with(end), "{text}");
     }
 

@@ -15,7 +15,9 @@ const MAX_CONGESTION_BYTES: usize = 63;
 /// # Errors
 /// See [`ResultsError`].
 pub fn decode(bytes: &[u8]) -> Result<Results, ResultsError> {
-    let keys = Keys(&parse_object(bytes)?);
+    let mut root = parse_object(bytes)?;
+    let server_output = server_output(&mut root);
+    let keys = Keys(&root);
     let streams = match keys.0.get("streams") {
         Some(Value::Array(streams)) if streams.len() <= MAX_STREAM_RESULTS => streams,
         Some(Value::Array(streams)) => return Err(ResultsError::TooManyStreams(streams.len())),
@@ -29,7 +31,7 @@ pub fn decode(bytes: &[u8]) -> Result<Results, ResultsError> {
         },
         sender_has_retransmits: keys.wrapped_integer("sender_has_retransmits")?,
         congestion_used: keys.congestion(),
-        server_output: keys.server_output(),
+        server_output,
         streams: streams.iter().map(decode_stream).collect::<Result<_, _>>()?,
         ringperf: keys.0.get("ringperf").map(Value::to_json),
     })
@@ -91,13 +93,14 @@ impl Keys<'_> {
             (1..=MAX_CONGESTION_BYTES).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
         believable.then(|| name.to_owned())
     }
+}
 
-    fn server_output(&self) -> Option<ServerText> {
-        match (self.0.get("server_output_json"), self.0.get("server_output_text")) {
-            (Some(document @ Value::Object(_)), _) => Some(ServerText::Json(document.to_json())),
-            (_, Some(Value::Text(text))) => Some(ServerText::Text(text.clone())),
-            _ => None,
-        }
+/// What may be most of the message is not copied.
+fn server_output(root: &mut Object) -> Option<ServerText> {
+    match (root.take("server_output_json"), root.take("server_output_text")) {
+        (Some(document @ Value::Object(_)), _) => Some(ServerText::Json(document.to_json().to_string())),
+        (_, Some(Value::Text(text))) => Some(ServerText::Text(text)),
+        _ => None,
     }
 }
 

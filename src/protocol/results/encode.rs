@@ -1,6 +1,7 @@
 //! Results to send.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{MAX_REAL, Results, ServerText, StreamResult};
 
@@ -23,7 +24,7 @@ struct Wire<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     congestion_used: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    server_output_json: Option<&'a serde_json::Value>,
+    server_output_json: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_output_text: Option<&'a str>,
     streams: Vec<WireStream>,
@@ -50,7 +51,8 @@ struct WireStream {
 impl<'a> Wire<'a> {
     fn new(results: &'a Results) -> Self {
         let (document, text) = match &results.server_output {
-            Some(ServerText::Json(document)) => (Some(document), None),
+            // What is no JSON would spoil all the rest with it.
+            Some(ServerText::Json(document)) => (serde_json::from_str(document).ok(), None),
             Some(ServerText::Text(text)) => (None, Some(text.as_str())),
             None => (None, None),
         };
@@ -118,7 +120,7 @@ mod tests {
         let mut results = results();
         for output in [
             ServerText::Text("line\n".to_owned()),
-            ServerText::Json(serde_json::json!({"start": {}, "intervals": [1.5, null]})),
+            ServerText::Json(r#"{"start":{},"intervals":[1.5,null]}"#.to_owned()),
         ] {
             results.server_output = Some(output);
             let text = encode(&results);

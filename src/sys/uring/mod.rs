@@ -2,11 +2,14 @@
 //!
 //! [`Ring`] is created in the thread that uses it (SINGLE_ISSUER, DEFER_TASKRUN), owns the payload and the
 //! receive buffers, and has the socket registered. Operations name offsets and lengths, never addresses, so
-//! the engines need no `unsafe`. Not used, on purpose: SQPOLL, several sockets per ring.
+//! the engines need no `unsafe`. Their loops know a ring by its traits only, [`SendRing`] and
+//! [`ReceiveRing`]. Not used, on purpose: SQPOLL, several sockets per ring.
 
 mod buffers;
 mod payload;
 mod ring;
+mod seam;
 
 pub use buffers::ReceiveBuffers;
-pub use ring::{Completion, Ring, SetupError, probe};
+pub use ring::{Ring, SetupError, probe};
+pub use seam::{AnyRing, Completion, ReceiveRing, SendRing};

@@ -13,6 +13,7 @@ use super::super::datagram::CONTROL_BYTES;
 use super::super::{Message, Region, Socket};
 use super::buffers::{GROUP, ReceiveBuffers};
 use super::payload::Payload;
+use super::seam::{AnyRing, Completion, ReceiveRing, SendRing};
 
 /// `IORING_SEND_ZC_REPORT_USAGE` of include/uapi/linux/io_uring.h.
 const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
@@ -20,12 +21,18 @@ const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
 const NOTIF_USAGE_ZC_COPIED: i32 = i32::MIN;
 /// `IORING_RECVSEND_POLL_FIRST` of include/uapi/linux/io_uring.h.
 const RECVSEND_POLL_FIRST: u16 = 1 << 0;
+/// Copying sends below this many bytes are plain sends: a write from registered memory costs more to begin
+/// than it saves.
+const FIXED_BYTES_MIN: u32 = 16 * 1024;
 /// The socket's place in the table of registered files.
 const SOCKET: Fixed = Fixed(0);
 /// Token of the ring's own cancellations, which no caller ever sees.
 const CANCEL_TOKEN: u64 = u64::MAX;
 /// How long a ring that is dropped waits for the kernel to let go of its memory.
 const DROP_WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// How long a closed ring may take to give back what it had locked.
+const LIMIT_WAIT: Duration = Duration::from_millis(50);
 
 /// Why a ring could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -35,23 +42,6 @@ pub struct SetupError {
     pub step: &'static str,
     /// The system's answer.
     pub source: io::Error,
-}
-
-/// One result from the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// The token given with the operation.
-    pub token: u64,
-    /// Bytes moved, or a negated errno. Meaningless on a notification.
-    pub result: i32,
-    /// More completions of the same operation will follow.
-    pub more: bool,
-    /// The kernel has let go of the payload of a zero-copy send.
-    pub notification: bool,
-    /// On a notification: the kernel copied the payload after all.
-    pub copied: bool,
-    /// The receive buffer that was filled; it must be given back.
-    pub buffer: Option<u16>,
 }
 
 /// An io_uring for one socket.
@@ -68,6 +58,7 @@ pub struct Ring {
     scratch: ManuallyDrop<Option<Region>>,
     socket: Arc<Socket>,
     in_flight: u32,
+    overflows: u64,
 }
 
 impl Ring {
@@ -90,6 +81,7 @@ impl Ring {
             scratch: ManuallyDrop::new(None),
             socket,
             in_flight: 0,
+            overflows: 0,
         })
     }
 
@@ -102,7 +94,15 @@ impl Ring {
         assert_eq!(self.in_flight, 0, "the payload is set before the first operation");
         *self.payload = Payload::new(payload);
         // SAFETY: the vector is exactly the payload, which self keeps until nothing is in flight.
-        let registered = unsafe { self.uring.submitter().register_buffers(&[self.payload.vector()]) };
+        let register = || unsafe { self.uring.submitter().register_buffers(&[self.payload.vector()]) };
+        let registered = match register() {
+            // A ring that was closed a moment ago gives its share of the limit back only after a while.
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                std::thread::sleep(LIMIT_WAIT);
+                register()
+            }
+            first => first,
+        };
         self.payload.registered = registered.is_ok();
         registered.map_err(|source| SetupError { step: "registering send buffers with io_uring", source })
     }
@@ -114,23 +114,6 @@ impl Ring {
     pub fn divide_payload(&mut self, slot_bytes: usize) {
         assert_eq!(self.in_flight, 0, "the payload is divided before the first operation");
         self.payload.divide(slot_bytes);
-    }
-
-    /// Whether an operation refers to a slot of the payload.
-    ///
-    /// # Panics
-    /// If there is no such slot.
-    #[must_use]
-    pub fn is_busy(&self, slot: usize) -> bool {
-        self.payload.is_busy(slot)
-    }
-
-    /// A slot of the payload, to be changed. `None` while an operation refers to it.
-    ///
-    /// # Panics
-    /// If there is no such slot.
-    pub fn slot_mut(&mut self, slot: usize) -> Option<&mut [u8]> {
-        self.payload.slot_mut(slot)
     }
 
     /// Registers receive buffers for [`Self::push_receive_multishot`].
@@ -158,176 +141,9 @@ impl Ring {
         queue.capacity() - queue.len()
     }
 
-    /// Operations whose last completion has not been seen.
-    #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-
-    /// Sends the first `bytes` bytes of the payload by copying them, from registered memory where that is
-    /// possible.
-    ///
-    /// # Panics
-    /// If the payload is shorter or the submission queue is full.
-    pub fn push_send(&mut self, bytes: u32, token: u64) {
-        let entry = self.copying_send(self.payload.start(bytes), bytes);
-        self.push(&entry.user_data(token));
-    }
-
-    /// Sends the first `bytes` bytes of the payload by reference. Two completions follow: the result, and, if
-    /// that one says `more`, the notification that the kernel has let go.
-    ///
-    /// # Panics
-    /// As [`Self::push_send`].
-    pub fn push_send_zc(&mut self, bytes: u32, token: u64) {
-        let entry = self.zero_copy_send(self.payload.start(bytes), bytes);
-        self.push(&entry.user_data(token));
-    }
-
-    /// Sends the first `bytes` bytes of a slot, whose number is the token, as one message. With `zero_copy`
-    /// two completions follow, as with [`Self::push_send_zc`]. With `linked` the next operation pushed begins
-    /// when this one has been done, and is cancelled if this one fails.
-    ///
-    /// # Panics
-    /// If an operation refers to the slot already, it is shorter, or the submission queue is full.
-    pub fn push_send_slot(&mut self, slot: usize, bytes: u32, zero_copy: bool, linked: bool) {
-        let (address, token) = self.payload.use_slot(slot, bytes);
-        let entry =
-            if zero_copy { self.zero_copy_send(address, bytes) } else { self.copying_send(address, bytes) };
-        let flags = if linked { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
-        self.push(&entry.flags(flags).user_data(token));
-    }
-
-    /// Receives once into the receive memory, after the socket has become readable. With `discard` the kernel
-    /// throws the bytes away instead of copying them.
-    ///
-    /// # Panics
-    /// If there is no receive memory or the submission queue is full.
-    pub fn push_receive(&mut self, discard: bool, token: u64) {
-        let memory = self.scratch.as_ref().expect("receive memory is set before the first receive");
-        let bytes = u32::try_from(memory.len()).expect("receive memory is a few MiB");
-        let entry = opcode::Recv::new(SOCKET, memory.as_ptr(), bytes)
-            .ioprio(RECVSEND_POLL_FIRST)
-            .flags(if discard { libc::MSG_TRUNC } else { 0 })
-            .build();
-        self.push(&entry.user_data(token));
-    }
-
-    /// Receives again and again into the receive buffers, one completion each time, until one comes without
-    /// `more`.
-    ///
-    /// # Panics
-    /// If there are no receive buffers or the submission queue is full.
-    pub fn push_receive_multishot(&mut self, token: u64) {
-        assert!(self.buffers.is_some(), "buffers are registered before the first receive");
-        self.push(&opcode::RecvMulti::new(SOCKET, GROUP).build().user_data(token));
-    }
-
-    /// Receives messages, with what the kernel says about each, until a completion comes without `more`. With
-    /// `discard` the kernel copies no more than fits a buffer and says how long each message really was.
-    /// [`Self::message`] has what came.
-    ///
-    /// # Panics
-    /// As [`Self::push_receive_multishot`].
-    pub fn push_receive_messages(&mut self, discard: bool, token: u64) {
-        assert!(self.buffers.is_some(), "buffers are registered before the first receive");
-        let header: *const libc::msghdr = &raw const **self.message_header;
-        let flags = if discard { libc::MSG_TRUNC.unsigned_abs() } else { 0 };
-        self.push(&opcode::RecvMsgMulti::new(SOCKET, header, GROUP).flags(flags).build().user_data(token));
-    }
-
-    /// The message that a completion of [`Self::push_receive_messages`] has brought, until its buffer is
-    /// given back; `None` if it brought none.
-    #[must_use]
-    pub fn message(&self, completion: &Completion) -> Option<Message<'_>> {
-        let filled = usize::try_from(completion.result).ok()?;
-        let buffer = self.buffers.as_ref()?.filled(completion.buffer?, filled);
-        // struct io_uring_recvmsg_out: lengths of name (which is not asked for), control and payload, flags;
-        // then the control messages, in as much room as was asked for, then what was copied of the payload.
-        let (out, rest) = buffer.split_first_chunk::<16>()?;
-        let word = |at: usize| {
-            let bytes = out[at..at + 4].try_into().expect("four bytes");
-            usize::try_from(u32::from_ne_bytes(bytes)).expect("a u32 fits a usize on Linux")
-        };
-        let (control, payload) = rest.split_at_checked(CONTROL_BYTES)?;
-        let bytes = word(8);
-        Some(Message::new(
-            &payload[..payload.len().min(bytes)],
-            bytes,
-            &control[..word(4).min(CONTROL_BYTES)],
-        ))
-    }
-
-    /// Returns a receive buffer to the kernel.
-    ///
-    /// # Panics
-    /// If there is no such buffer.
-    pub fn give_back(&mut self, buffer: u16) {
-        self.buffers.as_mut().expect("a buffer came from somewhere").give_back(buffer);
-    }
-
-    /// Submits what was pushed and waits for at least one completion, at most `timeout`.
-    ///
-    /// # Errors
-    /// Those of io_uring_enter(2) that mean that the ring is unusable. A timeout, a signal or a full
-    /// completion queue is none: look at the completions and come again.
-    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        self.wait_for(1, timeout)
-    }
-
-    /// Submits what was pushed and waits for at least `completions` of them, at most `timeout`.
-    ///
-    /// # Errors
-    /// As [`Self::wait`].
-    pub fn wait_for(&mut self, completions: usize, timeout: Duration) -> io::Result<()> {
-        let time = Timespec::from(timeout);
-        let arguments = SubmitArgs::new().timespec(&time);
-        match self.uring.submitter().submit_with_args(completions, &arguments) {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
-    }
-
-    /// The next completion that the kernel has posted.
-    pub fn next_completion(&mut self) -> Option<Completion> {
-        loop {
-            let entry = self.uring.completion().next()?;
-            let more = cqueue::more(entry.flags());
-            // A linked send by reference that is cancelled before it begins has a result that says nothing of
-            // a notification, and one follows all the same.
-            let Some(token) = self.payload.completed(entry.user_data(), more) else { continue };
-            if !more {
-                self.in_flight -= 1;
-            }
-            if token == CANCEL_TOKEN {
-                continue;
-            }
-            let notification = cqueue::notif(entry.flags());
-            return Some(Completion {
-                token,
-                result: entry.result(),
-                more,
-                notification,
-                copied: notification && entry.result() & NOTIF_USAGE_ZC_COPIED != 0,
-                buffer: cqueue::buffer_select(entry.flags()),
-            });
-        }
-    }
-
-    /// Asks the kernel to give up every operation; their completions still come.
-    pub fn cancel_all(&mut self) {
-        let everything = io_uring::types::CancelBuilder::any();
-        if self.free_entries() > 0 {
-            self.push(&opcode::AsyncCancel2::new(everything).build().user_data(CANCEL_TOKEN));
-        }
-    }
-
     /// A copying send of an address inside the payload.
     fn copying_send(&self, address: *const u8, bytes: u32) -> squeue::Entry {
-        if self.payload.registered {
+        if self.payload.registered && bytes >= FIXED_BYTES_MIN {
             // A write to a socket is a send without flags; offset -1 means that a socket has no position.
             opcode::WriteFixed::new(SOCKET, address, bytes, 0).offset(u64::MAX).build()
         } else {
@@ -353,19 +169,167 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
-    fn drop(&mut self) {
+impl AnyRing for Ring {
+    fn wait_for(&mut self, completions: usize, timeout: Duration) -> io::Result<()> {
+        let time = Timespec::from(timeout);
+        let arguments = SubmitArgs::new().timespec(&time);
+        self.overflows += u64::from(self.uring.submission().cq_overflow());
+        match self.uring.submitter().submit_with_args(completions, &arguments) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn next_completion(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.uring.completion().next()?;
+            let more = cqueue::more(entry.flags());
+            // A linked send by reference that is cancelled before it begins has a result that says nothing of
+            // a notification, and one follows all the same.
+            let Some(token) = self.payload.completed(entry.user_data(), more) else { continue };
+            if !more {
+                // A notification that no result has announced would be one too many.
+                self.in_flight = self.in_flight.saturating_sub(1);
+            }
+            if token == CANCEL_TOKEN {
+                continue;
+            }
+            let notification = cqueue::notif(entry.flags());
+            return Some(Completion {
+                token,
+                result: entry.result(),
+                more,
+                notification,
+                copied: notification && entry.result() & NOTIF_USAGE_ZC_COPIED != 0,
+                buffer: cqueue::buffer_select(entry.flags()),
+            });
+        }
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    fn overflows(&self) -> u64 {
+        self.overflows
+    }
+
+    fn cancel_all(&mut self) {
+        let everything = io_uring::types::CancelBuilder::any();
+        if self.free_entries() > 0 {
+            self.push(&opcode::AsyncCancel2::new(everything).build().user_data(CANCEL_TOKEN));
+        }
+    }
+}
+
+impl SendRing for Ring {
+    fn push_send(&mut self, bytes: u32, token: u64) {
+        let entry = self.copying_send(self.payload.start(bytes), bytes);
+        self.push(&entry.user_data(token));
+    }
+
+    fn push_send_zc(&mut self, bytes: u32, token: u64) {
+        let entry = self.zero_copy_send(self.payload.start(bytes), bytes);
+        self.push(&entry.user_data(token));
+    }
+
+    fn push_send_slot(&mut self, slot: usize, bytes: u32, zero_copy: bool, linked: bool) {
+        let (address, token) = self.payload.use_slot(slot, bytes);
+        let entry =
+            if zero_copy { self.zero_copy_send(address, bytes) } else { self.copying_send(address, bytes) };
+        let flags = if linked { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
+        self.push(&entry.flags(flags).user_data(token));
+    }
+
+    fn is_busy(&self, slot: usize) -> bool {
+        self.payload.is_busy(slot)
+    }
+
+    fn slot_mut(&mut self, slot: usize) -> Option<&mut [u8]> {
+        self.payload.slot_mut(slot)
+    }
+}
+
+impl ReceiveRing for Ring {
+    fn push_receive(&mut self, discard: bool, token: u64) {
+        let memory = self.scratch.as_ref().expect("receive memory is set before the first receive");
+        let bytes = u32::try_from(memory.len()).expect("receive memory is a few MiB");
+        let entry = opcode::Recv::new(SOCKET, memory.as_ptr(), bytes)
+            .ioprio(RECVSEND_POLL_FIRST)
+            .flags(if discard { libc::MSG_TRUNC } else { 0 })
+            .build();
+        self.push(&entry.user_data(token));
+    }
+
+    fn push_receive_multishot(&mut self, token: u64) {
+        assert!(self.buffers.is_some(), "buffers are registered before the first receive");
+        self.push(&opcode::RecvMulti::new(SOCKET, GROUP).build().user_data(token));
+    }
+
+    fn push_receive_messages(&mut self, discard: bool, token: u64) {
+        assert!(self.buffers.is_some(), "buffers are registered before the first receive");
+        let header: *const libc::msghdr = &raw const **self.message_header;
+        let flags = if discard { libc::MSG_TRUNC.unsigned_abs() } else { 0 };
+        self.push(&opcode::RecvMsgMulti::new(SOCKET, header, GROUP).flags(flags).build().user_data(token));
+    }
+
+    fn message(&self, completion: &Completion) -> Option<Message<'_>> {
+        let filled = usize::try_from(completion.result).ok()?;
+        let buffer = self.buffers.as_ref()?.filled(completion.buffer?, filled);
+        // struct io_uring_recvmsg_out: lengths of name (which is not asked for), control and payload, flags;
+        // then the control messages, in as much room as was asked for, then what was copied of the payload.
+        let (out, rest) = buffer.split_first_chunk::<16>()?;
+        let word = |at: usize| {
+            let bytes = out[at..at + 4].try_into().expect("four bytes");
+            usize::try_from(u32::from_ne_bytes(bytes)).expect("a u32 fits a usize on Linux")
+        };
+        let (control, payload) = rest.split_at_checked(CONTROL_BYTES)?;
+        let bytes = word(8);
+        Some(Message::new(
+            &payload[..payload.len().min(bytes)],
+            bytes,
+            &control[..word(4).min(CONTROL_BYTES)],
+        ))
+    }
+
+    fn give_back(&mut self, buffer: u16) {
+        self.buffers.as_mut().expect("a buffer came from somewhere").give_back(buffer);
+    }
+}
+
+impl Ring {
+    /// Waits until nothing is in flight, with more and more force; says whether it came to that.
+    fn let_go(&mut self) -> bool {
         if self.in_flight > 0 {
             self.cancel_all();
-            let deadline = Instant::now() + DROP_WAIT_MAX;
-            while self.in_flight > 0 && Instant::now() < deadline {
-                if self.wait(Duration::from_millis(50)).is_err() {
-                    break;
-                }
-                while self.next_completion().is_some() {}
-            }
+            self.settle(DROP_WAIT_MAX);
         }
         if self.in_flight > 0 {
+            // Sends by reference that a peer does not read stay queued for as long as it likes, even after
+            // shutdown(2). Each test of such a peer would cost its memory for ever.
+            self.socket.disconnect();
+            self.settle(DROP_WAIT_MAX);
+        }
+        self.in_flight == 0
+    }
+
+    fn settle(&mut self, longest: Duration) {
+        let deadline = Instant::now() + longest;
+        while self.in_flight > 0 && Instant::now() < deadline {
+            if self.wait(Duration::from_millis(50)).is_err() {
+                break;
+            }
+            while self.next_completion().is_some() {}
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        if !self.let_go() {
             // The kernel may still read or write this memory. Losing it is better than giving it to somebody
             // else.
             return;
@@ -478,6 +442,21 @@ mod tests {
         let mut received = vec![0; 5096];
         near.read_exact(&mut received).unwrap();
         assert!(received.iter().all(|&byte| byte == b'x'));
+    }
+
+    /// What a peer has not read holds the memory that it was sent from, for as long as the peer likes.
+    #[test]
+    fn a_peer_that_does_not_read_keeps_no_memory() {
+        let (near, socket) = pair();
+        let mut ring = Ring::new(Arc::clone(&socket), 8).unwrap();
+        let bytes = 8 * 1024 * 1024;
+        ring.register_payload(Region::new(bytes).unwrap()).unwrap();
+        ring.push_send_zc(u32::try_from(bytes).unwrap(), 1);
+        // The part that fits is in the queue now.
+        ring.wait(Duration::from_millis(50)).unwrap();
+        socket.shutdown(std::net::Shutdown::Both);
+        assert!(ring.let_go(), "{ring:?}");
+        drop(near);
     }
 
     #[test]
@@ -605,6 +584,40 @@ mod tests {
         let completion = ring.next_completion().unwrap();
         let message = ring.message(&completion).unwrap();
         assert_eq!((message.bytes, message.payload), (2000, &[9_u8; 16][..]));
+    }
+
+    /// The smallest queue has room for eight completions. What it has no room for comes later, and is
+    /// counted.
+    #[test]
+    fn a_queue_that_overflows_loses_nothing_and_says_so() {
+        const MESSAGES: u32 = 60;
+        let (near, far) = crate::sys::datagram::tests::pair();
+        let mut ring = Ring::new(Arc::new(far), 2).unwrap();
+        ring.register_buffers(ReceiveBuffers::new(64, 256).unwrap()).unwrap();
+        ring.push_receive_messages(false, 5);
+        ring.wait(Duration::from_millis(1)).unwrap();
+        for number in 0..MESSAGES {
+            near.send(&number.to_ne_bytes()).unwrap();
+        }
+        let mut seen = Vec::new();
+        while seen.len() < 60 {
+            // Nothing is taken before the queue is full.
+            ring.wait_for(9, Duration::from_millis(5)).unwrap();
+            ring.wait_for(9, Duration::from_millis(5)).unwrap();
+            while let Some(completion) = ring.next_completion() {
+                if let Some(message) = ring.message(&completion) {
+                    seen.push(u32::from_ne_bytes(message.payload.try_into().unwrap()));
+                }
+                if let Some(buffer) = completion.buffer {
+                    ring.give_back(buffer);
+                }
+                if !completion.more {
+                    ring.push_receive_messages(false, 5);
+                }
+            }
+        }
+        assert_eq!(seen, (0..MESSAGES).collect::<Vec<_>>());
+        assert!(ring.overflows() > 0, "nobody has noticed");
     }
 
     #[test]

@@ -1,0 +1,192 @@
+//! Network namespaces of our own, so that nothing but the measured programs is on the interface.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+
+use super::Outcome;
+use super::work::Place;
+
+/// Bytes that a loopback segment may have with BIG TCP.
+const BIG_TCP_BYTES: u32 = 524_280;
+/// Far longer than a device needs to come up, or a server to listen.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How often a state of the kernel is looked at that it does not announce.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Time between two looks at the bytes of an interface.
+const WATCH_EVERY: Duration = Duration::from_millis(20);
+
+/// The namespaces of one [`Place`]. They are removed when this is dropped.
+pub struct Network {
+    client: Namespace,
+    /// `None` where the server lives in the client's.
+    server: Option<Namespace>,
+    /// The server's address.
+    pub host: IpAddr,
+    device: &'static str,
+}
+
+/// What an interface has carried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Carried {
+    pub bytes: u64,
+    pub packets: u64,
+}
+
+impl Network {
+    pub fn new(place: Place) -> Outcome<Self> {
+        let client = Namespace::add("client")?;
+        let name = &client.name;
+        match place {
+            Place::Loopback | Place::BigTcp => {
+                let v6 = place == Place::BigTcp;
+                if v6 {
+                    ip(&format!("-n {name} link set lo gso_max_size {BIG_TCP_BYTES}"))?;
+                    ip(&format!("-n {name} link set lo gro_max_size {BIG_TCP_BYTES}"))?;
+                }
+                let host: IpAddr = if v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+                Ok(Self { client, server: None, host, device: "lo" })
+            }
+            Place::Veth(mtu) => {
+                let server = Namespace::add("server")?;
+                ip(&format!(
+                    "link add name cable netns {name} type veth peer name cable netns {}",
+                    server.name
+                ))?;
+                for (namespace, address) in [(&client, "10.78.0.1/24"), (&server, "10.78.0.2/24")] {
+                    ip(&format!("-n {} addr add {address} dev cable", namespace.name))?;
+                    ip(&format!("-n {} link set cable mtu {mtu} up", namespace.name))?;
+                }
+                let host = Ipv4Addr::new(10, 78, 0, 2).into();
+                Ok(Self { client, server: Some(server), host, device: "cable" })
+            }
+        }
+    }
+
+    /// Does something where clients run.
+    pub fn at_client<T: Send>(&self, action: impl FnOnce() -> Outcome<T> + Send) -> Outcome<T> {
+        self.client.within(action)
+    }
+
+    /// Does something where servers run.
+    pub fn at_server<T: Send>(&self, action: impl FnOnce() -> Outcome<T> + Send) -> Outcome<T> {
+        self.server.as_ref().unwrap_or(&self.client).within(action)
+    }
+
+    /// Everything that has arrived at the interfaces of both ends so far.
+    pub fn carried(&self) -> Outcome<Carried> {
+        let read = || received(self.device);
+        let mut sum = self.client.within(read)?;
+        if let Some(server) = &self.server {
+            let there = server.within(read)?;
+            sum = Carried { bytes: sum.bytes + there.bytes, packets: sum.packets + there.packets };
+        }
+        Ok(sum)
+    }
+
+    /// Looks at what has arrived at the client's interface again and again until `over`.
+    pub fn watch(&self, over: &AtomicBool) -> Outcome<Vec<(Instant, u64)>> {
+        self.at_client(|| {
+            let mut seen = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                seen.push((Instant::now(), received(self.device)?.bytes));
+                thread::sleep(WATCH_EVERY);
+            }
+            Ok(seen)
+        })
+    }
+
+    /// Waits until somebody listens on a TCP port where servers run.
+    pub fn wait_for_listener(&self, port: u16) -> Outcome<()> {
+        self.at_server(|| {
+            let deadline = Instant::now() + LIMIT;
+            while !listens(port)? {
+                if Instant::now() > deadline {
+                    return Err(format!("nobody listens on port {port}").into());
+                }
+                thread::sleep(LOOK_EVERY);
+            }
+            Ok(())
+        })
+    }
+}
+
+struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// With loopback up.
+    fn add(end: &str) -> Outcome<Self> {
+        static NAMESPACES: AtomicU32 = AtomicU32::new(0);
+        let number = NAMESPACES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ringperf-bench-{}-{number}-{end}", process::id());
+        ip(&format!("netns add {name}"))?;
+        let namespace = Self { name };
+        ip(&format!("-n {} link set lo up", namespace.name))?;
+        Ok(namespace)
+    }
+
+    /// Does something in a thread of its own in the namespace; processes that it starts belong there.
+    fn within<T: Send>(&self, action: impl FnOnce() -> Outcome<T> + Send) -> Outcome<T> {
+        let file = File::open(format!("/run/netns/{}", self.name))?;
+        let inside = || {
+            setns(file, CloneFlags::CLONE_NEWNET).map_err(|error| error.to_string())?;
+            action().map_err(|error| error.to_string())
+        };
+        let result = thread::scope(|scope| scope.spawn(inside).join());
+        Ok(result.map_err(|_| "a thread in the namespace panicked")??)
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // There is nobody to tell if it fails.
+        let _ = ip(&format!("netns del {}", self.name));
+    }
+}
+
+/// Runs `ip` with these arguments, separated by white space.
+fn ip(arguments: &str) -> Outcome<()> {
+    let output = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .output()
+        .map_err(|error| format!("ip (of iproute2) is needed: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("ip {arguments}: {} (network namespaces need root)", said.trim()).into())
+}
+
+/// What has arrived at a device of the calling thread's namespace.
+fn received(device: &str) -> Outcome<Carried> {
+    let table = fs::read_to_string("/proc/thread-self/net/dev")?;
+    let line = table.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'));
+    let mut fields = line.ok_or("the device has gone")?.split_whitespace();
+    let mut next = || fields.next().ok_or("a short line in /proc/net/dev");
+    Ok(Carried { bytes: next()?.parse()?, packets: next()?.parse()? })
+}
+
+/// Whether a TCP socket listens on that port in the calling thread's namespace.
+fn listens(port: u16) -> Outcome<bool> {
+    let local = format!(":{port:04X}");
+    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        // Number, local address, remote address, state; 0A is TCP_LISTEN.
+        let table = fs::read_to_string(table)?;
+        let listening = |line: &str| {
+            let mut fields = line.split_whitespace().skip(1);
+            fields.next().is_some_and(|address| address.ends_with(&local)) && fields.nth(1) == Some("0A")
+        };
+        if table.lines().any(listening) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,45 @@
+//! A server's files and a stranger's tokens, for fuzzers.
+
+use std::net::Ipv4Addr;
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
+
+use super::gatekeeper::Gatekeeper;
+use super::key::{Padding, PublicKey};
+use super::test_keys::{PAIR, file};
+use super::token::to_text;
+use super::users::{Standing, Users, line};
+use crate::config::Authentication;
+
+static PUBLIC: LazyLock<PublicKey> =
+    LazyLock::new(|| PublicKey::read(&PAIR.public, Padding::Oaep).expect("it has just been written"));
+static CONFIG: LazyLock<Authentication> = LazyLock::new(|| Authentication {
+    private_key: PAIR.private.clone(),
+    users: file("fuzzed-users", line("mario", "no fuzzer says blanks").as_bytes()),
+    time_skew: Duration::from_secs(10),
+    pkcs1_padding: false,
+});
+
+/// What the log says of a token, or of one that `text` is sealed in; `None` if it is good.
+pub(crate) fn refusal(sealed: bool, text: &[u8]) -> Option<String> {
+    let token = if sealed {
+        let most = PUBLIC.max_plaintext_bytes().min(text.len());
+        to_text(&PUBLIC.encrypt(&text[..most]).expect("it is short enough"))
+    } else {
+        String::from_utf8_lossy(text).into_owned()
+    };
+    let mut gatekeeper = Gatekeeper::load(&CONFIG).expect("its files have just been written");
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_498_104);
+    let admitted = gatekeeper.admit(Some(&token), Ipv4Addr::LOCALHOST.into(), now);
+    admitted.err().map(|refusal| refusal.to_string())
+}
+
+/// Looks in a file of users for somebody who is not there, and for somebody who is put behind.
+///
+/// # Panics
+/// If the first is found or the second is not.
+pub(crate) fn look_up(text: &[u8]) {
+    assert_eq!(Users::parse(text).standing(b"no, such\nname", b"x"), Standing::Unknown);
+    let with = [text, b"\n", line("mario", "rossi").as_bytes()].concat();
+    assert_eq!(Users::parse(&with).standing(b"mario", b"rossi"), Standing::Right);
+}

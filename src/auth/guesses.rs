@@ -1,0 +1,127 @@
+//! How often somebody has failed.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Refusals within a minute after which nothing more from that address is looked at.
+pub(super) const GUESSES_PER_MINUTE: u32 = 10;
+/// Seconds after which the counting begins anew.
+const SPAN_SECS: u64 = 60;
+/// Addresses that are remembered. Of more the oldest one is forgotten.
+const ADDRESSES_MAX: usize = 4096;
+
+/// Counts refusals for each address. Of IPv6 addresses only the network of 64 bits counts, since one machine
+/// may use as many of these as it likes.
+///
+/// A network that nobody can leave, such as that behind a translator, fails together. That is why who fails
+/// is kept out for a minute at most, and may try ten times in each.
+#[derive(Debug, Default)]
+pub(super) struct Guesses {
+    failed: HashMap<IpAddr, Failed>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// When it failed for the first time, in seconds since 1970.
+    since: i64,
+    count: u32,
+}
+
+impl Failed {
+    /// A clock that was set back by more than a span does not lengthen it.
+    fn is_over(self, now: i64) -> bool {
+        now.abs_diff(self.since) >= SPAN_SECS
+    }
+}
+
+impl Guesses {
+    /// Whether what comes from this address is looked at. Times are in seconds since 1970.
+    pub(super) fn may_try(&self, client: IpAddr, now: i64) -> bool {
+        let failed = self.failed.get(&network(client)).filter(|failed| !failed.is_over(now));
+        failed.is_none_or(|failed| failed.count < GUESSES_PER_MINUTE)
+    }
+
+    /// Something that came from this address was refused.
+    pub(super) fn failed(&mut self, client: IpAddr, now: i64) {
+        let client = network(client);
+        self.failed.retain(|_, failed| !failed.is_over(now));
+        if self.failed.len() >= ADDRESSES_MAX && !self.failed.contains_key(&client) {
+            let oldest = self.failed.iter().min_by_key(|(_, failed)| failed.since).map(|(client, _)| *client);
+            oldest.and_then(|oldest| self.failed.remove(&oldest));
+        }
+        self.failed.entry(client).or_insert(Failed { since: now, count: 0 }).count += 1;
+    }
+}
+
+/// What counts as one client.
+fn network(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const NOW: i64 = 1_795_498_104;
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn fail(guesses: &mut Guesses, client: &str, times: u32, now: i64) {
+        (0..times).for_each(|_| guesses.failed(address(client), now));
+    }
+
+    #[test]
+    fn ten_a_minute_and_then_none() {
+        let mut guesses = Guesses::default();
+        fail(&mut guesses, "192.0.2.1", 9, NOW);
+        assert!(guesses.may_try(address("192.0.2.1"), NOW + 59));
+        fail(&mut guesses, "192.0.2.1", 1, NOW + 59);
+        assert!(!guesses.may_try(address("192.0.2.1"), NOW + 59));
+        assert!(guesses.may_try(address("192.0.2.2"), NOW + 59));
+        assert!(guesses.may_try(address("192.0.2.1"), NOW + 60));
+        fail(&mut guesses, "192.0.2.1", 1, NOW + 60);
+        assert!(guesses.may_try(address("192.0.2.1"), NOW + 61), "the count begins anew");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_keeps_nobody_out_for_long() {
+        let mut guesses = Guesses::default();
+        fail(&mut guesses, "192.0.2.1", 10, NOW);
+        assert!(guesses.may_try(address("192.0.2.1"), NOW - 3600));
+        fail(&mut guesses, "192.0.2.1", 10, i64::MAX);
+        assert!(guesses.may_try(address("192.0.2.1"), i64::MIN));
+    }
+
+    #[test]
+    fn who_has_a_whole_network_counts_as_one() {
+        for (one, other, is_same) in [
+            ("2001:db8::1", "2001:db8::ffff:1", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
+        ] {
+            let mut guesses = Guesses::default();
+            fail(&mut guesses, one, 10, NOW);
+            assert_eq!(guesses.may_try(address(other), NOW), !is_same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn many_addresses_take_little_memory_and_the_newest_count() {
+        let mut guesses = Guesses::default();
+        for number in 0..10_000 {
+            let client = Ipv4Addr::from_bits(number).into();
+            let now = NOW + i64::from(number / 500);
+            (0..10).for_each(|_| guesses.failed(client, now));
+        }
+        assert_eq!(guesses.failed.len(), ADDRESSES_MAX);
+        assert!(!guesses.may_try(Ipv4Addr::from_bits(9_999).into(), NOW + 20));
+    }
+}

@@ -1,0 +1,259 @@
+//! What a document says of one test, as it becomes known.
+
+use std::io;
+
+use serde_json::{Value, json};
+
+use crate::config::{Flow, Role};
+use crate::sys::plain;
+
+use super::spool::{Lines, Spool};
+use super::text::MAX_RECORD_BYTES;
+use super::{
+    Interval, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart, is_bare, json_rows, json_start,
+};
+
+/// The document of one test.
+///
+/// Intervals become text at once and are kept where they take no memory, since a test may have any number of
+/// them. All texts of this type are compact.
+#[derive(Debug)]
+pub(super) struct Document {
+    role: Role,
+    session: Option<SessionInfo>,
+    start: Option<TestStart>,
+    /// One in each line.
+    intervals: Spool,
+    end: Option<TestEnd>,
+    server_output: Option<ServerOutput>,
+    warnings: Vec<String>,
+    error: Option<String>,
+}
+
+impl Document {
+    pub(super) fn new(role: Role) -> Self {
+        Self {
+            role,
+            session: None,
+            start: None,
+            intervals: Spool::default(),
+            end: None,
+            server_output: None,
+            warnings: Vec::new(),
+            error: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::Session(session) => self.session = Some(SessionInfo::clone(session)),
+            RunEvent::Start(start) => self.start = Some(TestStart::clone(start)),
+            RunEvent::Interval(interval) => self.add_interval(interval),
+            RunEvent::End(end) => self.end = Some(TestEnd::clone(end)),
+            RunEvent::ServerOutput(output) => self.server_output = Some(output.clone()),
+            RunEvent::Warning(text) => self.warn(text.clone()),
+            RunEvent::Error(text) => self.error = Some(text.clone()),
+            RunEvent::Listening { .. } | RunEvent::OmitOver | RunEvent::Debug(_) | RunEvent::Done => {}
+        }
+    }
+
+    pub(super) fn warn(&mut self, text: String) {
+        self.warnings.push(text);
+    }
+
+    /// The test that has a control connection.
+    pub(super) fn session(&self) -> Option<&SessionInfo> {
+        self.session.as_ref()
+    }
+
+    /// What this end does on the streams of the test, in the order in which they are listed.
+    pub(super) fn flows(&self) -> &'static [Flow] {
+        self.session.as_ref().map_or(&[], |session| session.test.direction.flows(self.role))
+    }
+
+    /// The object of that name.
+    pub(super) fn start(&self) -> Value {
+        json_start::start(self.role, self.session.as_ref(), self.start.as_ref())
+    }
+
+    /// All up to the intervals.
+    pub(super) fn head(&self) -> String {
+        format!("{{\"start\":{},\"intervals\":[", self.start())
+    }
+
+    /// The intervals, which are taken out.
+    pub(super) fn take_intervals(&mut self) -> Lines {
+        std::mem::take(&mut self.intervals).into_lines()
+    }
+
+    /// All behind the intervals.
+    pub(super) fn tail(&self) -> String {
+        let mut text = "]".to_owned();
+        for (key, value) in self.members() {
+            text += &format!(",\"{key}\":");
+            text += &value;
+        }
+        text + "}"
+    }
+
+    /// What stands behind the intervals: names, which are plain words, and values.
+    pub(super) fn members(&self) -> Vec<(&'static str, String)> {
+        let mut members = vec![("end", self.end())];
+        let mut add_text = |key, text: Option<&str>| members.extend(text.map(|text| (key, quoted(text))));
+        let test = self.session.as_ref().map(|session| &session.test);
+        add_text("title", test.and_then(|test| test.title.as_deref()));
+        add_text("extra_data", test.and_then(|test| test.extra_data.as_deref()));
+        match &self.server_output {
+            Some(ServerOutput::Text(text)) => add_text("server_output_text", Some(text)),
+            Some(ServerOutput::Json(output)) => members.push(("server_output_json", output.clone())),
+            None => {}
+        }
+        members.extend(self.error.as_deref().map(|text| ("error", quoted(&self.error_text(text)))));
+        if self.end.is_some() || !self.warnings.is_empty() {
+            let ringperf = json_rows::ringperf(self.end.as_ref(), &self.warnings);
+            members.push(("ringperf", ringperf.to_string()));
+        }
+        members
+    }
+
+    /// What a server sends to a client that asks for it. A client waits for it only so long, so of a long
+    /// test these are the first intervals, and a warning says so.
+    pub(super) fn measurements(&self) -> String {
+        let mut text = self.head();
+        let head = text.len();
+        let mut gap = None;
+        for interval in self.intervals.lines() {
+            let has_room = |interval: &String| text.len() + interval.len() < MAX_RECORD_BYTES;
+            match interval {
+                Ok(interval) if has_room(&interval) => {
+                    text += if text.len() > head { "," } else { "" };
+                    text += &interval;
+                }
+                Ok(_) => gap = Some(too_many()),
+                Err(error) => gap = Some(unreadable(&error)),
+            }
+            if gap.is_some() {
+                break;
+            }
+        }
+        text += &format!("],\"end\":{}", self.end());
+        if let Some(gap) = gap {
+            text += &format!(",\"ringperf\":{}", json_rows::ringperf(None, &[gap]));
+        }
+        text + "}"
+    }
+
+    fn add_interval(&mut self, interval: &Interval) {
+        let line = json_rows::interval(self.flows(), interval).to_string();
+        let warning = self.intervals.push(&line);
+        self.warnings.extend(warning);
+    }
+
+    fn end(&self) -> String {
+        self.end.as_ref().map_or(json!({}), |end| json_rows::end(self.flows(), end)).to_string()
+    }
+
+    /// A server says that it is an error, as iperf3's does; an interrupt says so itself.
+    fn error_text(&self, message: &str) -> String {
+        let bare = self.role == Role::Client || is_bare(message);
+        if bare { message.to_owned() } else { format!("error - {message}") }
+    }
+}
+
+/// The warning where a report that is sent leaves off.
+fn too_many() -> String {
+    let most = MAX_RECORD_BYTES >> 20;
+    format!("later intervals are left out: {most} MiB are enough for a report that is sent")
+}
+
+/// The warning where a document breaks off its intervals.
+pub(super) fn unreadable(error: &io::Error) -> String {
+    format!("intervals are missing, their temporary file cannot be read: {}", plain(error))
+}
+
+/// The text as a JSON string.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Direction, TestConfig};
+    use crate::report::fixtures;
+    use crate::report::json_print::Printing;
+
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    /// A server's document of a test with four streams and so many intervals.
+    fn long(intervals: usize) -> Document {
+        let mut document = Document::new(Role::Server);
+        let test = TestConfig { direction: Direction::Bidir, parallel: 2, ..TestConfig::default() };
+        document.add(&RunEvent::Session(Box::new(fixtures::session(Role::Server, test))));
+        let interval = fixtures::interval(Role::Server, Direction::Bidir, 2, 0);
+        // The first one goes the whole way; to render each of them would take the time of many other tests.
+        document.add_interval(&interval);
+        let line = json_rows::interval(document.flows(), &interval).to_string();
+        for _ in 1..intervals {
+            assert_eq!(document.intervals.push(&line), None);
+        }
+        document
+    }
+
+    fn intervals(document: &Value) -> usize {
+        document["intervals"].as_array().unwrap().len()
+    }
+
+    #[test]
+    fn a_long_test_takes_no_more_memory_than_a_short_one() {
+        let document = long(100_000);
+        assert!(document.intervals.memory_bytes() <= 8 * MIB, "{}", document.intervals.memory_bytes());
+        let warnings: usize = document.warnings.iter().map(String::len).sum();
+        assert_eq!(warnings, 0);
+    }
+
+    #[test]
+    fn a_long_document_is_printed_in_short_pieces() {
+        let mut printing = Printing::new(long(10_000));
+        let mut text = String::new();
+        while let Some(piece) = printing.next() {
+            assert!(piece.len() < MIB / 2);
+            text += &piece;
+        }
+        assert!(text.len() > 12 * MIB);
+        let document: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(intervals(&document), 10_000);
+        assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["start", "intervals", "end"]);
+    }
+
+    #[test]
+    fn a_client_gets_as_many_intervals_as_it_waits_for() {
+        let text = long(10_000).measurements();
+        assert!(text.len() > 7 * MIB && text.len() < 9 * MIB, "{}", text.len());
+        let document: Value = serde_json::from_str(&text).unwrap();
+        assert!((4000..10_000).contains(&intervals(&document)));
+        assert_eq!(
+            document["ringperf"]["warnings"],
+            json!(["later intervals are left out: 8 MiB are enough for a report that is sent"])
+        );
+        let document: Value = serde_json::from_str(&long(100).measurements()).unwrap();
+        assert_eq!(intervals(&document), 100);
+        assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["start", "intervals", "end"]);
+    }
+
+    #[test]
+    fn a_file_that_is_lost_breaks_no_document() {
+        let document = long(10_000);
+        document.intervals.cut_file(MIB);
+        let sent: Value = serde_json::from_str(&document.measurements()).unwrap();
+        let mut printing = Printing::new(document);
+        let text: String = std::iter::from_fn(|| printing.next()).collect();
+        let printed: Value = serde_json::from_str(&text).unwrap();
+        for document in [sent, printed] {
+            assert!((100..2000).contains(&intervals(&document)));
+            let warning = document["ringperf"]["warnings"][0].as_str().unwrap();
+            assert!(warning.starts_with("intervals are missing, their temporary file cannot be read: "));
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Lines that are kept for later: a few of them in memory, many of them in a file.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::sys::{nameless_file, plain};
+
+/// Bytes that are kept in memory. No test of an ordinary length has more, so most never have a file.
+const MEMORY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Any number of lines of which not more than a few MiB are in memory.
+///
+/// The file has no name and is gone with the last copy of the spool. Copies share it; only one of them may go
+/// on growing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spool {
+    /// Lines that are not in the file.
+    recent: String,
+    file: Option<Arc<File>>,
+    filed_bytes: u64,
+    /// The file could not be made or has no room, so nothing more goes there.
+    is_full: bool,
+}
+
+impl Spool {
+    /// Keeps a line, which has no newline in it. Returns a warning, once, when it has to stay in memory.
+    pub(super) fn push(&mut self, line: &str) -> Option<String> {
+        let mut warning = None;
+        if self.recent.len() + line.len() >= MEMORY_BYTES && !self.is_full {
+            match self.file_recent() {
+                Ok(()) => self.recent.clear(),
+                Err(error) => {
+                    self.is_full = true;
+                    let why = plain(&error);
+                    warning =
+                        Some(format!("no temporary file for the intervals, they stay in memory: {why}"));
+                }
+            }
+        }
+        self.recent.push_str(line);
+        self.recent.push('\n');
+        warning
+    }
+
+    /// All lines in their order.
+    pub(super) fn lines(&self) -> Lines {
+        Spool::clone(self).into_lines()
+    }
+
+    /// The same without a second copy of what is in memory.
+    pub(super) fn into_lines(self) -> Lines {
+        let filed = Filed { file: self.file, position: 0, end: self.filed_bytes };
+        Lines { filed: BufReader::new(filed), recent: Cursor::new(self.recent) }
+    }
+
+    /// What it holds in memory.
+    #[cfg(test)]
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.recent.capacity()
+    }
+
+    /// Takes from the file all behind its first `bytes` bytes.
+    #[cfg(test)]
+    pub(super) fn cut_file(&self, bytes: usize) {
+        let file = self.file.as_ref().expect("there is a file");
+        file.set_len(u64::try_from(bytes).expect("a usize fits a u64 on Linux")).expect("it is our own");
+    }
+
+    /// What a write that failed has left behind is overwritten or not read.
+    fn file_recent(&mut self) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(Arc::new(nameless_file()?)),
+        };
+        file.write_all_at(self.recent.as_bytes(), self.filed_bytes)?;
+        self.filed_bytes += u64::try_from(self.recent.len()).expect("a usize fits a u64 on Linux");
+        Ok(())
+    }
+}
+
+/// The lines of a spool, without their newlines. The first error is the end of what can be had.
+#[derive(Debug)]
+pub(super) struct Lines {
+    filed: BufReader<Filed>,
+    recent: Cursor<String>,
+}
+
+impl Iterator for Lines {
+    type Item = io::Result<String>;
+
+    fn next(&mut self) -> Option<io::Result<String>> {
+        let mut line = String::new();
+        let read = match self.filed.read_line(&mut line) {
+            Ok(0) => self.recent.read_line(&mut line),
+            read => read,
+        };
+        let read = read.map(|bytes| {
+            line.pop();
+            (bytes > 0).then_some(line)
+        });
+        read.transpose()
+    }
+}
+
+/// The part that is in the file. It has a position of its own, so that it may be read while others write.
+#[derive(Debug)]
+struct Filed {
+    file: Option<Arc<File>>,
+    position: u64,
+    end: u64,
+}
+
+impl Read for Filed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(file) = &self.file else { return Ok(0) };
+        let left = usize::try_from(self.end - self.position).unwrap_or(usize::MAX);
+        let most = buffer.len().min(left);
+        let read = file.read_at(&mut buffer[..most], self.position)?;
+        if read == 0 && most > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.position += u64::try_from(read).expect("a usize fits a u64 on Linux");
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line of about a hundred bytes.
+    fn line(number: usize) -> String {
+        format!("{number} {}", "é".repeat(50))
+    }
+
+    fn filled(lines: usize) -> Spool {
+        let mut spool = Spool::default();
+        for number in 0..lines {
+            assert_eq!(spool.push(&line(number)), None);
+        }
+        spool
+    }
+
+    fn assert_holds(spool: &Spool, lines: usize) {
+        let mut numbers = 0..lines;
+        for read in spool.lines() {
+            assert_eq!(read.unwrap(), line(numbers.next().unwrap()));
+        }
+        assert_eq!(numbers.next(), None);
+    }
+
+    #[test]
+    fn few_lines_have_no_file_and_many_little_memory() {
+        assert_holds(&Spool::default(), 0);
+        let few = filled(1000);
+        assert!(few.file.is_none());
+        assert_holds(&few, 1000);
+        // Copies are made at any time, and the spool goes on afterwards.
+        let mut many = filled(200_000);
+        assert!(many.filed_bytes > 16 * 1024 * 1024 && many.memory_bytes() <= 2 * MEMORY_BYTES);
+        assert_holds(&many, 200_000);
+        assert_eq!(many.push(&line(200_000)), None);
+        assert_holds(&many, 200_001);
+    }
+
+    #[test]
+    fn a_file_without_room_is_told_of_once_and_nothing_is_lost() {
+        let mut spool = filled(100_000);
+        // A file that takes no bytes stands for a disk without room.
+        let read_only = Arc::new(File::open("/proc/self/exe").unwrap());
+        let filed = std::mem::replace(spool.file.as_mut().unwrap(), read_only);
+        let warnings: Vec<_> = (100_000..200_000).filter_map(|number| spool.push(&line(number))).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with("no temporary file for the intervals, they stay in memory: "));
+        spool.file = Some(filed);
+        assert_holds(&spool, 200_000);
+    }
+
+    #[test]
+    fn a_file_that_has_become_shorter_is_an_error() {
+        let spool = filled(100_000);
+        spool.cut_file(150);
+        let mut lines = spool.lines();
+        assert_eq!(lines.next().unwrap().unwrap(), line(0));
+        assert!(lines.next().unwrap().is_err());
+    }
+}

@@ -1,0 +1,102 @@
+//! A server that stays available: whoever floods it, holds it up or breaks off, the next client is served.
+//!
+//! [`crowds`] are many connections at once, [`side_by_side`] several tests at once, [`public`] the profile
+//! for the open internet, [`isolation`] what one test leaves to the next, [`service`] the unit for systemd.
+//! Clients come from addresses of their own in 127.0.0.0/8, since a server has caps for each address.
+
+mod crowds;
+mod isolation;
+mod public;
+mod service;
+mod side_by_side;
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::harness::{Checked, Failure, Process, ensure};
+use crate::hostile::wire::{Wire, state};
+
+/// Far longer than anything here takes; reached only when something hangs.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Parameters of a test of one stream.
+const PARAMETERS: &str = r#"{"tcp":true,"omit":0,"time":10,"num":0,"parallel":1,"len":131072}"#;
+
+/// A connection from this address.
+fn connect_from(address: Ipv4Addr, port: u16) -> Checked<Wire> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((address, 0)).into())?;
+    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    socket
+        .connect_timeout(&server.into(), Duration::from_secs(5))
+        .map_err(|error| Failure(format!("cannot connect from {address}: {error}")))?;
+    Wire::new(socket.into())
+}
+
+/// Address number `number` of a crowd that has a network of its own.
+fn of_crowd(crowd: u8, number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, crowd, 0, u8::try_from(number % 250 + 1).expect("at most 250"))
+}
+
+/// A cookie that no other client has.
+fn cookie() -> [u8; 37] {
+    static COOKIES: AtomicU64 = AtomicU64::new(0);
+    let text = format!("{:036}\0", COOKIES.fetch_add(1, Ordering::Relaxed));
+    text.as_bytes().try_into().expect("36 digits and a NUL")
+}
+
+/// How long it takes until an honest client gets to say what it wants. A server that is still busy with the
+/// one before it is asked again.
+fn served(port: u16) -> Checked<Duration> {
+    let started = Instant::now();
+    loop {
+        let mut client = Wire::connect(port)?;
+        client.send_anyhow(&cookie());
+        match client.read() {
+            Ok([state::PARAM_EXCHANGE]) => return Ok(started.elapsed()),
+            Ok([state::ACCESS_DENIED]) | Err(_) => {}
+            Ok([other]) => return Err(Failure(format!("state {other} instead of parameters"))),
+        }
+        ensure!(started.elapsed() < LIMIT, "not served within {LIMIT:?}");
+    }
+}
+
+/// The share of `values` that is the smallest one not below `percent` of them.
+fn percentile(values: &mut [Duration], percent: usize) -> Duration {
+    values.sort_unstable();
+    values[(values.len() * percent).div_ceil(100).max(1) - 1]
+}
+
+/// What /proc says of a process: memory in KiB, descriptors, threads, processor time.
+#[derive(Clone, Copy, Debug)]
+struct Holdings {
+    memory_kib: u64,
+    files: usize,
+    threads: usize,
+    busy: Duration,
+}
+
+impl Holdings {
+    fn of(process: &Process) -> Checked<Self> {
+        let folder = format!("/proc/{}", process.id());
+        let count = |name: &str| -> Checked<usize> { Ok(fs::read_dir(format!("{folder}/{name}"))?.count()) };
+        let status = fs::read_to_string(format!("{folder}/status"))?;
+        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let memory_kib = memory.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse().ok());
+        let stat = fs::read_to_string(format!("{folder}/stat"))?;
+        // The fields behind the name in brackets, of which user and system time are the 12th and 13th.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        Ok(Self {
+            memory_kib: memory_kib.ok_or(Failure(status))?,
+            files: count("fd")?,
+            threads: count("task")?,
+            // The kernel shows a hundred ticks per second to everybody.
+            busy: Duration::from_millis(ticks * 10),
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Too little memory that may be locked, too few descriptors.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::restrict::{PublicCopy, forbid_files, limit_files, limit_locked_memory};
+use super::serves_within;
+use crate::harness::{Checked, Folder, Program, Server, alone, ensure, ours, run_client, run_pair, shared};
+
+#[test]
+fn memory_that_may_be_locked_is_never_a_reason_to_fail() -> Checked {
+    locked_memory(&[1, 16])
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn soak_memory_that_may_be_locked_with_many_streams() -> Checked {
+    locked_memory(&[1, 16, 128])
+}
+
+fn locked_memory(parallel: &[u32]) -> Checked {
+    type Limit = (&'static str, fn(&mut Command));
+    let limits: [Limit; 4] = [
+        ("0", limit_locked_memory::<0>),
+        ("64 KiB", limit_locked_memory::<64>),
+        ("1 MiB", limit_locked_memory::<1024>),
+        ("8 MiB", limit_locked_memory::<8192>),
+    ];
+    let _permit = alone();
+    let copy = PublicCopy::make()?;
+    for (name, prepare) in limits {
+        for streams in parallel {
+            // The limit is one of the user, so both ends share it.
+            let program = Program { path: copy.path.clone(), prepare, ..ours() };
+            let options = format!("-t 0.5 -P {streams} --bidir -J");
+            let client = run_pair((&program, ""), (&program, &options))?.client;
+            let document = client.document()?;
+            let moved = document.totals()?.received > 0 && document.totals_back()?.received > 0;
+            ensure!(moved, "nothing moved with {name} and {streams} streams\n{client}");
+        }
+    }
+    Ok(())
+}
+
+/// Descriptors of a process that has a few for a test and not for one with many streams.
+const FILES: u64 = 40;
+
+#[test]
+fn a_client_without_descriptors_says_so_and_leaves() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "")?;
+    let poor = Program { prepare: limit_files::<FILES>, ..ours() };
+    for options in ["-P 64", "-P 64 -R", "-P 64 -u -b 1M"] {
+        let client = run_client(&poor, server.port, &format!("-t 1 {options}"))?;
+        let line = client.failed_with_one_line()?;
+        ensure!(line.contains("open files"), "the reason is not said\n{client}");
+    }
+    run_client(&ours(), server.port, "-n 1K")?.succeeded()
+}
+
+#[test]
+fn a_server_without_descriptors_refuses_and_goes_on() -> Checked {
+    let _permit = shared();
+    let poor = Program { prepare: limit_files::<FILES>, ..ours() };
+    let server = Server::start(&poor, "")?;
+    for options in ["-P 64", "-P 64 -R", "-P 64 -u -b 1M"] {
+        let client = run_client(&ours(), server.port, &format!("-t 1 {options}"))?;
+        client.failed_with_one_line()?;
+        serves_within(&server, Duration::from_secs(1))?;
+    }
+    Ok(())
+}
+
+/// A process that may make no file at all is told so by a signal, which would end it without a word.
+#[test]
+fn a_limit_on_files_is_an_error_like_others() -> Checked {
+    let folder = Folder::new()?;
+    let log = folder.file("log");
+    let server = Server::start(&ours(), "-1")?;
+    let limited = Program { prepare: forbid_files, ..ours() };
+    let client = run_client(&limited, server.port, &format!("-n 1M --logfile {}", log.display()))?;
+    let line = client.failed_with_one_line()?;
+    let expected = format!("unable to write the report to {}: File too large", log.display());
+    ensure!(line.contains(&expected), "{client}");
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Kernels that refuse, and hosts that are short of something: io_uring forbidden, missing or failing at one
+//! of its calls, no memory to be locked, no descriptors, a process that is halted. `auto` goes on and says
+//! why.
+//!
+//! The refusals are real ones: seccomp filters and resource limits that are put on the child before it
+//! starts, and strace, which lets the n-th call fail.
+
+mod engines;
+mod halted;
+mod interrupted;
+mod limits;
+mod refused;
+pub mod restrict;
+
+use std::process::Command;
+use std::time::Duration;
+
+use nix::libc;
+
+use self::restrict::{ALL_OF_IO_URING, PublicCopy, forbid_locked_memory, refuse};
+use crate::harness::{
+    Account, Checked, Document, Program, Server, Way, ensure, ours, run_client, run_pair, shared, wait_until,
+};
+
+/// A server is done with its last client within `limit`; until then it refuses the next one.
+fn serves_within(server: &Server, limit: Duration) -> Checked {
+    wait_until(limit, || run_client(&ours(), server.port, "-n 1K").is_ok_and(|client| client.code == Some(0)))
+}
+
+/// As a container's seccomp profile does.
+fn forbid_io_uring(command: &mut Command) {
+    refuse::<ALL_OF_IO_URING, { libc::EPERM }>(command);
+}
+
+/// As a kernel built without it does.
+fn remove_io_uring(command: &mut Command) {
+    refuse::<ALL_OF_IO_URING, { libc::ENOSYS }>(command);
+}
+
+#[test]
+fn auto_goes_on_where_io_uring_is_forbidden() -> Checked {
+    goes_on_without_io_uring(forbid_io_uring, &["EPERM", "not permitted", "forbidden", "denied", "seccomp"])
+}
+
+#[test]
+fn auto_goes_on_where_io_uring_is_missing() -> Checked {
+    goes_on_without_io_uring(remove_io_uring, &["ENOSYS", "not implemented", "no io_uring", "has not"])
+}
+
+/// Both ends run without io_uring, in every direction, and each says one of `causes`.
+fn goes_on_without_io_uring(prepare: fn(&mut Command), causes: &[&str]) -> Checked {
+    let _permit = shared();
+    let program = Program { prepare, ..ours() };
+    let ways = Way::ALL.map(|way| ["", "-u -b 10M -l 1400"].map(|protocol| (way, protocol)));
+    for (way, protocol) in ways.into_iter().flatten() {
+        let options = format!("-t 0.3 -J {protocol} {}", way.option());
+        let pair = run_pair((&program, "-J"), (&program, &options))?;
+        for document in [pair.client.document()?, pair.server.document()?] {
+            ensure!(document.totals()?.received > 0 || way != Way::Forward, "nothing was received");
+            says_why(&document, causes)?;
+        }
+        if !protocol.is_empty() {
+            pair.client.document()?.accounts()?.iter().try_for_each(Account::is_complete)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every engine was left to `auto`, is not one of io_uring, and its reason is one of `causes`.
+fn says_why(document: &Document, causes: &[&str]) -> Checked {
+    for engine in document.list("/ringperf/engines")? {
+        let used = engine["used"].as_str().unwrap_or_default();
+        let reason = engine["reason"].as_str().unwrap_or_default();
+        ensure!(engine["asked"] == "auto" && !used.starts_with("uring"), "not a fallback: {engine}");
+        ensure!(causes.iter().any(|cause| reason.contains(cause)), "no cause in {engine}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_engine_that_was_asked_for_never_falls_back() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "")?;
+    for prepare in [forbid_io_uring, remove_io_uring] {
+        let program = Program { prepare, ..ours() };
+        for engine in ["uring", "uring-zc"] {
+            let client = run_client(&program, server.port, &format!("-t 1 --engine {engine}"))?;
+            let line = client.failed_with_one_line()?;
+            ensure!(line.contains("io_uring"), "the reason is not said\n{client}");
+            ensure!(client.elapsed < Duration::from_secs(1), "took {:?}\n{client}", client.elapsed);
+        }
+    }
+    run_client(&ours(), server.port, "-n 1K")?.succeeded()
+}
+
+#[test]
+fn auto_goes_on_where_no_memory_may_be_locked() -> Checked {
+    let _permit = shared();
+    let copy = PublicCopy::make()?;
+    let program = Program { path: copy.path.clone(), prepare: forbid_locked_memory, ..ours() };
+    let pair = run_pair((&program, ""), (&program, "-t 0.5 -J"))?;
+    let document = pair.client.document()?;
+    ensure!(document.totals()?.received > 0, "nothing was received");
+    let senders = document.list("/ringperf/engines")?.iter().filter(|engine| engine["flow"] == "send");
+    for engine in senders {
+        let reason = engine["reason"].as_str().unwrap_or_default().to_lowercase();
+        ensure!(reason.contains("memlock") || reason.contains("lock"), "no cause in {engine}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_engine_that_needs_locked_memory_says_so() -> Checked {
+    let _permit = shared();
+    let copy = PublicCopy::make()?;
+    let program = Program { path: copy.path.clone(), prepare: forbid_locked_memory, ..ours() };
+    let server = Server::start(&ours(), "")?;
+    let client = run_client(&program, server.port, "-t 1 --engine uring-zc")?;
+    let line = client.failed_with_one_line()?;
+    ensure!(line.contains("memory lock limit"), "the reason is not said\n{client}");
+    run_client(&ours(), server.port, "-n 1K")?.succeeded()
+}

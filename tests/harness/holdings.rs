@@ -1,0 +1,52 @@
+//! What a process holds.
+
+use std::fs;
+use std::time::Duration;
+
+use super::{Checked, Failure, Process, wait_until};
+
+/// Far longer than a server needs to be done with a client.
+const LIMIT: Duration = Duration::from_secs(20);
+/// The control thread and the one that prints.
+const THREADS_AT_REST: usize = 2;
+
+/// Descriptors, threads and memory of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    pub files: usize,
+    pub threads: usize,
+    /// Resident.
+    pub memory_kib: u64,
+}
+
+impl Holdings {
+    /// What a server holds once the threads of its last test have gone.
+    pub fn at_rest(process: &Process) -> Checked<Self> {
+        let rests = || Self::of(process).is_ok_and(|holdings| holdings.threads == THREADS_AT_REST);
+        wait_until(LIMIT, rests)?;
+        Self::of(process)
+    }
+
+    /// What a server holds when it is down to the descriptors and threads that it had before.
+    pub fn back_at_rest(process: &Process, before: Self) -> Checked<Self> {
+        let rests =
+            || Self::of(process).is_ok_and(|now| (now.files, now.threads) == (before.files, before.threads));
+        wait_until(LIMIT, rests)
+            .map_err(|_| Failure(format!("{before:?} has become {:?}", Self::of(process))))?;
+        Self::of(process)
+    }
+
+    /// What a process holds now.
+    pub fn of(process: &Process) -> Checked<Self> {
+        let folder = format!("/proc/{}", process.id());
+        let count = |name: &str| -> Checked<usize> { Ok(fs::read_dir(format!("{folder}/{name}"))?.count()) };
+        let status = fs::read_to_string(format!("{folder}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let memory_kib = resident.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse().ok());
+        Ok(Self {
+            files: count("fd")?,
+            threads: count("task")?,
+            memory_kib: memory_kib.ok_or_else(|| Failure(format!("no resident memory in {status}")))?,
+        })
+    }
+}
