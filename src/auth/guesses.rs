@@ -10,8 +10,7 @@ const SPAN_SECS: u64 = 60;
 /// Addresses that are remembered. Of more the oldest one is forgotten.
 const ADDRESSES_MAX: usize = 4096;
 
-/// Counts refusals for each address. Of IPv6 addresses only the network of 64 bits counts, since one machine
-/// may use as many of these as it likes.
+/// Counts refusals for each host.
 ///
 /// A network that nobody can leave, such as that behind a translator, fails together. That is why who fails
 /// is kept out for a minute at most, and may try ten times in each.
@@ -37,13 +36,13 @@ impl Failed {
 impl Guesses {
     /// Whether what comes from this address is looked at. Times are in seconds since 1970.
     pub(super) fn may_try(&self, client: IpAddr, now: i64) -> bool {
-        let failed = self.failed.get(&network(client)).filter(|failed| !failed.is_over(now));
+        let failed = self.failed.get(&host_of(client)).filter(|failed| !failed.is_over(now));
         failed.is_none_or(|failed| failed.count < GUESSES_PER_MINUTE)
     }
 
     /// Something that came from this address was refused.
     pub(super) fn failed(&mut self, client: IpAddr, now: i64) {
-        let client = network(client);
+        let client = host_of(client);
         self.failed.retain(|_, failed| !failed.is_over(now));
         if self.failed.len() >= ADDRESSES_MAX && !self.failed.contains_key(&client) {
             let oldest = self.failed.iter().min_by_key(|(_, failed)| failed.since).map(|(client, _)| *client);
@@ -53,9 +52,11 @@ impl Guesses {
     }
 }
 
-/// What counts as one client.
-fn network(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
+/// Who stands behind an address as far as limits go: the address itself with IPv4, the network of 64 bits
+/// with IPv6, since that is what one host has.
+#[must_use]
+pub fn host_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }

@@ -23,6 +23,7 @@ use std::time::SystemTime;
 
 pub use credentials::Credentials;
 pub use gatekeeper::{Gatekeeper, Reason, Refusal};
+pub use guesses::host_of;
 
 /// Why this end cannot take part in authentication, in iperf3's words where it has any.
 #[derive(Debug, thiserror::Error)]

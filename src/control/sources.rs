@@ -1,30 +1,25 @@
 //! Where clients come from, and how often one place may come.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
+
+use crate::auth::host_of;
 
 /// Time over which the tests of a source are counted.
 const MINUTE: Duration = Duration::from_secs(60);
 /// Sources that are remembered. Each has had a test within a minute, so more of them are no single host.
 const SOURCES_MAX: usize = 4096;
 
-/// Who stands behind an address as far as limits go: the address itself with IPv4, the network of 64 bits
-/// with IPv6, since that is what one host has.
+/// Who stands behind an address as far as limits go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Source(IpAddr);
 
 impl Source {
     /// The source of an address.
     pub(super) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Self(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into())
-            }
-            v4 => Self(v4),
-        }
+        Self(host_of(address))
     }
 }
 
