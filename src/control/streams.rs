@@ -3,6 +3,7 @@
 
 mod progress;
 
+use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -13,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::panics::contain;
 use super::places::Places;
@@ -216,6 +217,15 @@ impl Streams {
     /// Whether the streams are TCP streams, on one path or on several.
     pub(super) fn is_tcp(&self) -> bool {
         matches!(self.test.protocol, Protocol::Tcp | Protocol::Mptcp)
+    }
+
+    /// Answers words that come again on streams that are there already: the answer may have been lost. What
+    /// else comes there is thrown away, since nobody has a right to send yet.
+    pub(super) async fn answer_again(&self) -> Infallible {
+        loop {
+            sleep(limits::UDP_ANSWER_AGAIN).await;
+            self.streams.iter().for_each(|stream| udp::answer_again(&stream.socket));
+        }
     }
 
     /// Throws away what UDP receivers got before the test begins: nobody has a right to send yet.
