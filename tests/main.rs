@@ -23,6 +23,7 @@ mod log_file;
 mod loopback;
 mod mistreated;
 mod options;
+mod results;
 mod schema;
 mod sockets;
 mod timestamps;
