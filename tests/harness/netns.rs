@@ -115,6 +115,11 @@ impl Namespace {
         })
     }
 
+    /// Gives the device one more address, which can be used at once.
+    pub fn add_address(&self, address: &str) -> Checked {
+        ip(&format!("-n {} addr add {address}/64 dev {DEVICE} nodad", self.name))
+    }
+
     /// Puts the cable in again, and waits until it works.
     pub fn plug(&self) -> Checked {
         ip(&format!("-n {} link set {DEVICE} up", self.name))?;

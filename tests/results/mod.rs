@@ -1,9 +1,10 @@
 //! That the numbers of a test are true and belong together, whatever was asked for: [`counted`] tests of
 //! bytes and blocks, tests with an [`omitted`] part, [`retransmits`] beside those of the kernel, an
-//! [`outage`], and [`any`] options after any others.
+//! [`outage`], [`large`] messages, and [`any`] options after any others.
 
 mod any;
 mod counted;
+mod large;
 mod omitted;
 mod outage;
 mod retransmits;
