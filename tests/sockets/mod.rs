@@ -1,5 +1,6 @@
 //! What an end does on its own machine and to its sockets: marks, devices and processors, transports,
-//! timeouts, a server's limits, files, addresses. Seen from outside: in the kernel's tables, and by real iperf3.
+//! timeouts, a server's limits, files, addresses. Seen from outside: in the kernel's tables, and by real
+//! iperf3.
 
 mod addresses;
 mod files;
