@@ -354,8 +354,11 @@ impl Streams {
             Flow::Receive => options.write(true).create(true).truncate(true).mode(0o600),
         };
         let failed = |source| RunError::File { path: path.clone(), source };
-        let opened = open_within(limits::SET_UP, options, path.clone()).await;
-        opened.map(|file| Some(Arc::new(file))).map_err(failed)
+        let opened = open_within(limits::SET_UP, options, path.clone()).await.map_err(failed)?;
+        if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(Some(Arc::new(opened)))
     }
 
     fn job(

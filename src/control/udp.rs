@@ -172,10 +172,9 @@ pub(super) fn answer_again(socket: &Socket) {
                 // A client that hears nothing says it once more.
                 let _ = socket.send(&UDP_REPLY);
             }
-            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // A pending error is about the answer that did not arrive.
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 }

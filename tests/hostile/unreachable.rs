@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use super::guest::{Guest, Wish};
 use super::host::against;
 use super::wire::results;
-use crate::harness::{Cells, Checked, Failure, Finished, Process, Server, Way, ensure, ours, wait_until};
+use crate::harness::{
+    Account, Cells, Checked, Failure, Finished, Process, Server, Way, ensure, ours, wait_until,
+};
 
 /// Far longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -105,7 +107,7 @@ fn a_storm_of_refusals_in_set_up_and_afterwards_ends_no_test() -> Checked {
             let document = client.document()?;
             let received = document.integer("/end/sum_received/packets")?;
             ensure!(received > 100, "{received} datagrams came\n{client}");
-            document.accounts()?.iter().try_for_each(|account| account.adds_up())?;
+            document.accounts()?.iter().try_for_each(Account::adds_up)?;
             server.finish()?.succeeded()
         });
     }
