@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getsid};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, getsid, mkfifo};
 
 use crate::harness::{
     Checked, Failure, Folder, Process, Server, ensure, ours, pick, run, run_client, start_client, wait_until,
@@ -34,6 +35,29 @@ fn the_pid_file_of_a_server_is_there_until_a_signal_or_an_error_ends_it() -> Che
     let failed = run(ours().command(&format!("-s -B 127.0.0.1 -p {port} -I {}", path.display())))?;
     failed.failed_with_one_line()?;
     ensure!(!path.exists(), "the pid file has outlived its process\n{failed}");
+    Ok(())
+}
+
+/// What somebody else does to it while the process runs is theirs.
+#[test]
+fn a_pid_file_that_was_taken_away_or_replaced_is_let_go() -> Checked {
+    let folder = Folder::new()?;
+    let path = folder.file("pid");
+    let others = [None, Some("1"), Some("something else\n")];
+    for other in others {
+        let server = Server::start(&ours(), &format!("-I {}", path.display()))?;
+        fs::remove_file(&path)?;
+        if let Some(text) = other {
+            fs::write(&path, text)?;
+        }
+        server.process.terminate()?;
+        let server = server.finish()?;
+        server.succeeded()?;
+        ensure!(server.stderr.lines().count() == 1, "more than the signal is told\n{server}");
+        let left = fs::read_to_string(&path).ok();
+        ensure!(left.as_deref() == other, "{left:?} is left of {other:?}");
+        let _ = fs::remove_file(&path);
+    }
     Ok(())
 }
 
@@ -80,6 +104,20 @@ fn only_a_stale_pid_file_is_written_over() -> Checked {
         let line = refused.failed_with_one_line()?;
         ensure!(line.contains(expected), "{refused}");
         ensure!(fs::read_to_string(&path)? == "precious = yes\n", "the file has changed\n{refused}");
+    }
+    let (pipe, own) = (folder.file("pipe"), folder.file("own"));
+    mkfifo(&pipe, Mode::S_IRWXU).map_err(|error| Failure(error.to_string()))?;
+    // A process that runs, whatever it is.
+    fs::write(&own, std::process::id().to_string())?;
+    for (name, expected) in [
+        (pipe.as_path(), "it is no regular file"),
+        (folder.path(), "Is a directory"),
+        (own.as_path(), "appears to be running"),
+    ] {
+        let refused = run(ours().command(&format!("-s -p {} -I {}", pick(), name.display())))?;
+        ensure!(refused.failed_with_one_line()?.contains(expected), "{refused}");
+        ensure!(refused.elapsed < Duration::from_secs(1), "it took {:?}\n{refused}", refused.elapsed);
+        ensure!(name.exists(), "it is gone\n{refused}");
     }
     let missing = folder.file("no/pid");
     let refused = run(ours().command(&format!("-c 127.0.0.1 -p 1 -I {}", missing.display())))?;

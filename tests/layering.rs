@@ -27,12 +27,13 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
 /// A habit: what is wrong with a file, a line each.
 type Habit = fn(&Source) -> Vec<String>;
 
-const HABITS_OF_SRC: [Habit; 7] = [
+const HABITS_OF_SRC: [Habit; 8] = [
     imports_point_down,
     unsafe_stays_in_sys,
     tokio_uring_stays_in_its_two_files,
     output_stays_in_report,
     threads_start_in_control_and_report,
+    the_clock_of_the_day_measures_nothing,
     lines_are_short,
     comments_name_no_issues,
 ];
@@ -113,6 +114,20 @@ fn threads_start_in_control_and_report(source: &Source) -> Vec<String> {
     })
 }
 
+/// The clock of the day may be set at any time, so it is only read for what is said of a test, and for
+/// logins.
+fn the_clock_of_the_day_measures_nothing(source: &Source) -> Vec<String> {
+    let begins_tests = ["src/control/client.rs", "src/control/session.rs"].contains(&source.path.as_str());
+    if begins_tests || source.part() == "report" {
+        return Vec::new();
+    }
+    source.lines_with(source.production_code(), |line| {
+        ["SystemTime::now", "CLOCK_REALTIME", "Zoned::now", "Timestamp::now"]
+            .iter()
+            .any(|clock| line.contains(clock))
+    })
+}
+
 /// The text of string literals is not counted: what travels on the wire, or is printed, is best seen in one
 /// piece.
 fn lines_are_short(source: &Source) -> Vec<String> {
@@ -161,7 +176,11 @@ impl Source {
 
     /// The code above the unit tests, which are last in each file.
     fn production_code(&self) -> &str {
-        self.code.split("#[cfg(test)]\nmod ").next().unwrap_or_default()
+        let tests = self.code.match_indices("#[cfg(test)]\n").find(|(position, _)| {
+            let mut behind = self.code[*position..].lines().skip_while(|line| line.starts_with("#["));
+            behind.next().is_some_and(|line| line.trim_start_matches("pub(super) ").starts_with("mod "))
+        });
+        tests.map_or(self.code.as_str(), |(position, _)| &self.code[..position])
     }
 
     /// The lines of `view`, which is one of this source's texts, that `is_wrong` finds.
@@ -356,6 +375,12 @@ fn each_habit_notices_its_breach() {
             "src/sys/a.rs",
             "thread::spawn(f)",
             "#[cfg(test)]\nmod t { thread::spawn(f) }",
+        ),
+        (
+            the_clock_of_the_day_measures_nothing,
+            "src/engine/a.rs",
+            "let now = SystemTime::now();",
+            "let now = Instant::now(); // no SystemTime::now",
         ),
         (lines_are_short, "src/a.rs", &"x".repeat(MAX_COLUMNS + 1), &"x".repeat(MAX_COLUMNS)),
         (

@@ -1,11 +1,17 @@
 //! `--logfile`, with the real program.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::harness::{Checked, Document, Folder, Server, ensure, is_listening, ours, pick, run, run_client};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
+use crate::harness::{
+    Checked, Document, Failure, Folder, Server, ensure, is_listening, ours, pick, run, run_client,
+};
 
 /// Far longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -59,6 +65,33 @@ fn a_log_file_that_cannot_be_written_is_told_in_one_line() -> Checked {
         let expected = "unable to write the report to /dev/full: No space left on device";
         ensure!(line.contains(expected) && failed.stdout.is_empty(), "{failed}");
     }
+    Ok(())
+}
+
+/// A pipe is written to while somebody reads it, and nobody waits for a reader.
+#[test]
+fn a_pipe_as_log_file_needs_its_reader() -> Checked {
+    let folder = Folder::new()?;
+    let pipe = folder.file("pipe");
+    mkfifo(&pipe, Mode::S_IRWXU).map_err(|error| Failure(error.to_string()))?;
+    let server = Server::start(&ours(), "")?;
+    let to_server = format!("-c 127.0.0.1 -p {} -n 1M --logfile {}", server.port, pipe.display());
+    let as_server = format!("-s -p {} --logfile {}", pick(), pipe.display());
+    for role in [&to_server, &as_server] {
+        let failed = run(ours().command(role))?;
+        let line = failed.failed_with_one_line()?;
+        ensure!(line.contains("unable to open log file: it is a pipe that nobody reads"), "{failed}");
+        ensure!(failed.elapsed < Duration::from_secs(1), "it took {:?}", failed.elapsed);
+    }
+    let folder = run(ours().command(&format!("-s -p {} --logfile /tmp", pick())))?;
+    ensure!(folder.failed_with_one_line()?.contains("Is a directory"), "{folder}");
+    // Reading and writing, it waits for nobody either.
+    let mut reader = OpenOptions::new().read(true).write(true).open(&pipe)?;
+    run(ours().command(&to_server))?.succeeded()?;
+    let mut text = vec![0; 10_000];
+    let bytes = reader.read(&mut text)?;
+    let text = String::from_utf8_lossy(&text[..bytes]);
+    ensure!(text.starts_with("Connecting to host"), "{text}");
     Ok(())
 }
 

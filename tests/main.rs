@@ -24,6 +24,7 @@ mod loopback;
 mod mistreated;
 mod options;
 mod promises;
+mod results;
 mod schema;
 mod sockets;
 mod timestamps;

@@ -252,8 +252,14 @@ fn is_waiting_for_more(socket: &UdpSocket) -> Checked<bool> {
 
 #[test]
 fn the_proxy_knows_what_it_has_delivered() -> Checked {
-    let mischief =
-        Mischief { seed: 7, drop_percent: 10, duplicate_percent: 10, reorder_percent: 20, span: 8 };
+    let mischief = Mischief {
+        seed: 7,
+        drop_percent: 10,
+        duplicate_percent: 10,
+        reorder_percent: 20,
+        span: 8,
+        lost_words: 0,
+    };
     for seed in 0..20 {
         let from_client = Mischief { seed, ..mischief };
         let plan = ProxyPlan { from_client, counters_64bit: true, ..ProxyPlan::default() };

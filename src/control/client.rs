@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until};
 
 use super::connect::{check_protocol, connect_control, connect_with_cookie};
@@ -213,19 +214,22 @@ impl Client<'_> {
         deadline: Instant,
     ) -> Result<Socket, RunError> {
         let (config, server) = (self.config, self.server);
+        let (started, too_early) = (Notify::new(), Notify::new());
+        let is_last = Streams::planned(Role::Client, test).len() == usize::from(index) + 1;
         let open = async {
             match test.protocol.udp() {
-                Some(_) => udp::connect_stream(config, test, server, (index, flow)).await,
+                Some(_) => udp::connect_stream(config, test, server, (index, flow), &started).await,
                 None => connect_with_cookie(config, server, cookie, index).await,
             }
         };
+        let said = if is_last { &started } else { &too_early };
         let state = tokio::select! {
             biased;
             opened = open => match opened {
                 Err(error) if test.protocol.udp().is_some() => return Err(self.better_reason(error).await),
                 opened => return opened,
             },
-            state = self.link.next_state_but(State::TestStart, "data connections") => state?,
+            state = self.link.next_state_but(State::TestStart, said, "data connections") => state?,
             () = sleep_until(deadline.into()) => {
                 return Err(RunError::Silent { waiting_for: "its side of all streams", after: limits::ALL_STREAMS });
             }

@@ -119,7 +119,9 @@ impl UdpCount {
         match self.flow {
             Flow::Receive => {
                 let own = self.for_peer().unwrap_or_default();
-                let sent = theirs.map(|result| result.packets).filter(|&packets| packets > 0);
+                // Who says that nothing was sent where something came has not counted.
+                let counted = |packets: &u64| *packets > 0 || self.totals.packets == 0;
+                let sent = theirs.map(|result| result.packets).filter(counted);
                 account(self.id, "receive", sent, Some(self.totals.packets), &own)
             }
             Flow::Send => {
@@ -214,6 +216,11 @@ mod tests {
         assert_eq!((report.lost_in_network, report.lost_in_socket), (Some(11), Some(19)));
         let alone = count.report(None, None);
         assert_eq!((alone.sent, alone.lost, alone.lost_in_socket), (None, Some(20), Some(15)));
+        // A sender that says nothing of what has come has not counted; one that got no turn has sent nothing.
+        let silent = StreamResult::default();
+        assert_eq!(count.report(Some(&silent), None).sent, None);
+        let starved = receiver(DatagramCounters::default()).report(Some(&silent), None);
+        assert_eq!((starved.sent, starved.lost), (Some(0), Some(0)));
         // The sender comes to the same from what the receiver tells it.
         let told = StreamResult { packets: 90, errors: 20, ..StreamResult::default() };
         let same = sender(100).report(Some(&told), count.for_peer().as_ref());

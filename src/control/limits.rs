@@ -31,6 +31,10 @@ pub(super) const ALL_STREAMS: Duration = Duration::from_secs(120);
 pub(super) const UDP_REPLY: Duration = Duration::from_secs(5);
 /// ... and the word is repeated this often where that does no harm.
 pub(super) const UDP_REPEAT: Duration = Duration::from_secs(1);
+/// When the network says that the port is closed the answer may still come so long: anybody can say that.
+pub(super) const UDP_REFUSED: Duration = Duration::from_millis(500);
+/// A server looks this often for words that come again, because its answer was lost.
+pub(super) const UDP_ANSWER_AGAIN: Duration = Duration::from_millis(250);
 /// A failed server's reason, if it has sent one, is there by then.
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
 /// A counted UDP test is over when nothing came for this long: its last datagrams were lost.

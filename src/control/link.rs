@@ -10,7 +10,7 @@ use std::net::{Shutdown, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
 
@@ -105,15 +105,17 @@ impl Link {
         }
     }
 
-    /// The next state byte, however long it takes, if it is another than `due`, which stays unread. May be
-    /// dropped like [`Self::next_state`].
+    /// The next state byte, however long it takes, if it is another than `due`, which stays unread and is
+    /// made known. May be dropped like [`Self::next_state`].
     pub(super) async fn next_state_but(
         &mut self,
         due: State,
+        is_there: &Notify,
         waiting_for: &'static str,
     ) -> Result<State, RunError> {
         self.fill(1, waiting_for).await?;
         if self.unread.first() == Some(&due.byte()) {
+            is_there.notify_one();
             return future::pending().await;
         }
         self.next_state(waiting_for).await

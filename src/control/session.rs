@@ -341,6 +341,7 @@ impl Session {
                 biased;
                 state = self.link.next_state("the client's data connections") => Err(state?),
                 socket = door.next(&test, &local, flow) => Ok(socket?),
+                never = streams.answer_again(), if streams.is_udp() => match never {},
                 () = sleep(local.receive_timeout), if receives => {
                     return Err(RunError::Stalled(local.receive_timeout));
                 }

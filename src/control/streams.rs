@@ -3,6 +3,7 @@
 
 mod progress;
 
+use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -13,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::panics::contain;
 use super::places::Places;
@@ -218,6 +219,15 @@ impl Streams {
         matches!(self.test.protocol, Protocol::Tcp | Protocol::Mptcp)
     }
 
+    /// Answers words that come again on streams that are there already: the answer may have been lost. What
+    /// else comes there is thrown away, since nobody has a right to send yet.
+    pub(super) async fn answer_again(&self) -> Infallible {
+        loop {
+            sleep(limits::UDP_ANSWER_AGAIN).await;
+            self.streams.iter().for_each(|stream| udp::answer_again(&stream.socket));
+        }
+    }
+
     /// Throws away what UDP receivers got before the test begins: nobody has a right to send yet.
     pub(super) fn forget_received(&self) {
         if self.is_udp() {
@@ -344,8 +354,11 @@ impl Streams {
             Flow::Receive => options.write(true).create(true).truncate(true).mode(0o600),
         };
         let failed = |source| RunError::File { path: path.clone(), source };
-        let opened = open_within(limits::SET_UP, options, path.clone()).await;
-        opened.map(|file| Some(Arc::new(file))).map_err(failed)
+        let opened = open_within(limits::SET_UP, options, path.clone()).await.map_err(failed)?;
+        if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(Some(Arc::new(opened)))
     }
 
     fn job(

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use tokio::net::UdpSocket;
+use tokio::sync::Notify;
 use tokio::time::{timeout, timeout_at};
 
 use super::connect::{labelled, lease_flow_label};
@@ -16,7 +17,7 @@ use super::limits;
 use super::socket_options::{bind_device, mark_packets, set_buffers, set_pacing};
 use crate::config::{ClientConfig, Direction, Flow, TestConfig, UdpConfig};
 use crate::error::RunError;
-use crate::protocol::{ErrorCode, UDP_CONNECT, is_udp_reply};
+use crate::protocol::{ErrorCode, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
 use crate::sys::Socket;
 
 /// A datagram of the handshake has four bytes; more is read to see that a longer one is no such datagram.
@@ -30,13 +31,17 @@ const ALL_RECEIVE_BUFFERS_BYTES: u32 = 64 * 1024 * 1024;
 const BUFFER_MARGIN_BYTES: u32 = 1024;
 /// Most messages that are thrown away before a stream is used.
 pub(super) const FORGOTTEN_MAX: u32 = 100_000;
+/// Most messages of a stream that are looked at for a repeated word at a time.
+const WORDS_AGAIN_MAX: u32 = 64;
 
-/// Opens UDP stream number `index` of a client.
+/// Opens UDP stream number `index` of a client. `started` is notified when the server has said that it has
+/// all streams of the test.
 pub(super) async fn connect_stream(
     config: &ClientConfig,
     test: &TestConfig,
     server: SocketAddr,
     (index, flow): (u16, Flow),
+    started: &Notify,
 ) -> Result<Socket, RunError> {
     let failed = |source| RunError::StreamConnect { address: server.to_string(), source };
     let socket = Socket::new_udp(&server).map_err(failed)?;
@@ -53,9 +58,13 @@ pub(super) async fn connect_stream(
     // With a port of its own choice the socket has heard everybody up to now.
     forget_received(&socket);
     let socket = UdpSocket::from_std(socket.into_udp()).map_err(failed)?;
-    // Only a server that never reads from the stream can take a repetition.
-    let may_repeat = test.direction == Direction::Reverse;
-    match timeout(limits::UDP_REPLY, shake_hands(&socket, may_repeat)).await {
+    let handshake = Handshake {
+        socket: &socket,
+        // Only a server that never reads from the stream can take a repetition.
+        may_repeat: test.direction == Direction::Reverse,
+        datagram_bytes: (flow == Flow::Receive).then_some(test.block.bytes),
+    };
+    match timeout(limits::UDP_REPLY, handshake.shake(started)).await {
         Ok(Ok(())) => Ok(Socket::from_udp(socket.into_std().map_err(failed)?)),
         Ok(Err(source)) if source.kind() == io::ErrorKind::ConnectionRefused => {
             Err(RunError::UdpClosed { server })
@@ -65,29 +74,109 @@ pub(super) async fn connect_stream(
     }
 }
 
-/// Sends the word and waits for the answer; whatever else comes is skipped.
-async fn shake_hands(socket: &UdpSocket, may_repeat: bool) -> io::Result<()> {
-    socket.send(&UDP_CONNECT).await?;
-    let mut next = Instant::now() + limits::UDP_REPEAT;
-    let mut word = [0; WORD_ROOM];
-    loop {
-        match timeout_at(next.into(), socket.recv(&mut word)).await {
-            Ok(Ok(bytes)) if is_udp_reply(&word[..bytes]) => return Ok(()),
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_) => {
-                next += limits::UDP_REPEAT;
-                if may_repeat {
-                    socket.send(&UDP_CONNECT).await?;
+/// A client's side of the handshake of one stream.
+struct Handshake<'a> {
+    socket: &'a UdpSocket,
+    may_repeat: bool,
+    /// What the server sends on this stream when the test runs.
+    datagram_bytes: Option<u32>,
+}
+
+impl Handshake<'_> {
+    /// Sends the word and waits for the answer, or for what a server only does that has heard the word: the
+    /// answer may be lost. Whatever else comes is skipped.
+    ///
+    /// Anybody on the way can say that the port is closed, so the answer has a moment to come all the same.
+    async fn shake(&self, started: &Notify) -> io::Result<()> {
+        let mut unreachable = self.say().await?;
+        let mut has_started = false;
+        let mut next = Instant::now() + limits::UDP_REPEAT;
+        loop {
+            let heard = tokio::select! {
+                biased;
+                heard = timeout_at(next.into(), self.hear()) => heard,
+                () = started.notified(), if !has_started => {
+                    // An answer that is late would be taken for something else.
+                    has_started = true;
+                    next = Instant::now() + limits::LAST_WORDS;
+                    continue;
+                }
+            };
+            match heard {
+                Ok(Ok(true)) => return Ok(()),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => {
+                    let error = only_unreachable(error)?;
+                    if unreachable.is_none() && !has_started {
+                        unreachable = Some(error);
+                        next = Instant::now() + limits::UDP_REFUSED;
+                    }
+                }
+                Err(_) if has_started => return Ok(()),
+                Err(_) => {
+                    if let Some(error) = unreachable {
+                        return Err(error);
+                    }
+                    next += limits::UDP_REPEAT;
+                    if self.may_repeat {
+                        unreachable = self.say().await?;
+                    }
                 }
             }
         }
+    }
+
+    /// Sends the word. What the system reports instead of sending it may be about something earlier.
+    async fn say(&self) -> io::Result<Option<io::Error>> {
+        let Err(error) = self.socket.send(&UDP_CONNECT).await else { return Ok(None) };
+        let error = only_unreachable(error)?;
+        Ok(self.socket.send(&UDP_CONNECT).await.err().map(|_| error))
+    }
+
+    /// Takes the next datagram: whether it shows that the server has heard the word. The first of the test
+    /// does, and stays where it is.
+    async fn hear(&self) -> io::Result<bool> {
+        let mut word = [0; WORD_ROOM];
+        if let Some(datagram_bytes) = self.datagram_bytes {
+            let mut datagram = vec![0; usize::try_from(datagram_bytes).expect("it fits a usize") + 1];
+            let bytes = self.socket.peek(&mut datagram).await?;
+            if u32::try_from(bytes) == Ok(datagram_bytes) {
+                return Ok(true);
+            }
+        }
+        let bytes = self.socket.recv(&mut word).await?;
+        Ok(is_udp_reply(&word[..bytes]))
+    }
+}
+
+/// Lets only an error pass that tells of the way to the peer.
+fn only_unreachable(error: io::Error) -> io::Result<io::Error> {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    match error.kind() {
+        ConnectionRefused | HostUnreachable | NetworkUnreachable => Ok(error),
+        _ => Err(error),
     }
 }
 
 /// Throws away whatever a stream has received before the test began.
 pub(super) fn forget_received(socket: &Socket) {
     socket.forget_received(FORGOTTEN_MAX);
+}
+
+/// Answers each word that has come to a stream which was answered before.
+pub(super) fn answer_again(socket: &Socket) {
+    let mut word = [0; WORD_ROOM];
+    for _ in 0..WORDS_AGAIN_MAX {
+        match socket.receive_now(&mut word) {
+            Ok(bytes) if is_udp_connect(&word[..bytes]) => {
+                // A client that hears nothing says it once more.
+                let _ = socket.send(&UDP_REPLY);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // A pending error is about the answer that did not arrive.
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
 /// Options of a data socket.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Engine, EngineUse, StreamExit, StreamJob};
 use crate::config::Flow;
 use crate::stats::{Counters, CpuTime, DatagramCounters, SharedCounters, ZeroCopy};
-use crate::sys::{Missing, Socket, current_processor};
+use crate::sys::{Missing, Socket, current_processor, plain};
 
 /// Time between two looks at what is not counted: the processor and the smoothed round-trip time.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -22,6 +22,7 @@ pub(super) struct Recorder {
     last_received: Option<Instant>,
     finished: Option<Instant>,
     without: Option<Missing>,
+    set_back: Option<(u64, i32)>,
     exit: StreamExit,
 }
 
@@ -38,6 +39,7 @@ impl Recorder {
             last_received: None,
             finished: None,
             without: None,
+            set_back: None,
             exit,
         };
         // However short the test is, it is known where it ran.
@@ -142,6 +144,11 @@ impl Recorder {
         }
     }
 
+    /// A send failed with this error, and is tried again.
+    pub(super) fn set_back(&mut self, errno: i32) {
+        self.set_back.get_or_insert((0, errno)).0 += 1;
+    }
+
     /// The engine has to do without something.
     pub(super) fn does_without(&mut self, missing: &Missing) {
         self.without = Some(missing.clone());
@@ -169,7 +176,17 @@ impl Recorder {
         true
     }
 
-    pub(super) fn into_exit(self, finished: Instant, fault: Option<io::Error>, cpu: CpuTime) -> StreamExit {
+    pub(super) fn into_exit(
+        mut self,
+        finished: Instant,
+        fault: Option<io::Error>,
+        cpu: CpuTime,
+    ) -> StreamExit {
+        if let Some((times, errno)) = self.set_back {
+            let why = plain(&io::Error::from_raw_os_error(errno));
+            let reason = &mut self.exit.engine.reason;
+            reason.push_str(&format!("; the network refused {times} sends, which were made again ({why})"));
+        }
         StreamExit { totals: self.totals, finished, fault, cpu, ..self.exit }
     }
 

@@ -12,7 +12,7 @@ use super::gate::{GateState, SendGate};
 use super::payload::repeating_payload;
 use super::recorder::Recorder;
 use super::zero_copy::Judge;
-use crate::config::{BlockSize, EngineChoice};
+use crate::config::{BlockSize, EngineChoice, Pacing};
 use crate::sys::Missing;
 use crate::sys::uring::{Completion, Ring, SendRing};
 
@@ -26,6 +26,9 @@ const DEPTH_LARGE: usize = 1;
 const DEPTH_SMALL: usize = 256;
 /// Operations below this size are small.
 const DEEP_BELOW_BYTES: u32 = 16 * 1024;
+/// What may be in flight of a paced stream, in time at its rate, so that it holds back itself when its peer
+/// takes nothing: sends that wait in the ring go as soon as they can.
+const PACED_IN_FLIGHT: Duration = Duration::from_millis(50);
 /// Zero-copy sends that may be unreleased for each one that may be unsent.
 const UNRELEASED_PER_SEND: usize = 8;
 /// Zero-copy sends that may be unreleased in all: their completions need room in the ring.
@@ -88,7 +91,7 @@ impl<R: SendRing> UringSend<R> {
         Self {
             ring,
             operation_bytes,
-            depth: depth(operation_bytes),
+            depth: depth(operation_bytes).min(paced_depth(job.pacing, job.block, operation_bytes)),
             zero_copy,
             slots: vec![Slot { bytes: 0, zero_copy, submitted }; slots],
             free: (0..slots).rev().collect(),
@@ -300,6 +303,16 @@ fn depth(operation_bytes: u32) -> usize {
     if operation_bytes < DEEP_BELOW_BYTES { DEPTH_SMALL } else { DEPTH_LARGE }
 }
 
+/// Sends of so many bytes that may be unsent because of the pacing: at least a burst.
+fn paced_depth(pacing: Pacing, block: BlockSize, operation_bytes: u32) -> usize {
+    if pacing.bits_per_second == 0 {
+        return usize::MAX;
+    }
+    let earned = u128::from(pacing.bits_per_second) * PACED_IN_FLIGHT.as_millis() / 8_000;
+    let burst = u128::from(block.bytes) * u128::from(pacing.burst_blocks);
+    usize::try_from(earned.max(burst) / u128::from(operation_bytes)).unwrap_or(usize::MAX).max(1)
+}
+
 /// Sends of so many bytes that the kernel may not have finished with.
 fn slots(operation_bytes: u32, zero_copy: bool) -> usize {
     let depth = depth(operation_bytes);
@@ -313,6 +326,18 @@ fn slot_index(completion: Completion) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paced_senders_have_little_in_flight() {
+        let block = BlockSize { bytes: 4096, explicit: true };
+        let paced_depth = |bits_per_second, burst_blocks| {
+            paced_depth(Pacing { bits_per_second, burst_blocks }, block, 4096)
+        };
+        assert_eq!(paced_depth(10_000_000, 0), 15);
+        assert_eq!(paced_depth(10_000_000, 100), 100);
+        assert_eq!(paced_depth(1_000, 0), 1);
+        assert_eq!(paced_depth(0, 0), usize::MAX);
+    }
 
     #[test]
     fn operations_are_whole_blocks_and_explicit_blocks_stay_alone() {

@@ -2,8 +2,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::sys::plain;
 
@@ -53,8 +55,17 @@ impl LogFile {
     }
 }
 
+/// Does not wait for somebody to read a pipe, which is an error if nobody does.
 fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let at_once = OFlag::O_NONBLOCK.bits();
+    let opened = OpenOptions::new().append(true).create(true).custom_flags(at_once).open(path);
+    let file = opened.map_err(|error| match error.raw_os_error() {
+        Some(libc::ENXIO) => io::Error::new(error.kind(), "it is a pipe that nobody reads"),
+        _ => error,
+    })?;
+    // A reader that is slow is waited for.
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+    Ok(file)
 }
 
 /// The writer behind the report thread. Everything it is given is on its way to the reader when it returns.

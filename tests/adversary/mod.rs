@@ -14,7 +14,7 @@ mod malformed;
 mod names;
 mod play;
 mod points;
-mod random;
+pub mod random;
 mod report;
 mod script;
 mod soak;

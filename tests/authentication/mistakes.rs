@@ -1,7 +1,10 @@
 //! What a user can have forgotten, said in one line before anything is connected.
 
+use std::fs::{self, File};
+use std::time::Duration;
+
 use super::keys::{Login, folder};
-use crate::harness::{Checked, Server, ensure, ours, pick, run};
+use crate::harness::{Checked, Holdings, Process, Server, ensure, ours, pick, run};
 
 #[test]
 fn clients_that_cannot_log_in_do_not_connect() -> Checked {
@@ -42,8 +45,11 @@ fn no_password_and_nobody_to_ask() -> Checked {
 #[test]
 fn servers_that_could_let_nobody_in_do_not_start() -> Checked {
     let folder = folder()?;
+    // As large as a disk may be, and without a byte on it.
+    File::create(folder.join("huge.csv"))?.set_len(1 << 30)?;
     let folder = folder.display();
     for (key, users, text) in [
+        ("private.pem", "huge.csv", "it is larger than 16777216 bytes"),
         ("nonexistent.pem", "users.csv", "nonexistent.pem: No such file"),
         ("public.pem", "users.csv", "has no RSA private key in PEM without a passphrase"),
         ("small-private.pem", "users.csv", "is no valid RSA key of 2048 to 8192 bits"),
@@ -57,6 +63,7 @@ fn servers_that_could_let_nobody_in_do_not_start() -> Checked {
         ensure!(line.contains("you must specify a path to a valid RSA private key and a user"), "{server}");
         ensure!(line.contains(text), "no {text:?}\n{server}");
         ensure!(!server.stdout.contains("listening"), "it has listened\n{server}");
+        ensure!(server.elapsed < Duration::from_secs(2), "it took {:?}\n{server}", server.elapsed);
     }
     Ok(())
 }
@@ -74,5 +81,55 @@ fn the_users_are_read_for_each_test() -> Checked {
     std::fs::write(&users, "")?;
     let client = Login::RIGHT.run(&ours(), server.port, "")?;
     ensure!(client.failed_with_one_line()?.contains("test authorization failed"), "{client}");
+    Ok(())
+}
+
+/// Whatever becomes of the file, the test that runs is not touched, the next client hears yes or no, and the
+/// server stays small and there.
+#[test]
+fn the_users_may_change_in_any_way_while_a_test_runs() -> Checked {
+    let folder = folder()?;
+    let good = fs::read_to_string(folder.join("users.csv"))?;
+    let users = folder.join("running.csv");
+    fs::write(&users, &good)?;
+    let files = format!(
+        "--rsa-private-key-path {}/private.pem --authorized-users-path {} --max-tests 2",
+        folder.display(),
+        users.display()
+    );
+    let server = Server::start(&ours(), &files)?;
+    Login::RIGHT.run(&ours(), server.port, "")?.succeeded()?;
+    let before = Holdings::at_rest(&server.process)?;
+    let running = Process::spawn(Login::RIGHT.command(&ours(), server.port, "-b 100K -l 1000")?)?;
+    running.wait_for_stdout("connected to", 1, Duration::from_secs(10))?;
+    let gone = folder.join("gone.csv");
+    let no_comma = good.replace(',', " ");
+    let windows = good.replace('\n', "\r\n");
+    for (name, is_let_in, change) in [
+        ("missing", false, &(|| fs::rename(&users, &gone)) as &dyn Fn() -> std::io::Result<()>),
+        ("huge", false, &|| File::create(&users)?.set_len(1 << 30)),
+        ("without a comma", false, &|| fs::write(&users, &no_comma)),
+        ("of Windows", true, &|| fs::write(&users, &windows)),
+        ("empty", false, &|| fs::write(&users, "")),
+        ("half written", false, &|| fs::write(&users, &good[..good.len() / 3])),
+        ("good again", true, &|| fs::write(&users, &good)),
+    ] {
+        change()?;
+        let client = Login::RIGHT.run(&ours(), server.port, "")?;
+        if is_let_in {
+            client.succeeded()?;
+        } else {
+            let line = client.failed_with_one_line()?;
+            ensure!(line.contains("test authorization failed"), "{name}\n{client}");
+        }
+        ensure!(client.elapsed < Duration::from_secs(4), "{name}: it took {:?}\n{client}", client.elapsed);
+    }
+    running.finish(Duration::from_secs(20))?.succeeded()?;
+    let after = Holdings::at_rest(&server.process)?;
+    println!(
+        "I8: {} KiB became {} KiB, with a file of 1 GiB in between",
+        before.memory_kib, after.memory_kib
+    );
+    ensure!(after.memory_kib < before.memory_kib + 20 * 1024, "{before:?} became {after:?}");
     Ok(())
 }

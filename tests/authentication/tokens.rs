@@ -2,11 +2,12 @@
 
 use std::io::Read;
 use std::net::Ipv4Addr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::keys::{PASSWORD, Padding, USER, base64, claim, start_server, token};
 use super::logins::logged;
-use crate::harness::{Checked, ensure, ours};
+use crate::harness::{Checked, alone, ensure, ours};
 use crate::hostile::wire::{COOKIE, Wire, state};
 
 /// SERVER_ERROR, 142 (iperf3's IEAUTHTEST), no errno.
@@ -168,4 +169,73 @@ fn impatient_guessing_is_no_faster() -> Checked {
     let elapsed = before.elapsed();
     ensure!(elapsed >= EARLIEST, "the next guess was possible after {elapsed:?}");
     Ok(())
+}
+
+/// From the outside it is not seen what was wrong: the answer is the same, at the same time.
+#[test]
+fn the_time_of_a_refusal_does_not_tell_why() -> Checked {
+    /// Refusals of each kind, and of all kinds at a time: a server waits for no more than 64.
+    const OF_EACH: usize = 32;
+    const AT_A_TIME: usize = 8;
+    let _permit = alone();
+    let server = start_server(&ours(), "--max-tests 64")?;
+    let sealed = |text: &str, key: &str| Checked::Ok(with_token(&token(text, Padding::Oaep, key)?));
+    let kinds = [
+        ("no token", parameters("")),
+        ("another key", sealed(&claim(USER, PASSWORD, 0)?, "other-public.pem")?),
+        ("unknown user", sealed(&claim("nobody", PASSWORD, 0)?, "public.pem")?),
+        ("wrong password", sealed(&claim(USER, "verdi", 0)?, "public.pem")?),
+        ("too old", sealed(&claim(USER, PASSWORD, -1000)?, "public.pem")?),
+        ("nonsense", sealed("nonsense", "public.pem")?),
+    ];
+    let mut times = vec![Vec::new(); kinds.len()];
+    for round in 0..OF_EACH / AT_A_TIME {
+        let found: Vec<(usize, Checked<Duration>)> = thread::scope(|scope| {
+            let clients = (0..AT_A_TIME * kinds.len()).map(|number| {
+                // Each kind is at each place of the row as often as the others, and each client has an
+                // address of its own, since one that fails often is not looked at.
+                let kind = (number + number / kinds.len() + round) % kinds.len();
+                let host = u8::try_from(number).expect("less than 64") + 1;
+                let address = Ipv4Addr::new(127, 40, u8::try_from(round).expect("a few"), host);
+                let (parameters, port) = (&kinds[kind].1, server.port);
+                (kind, scope.spawn(move || refusal_time(address, port, parameters)))
+            });
+            let clients: Vec<_> = clients.collect();
+            clients.into_iter().map(|(kind, client)| (kind, client.join().expect("no panic"))).collect()
+        });
+        for (kind, took) in found {
+            times[kind].push(took?);
+        }
+    }
+    let mut medians = Vec::new();
+    for ((name, _), times) in kinds.iter().zip(&mut times) {
+        times.sort_unstable();
+        let median = times[times.len() / 2];
+        println!(
+            "I3: {name}: {} refusals, median {median:?}, {:?} to {:?}",
+            times.len(),
+            times[0],
+            times[times.len() - 1]
+        );
+        medians.push(median);
+    }
+    let (least, most) = (medians.iter().min(), medians.iter().max());
+    let difference = most.zip(least).map(|(most, least)| *most - *least).unwrap_or_default();
+    println!("I3: the medians differ by {difference:?} at most");
+    ensure!(difference < EARLIEST / 100, "the medians differ by {difference:?}: {medians:?}");
+    Ok(())
+}
+
+/// How long a client from this address waits for its refusal.
+fn refusal_time(address: Ipv4Addr, port: u16, parameters: &str) -> Checked<Duration> {
+    let mut wire = Wire::connect_from(address, port)?;
+    // A cookie of its own, or it would be taken for a stream of another test.
+    wire.send(format!("{:036x}\0", u32::from(address)).as_bytes())?;
+    wire.expect_state(state::PARAM_EXCHANGE)?;
+    let asked = Instant::now();
+    wire.send_frame(parameters)?;
+    let answer: [u8; 9] = wire.read()?;
+    let took = asked.elapsed();
+    ensure!(answer == REFUSAL, "answered {answer:?}");
+    Ok(took)
 }

@@ -58,8 +58,17 @@ impl Dropper {
     /// Counts, and drops by `rule`, the UDP datagrams to or from `port` whose payload is larger than 4 bytes:
     /// the payload of a test, and not its handshake.
     pub fn attach(namespace: &Namespace, hook: Hook, port: u16, rule: Rule) -> Checked<Self> {
+        Self::attach_for(libc::IPPROTO_UDP, namespace, hook, port, rule)
+    }
+
+    /// The same for the long TCP segments to or from `port`: those of the streams, not what is acknowledged.
+    pub fn attach_to_segments(namespace: &Namespace, hook: Hook, port: u16, rule: Rule) -> Checked<Self> {
+        Self::attach_for(libc::IPPROTO_TCP, namespace, hook, port, rule)
+    }
+
+    fn attach_for(protocol: i32, namespace: &Namespace, hook: Hook, port: u16, rule: Rule) -> Checked<Self> {
         let counters = kernel::create_counters().map_err(failure("cannot make the counters"))?;
-        let program = kernel::load(&assemble(counters.as_raw_fd(), port, rule))?;
+        let program = kernel::load(&assemble(counters.as_raw_fd(), protocol, port, rule))?;
         let link = namespace.within(|| {
             let device = if_nametoindex(DEVICE).map_err(|error| failure("no such device")(error.into()))?;
             kernel::attach(&program, device, hook).map_err(failure("cannot attach the program"))
@@ -94,13 +103,14 @@ const IP: i32 = 14;
 /// Scratch memory on the program's stack.
 const SCRATCH: i16 = -48;
 
-/// The program. Its context stays in `Six`, the offset of the UDP header in `Eight`, the datagrams of this
-/// packet in `Nine`; the calls overwrite `Zero` to `Five`.
-fn assemble(counters: i32, port: u16, rule: Rule) -> Vec<Instruction> {
+/// The program. Its context stays in `Six`, the offset of the UDP or TCP header in `Eight`, the datagrams of
+/// this packet in `Nine`; the calls overwrite `Zero` to `Five`.
+fn assemble(counters: i32, protocol: i32, port: u16, rule: Rule) -> Vec<Instruction> {
     let mut asm = Assembler::default();
     asm.copy(R::Six, R::One);
-    find_udp(&mut asm);
+    find_transport(&mut asm, protocol);
     recognise(&mut asm, port);
+    has_payload(&mut asm, protocol);
     count_segments(&mut asm);
     count(&mut asm, counters, SEEN);
     decide(&mut asm, rule);
@@ -111,18 +121,17 @@ fn assemble(counters: i32, port: u16, rule: Rule) -> Vec<Instruction> {
     asm.finish()
 }
 
-/// Puts the offset of the UDP header into `Eight`. Later fragments have none, and extension headers of IPv6
-/// are not looked through.
-fn find_udp(asm: &mut Assembler) {
+/// Puts the offset of the UDP or TCP header into `Eight`. Later fragments have none, and extension headers of
+/// IPv6 are not looked through.
+fn find_transport(asm: &mut Assembler, protocol: i32) {
     const PROTOCOL: i16 = 16; // offset in struct __sk_buff
-    let udp = libc::IPPROTO_UDP;
     asm.load(Op::LoadWord, R::Seven, R::Six, PROTOCOL);
     asm.jump(Op::JumpIfEqual, R::Seven, network_order(0x86dd), "IPv6");
     asm.jump(Op::JumpIfNotEqual, R::Seven, network_order(0x0800), "pass");
 
     load_packet(asm, |asm| asm.set(R::Two, IP), 20);
     asm.load(Op::LoadByte, R::One, R::Ten, SCRATCH + 9); // protocol
-    asm.jump(Op::JumpIfNotEqual, R::One, udp, "pass");
+    asm.jump(Op::JumpIfNotEqual, R::One, protocol, "pass");
     asm.load(Op::LoadHalf, R::One, R::Ten, SCRATCH + 6); // fragment offset
     asm.with(Op::And, R::One, network_order(0x1fff));
     asm.jump(Op::JumpIfNotEqual, R::One, 0, "pass");
@@ -130,17 +139,17 @@ fn find_udp(asm: &mut Assembler) {
     asm.with(Op::And, R::Eight, 15);
     asm.with(Op::ShiftLeft, R::Eight, 2);
     asm.with(Op::Add, R::Eight, IP);
-    asm.jump(Op::Jump, R::Zero, 0, "UDP");
+    asm.jump(Op::Jump, R::Zero, 0, "transport");
 
     asm.label("IPv6");
     load_packet(asm, |asm| asm.set(R::Two, IP), 40);
     asm.load(Op::LoadByte, R::One, R::Ten, SCRATCH + 6); // next header
-    asm.jump(Op::JumpIfNotEqual, R::One, udp, "pass");
+    asm.jump(Op::JumpIfNotEqual, R::One, protocol, "pass");
     asm.set(R::Eight, IP + 40);
-    asm.label("UDP");
+    asm.label("transport");
 }
 
-/// Lets everything pass that does not belong to `port`, or is no longer than a word of the handshake.
+/// Lets everything pass that does not belong to `port`.
 fn recognise(asm: &mut Assembler, port: u16) {
     load_packet(asm, |asm| asm.copy(R::Two, R::Eight), 8);
     asm.load(Op::LoadHalf, R::One, R::Ten, SCRATCH);
@@ -148,6 +157,17 @@ fn recognise(asm: &mut Assembler, port: u16) {
     asm.load(Op::LoadHalf, R::One, R::Ten, SCRATCH + 2);
     asm.jump(Op::JumpIfNotEqual, R::One, network_order(port), "pass");
     asm.label("ours");
+}
+
+/// Lets everything pass that is no longer than a word of the UDP handshake, or than what is said on a control
+/// connection.
+fn has_payload(asm: &mut Assembler, protocol: i32) {
+    const LENGTH: i16 = 0; // offset in struct __sk_buff
+    if protocol == libc::IPPROTO_TCP {
+        asm.load(Op::LoadWord, R::One, R::Six, LENGTH);
+        asm.jump(Op::JumpIfAtMost, R::One, 1400, "pass");
+        return;
+    }
     asm.load(Op::LoadHalf, R::One, R::Ten, SCRATCH + 4); // length with the header
     asm.with(Op::FromNetworkOrder, R::One, 16);
     asm.jump(Op::JumpIfAtMost, R::One, 8 + 4, "pass");

@@ -55,10 +55,15 @@ impl Cable {
 
     /// Runs a client in its namespace to its end, over the family that `options` ask for.
     pub fn run_client(&self, program: &Program, port: u16, options: &str) -> Checked<Finished> {
+        self.start_client(program, port, options)?.finish(LIMIT)
+    }
+
+    /// Starts a client in its namespace, over the family that `options` ask for.
+    pub fn start_client(&self, program: &Program, port: u16, options: &str) -> Checked<Process> {
         let wants_v6 = options.split_whitespace().any(|option| option == "-6");
         let host = if wants_v6 { IpAddr::V6(self.server.v6) } else { IpAddr::V4(self.server.v4) };
         let command = program.command(&format!("-c {host} -p {port} {options}"));
-        self.client.within(|| Process::spawn(command))?.finish(LIMIT)
+        self.client.within(|| Process::spawn(command))
     }
 }
 
@@ -108,6 +113,17 @@ impl Namespace {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),
         })
+    }
+
+    /// Gives the device one more address, which can be used at once.
+    pub fn add_address(&self, address: &str) -> Checked {
+        ip(&format!("-n {} addr add {address}/64 dev {DEVICE} nodad", self.name))
+    }
+
+    /// Puts the cable in again, and waits until it works.
+    pub fn plug(&self) -> Checked {
+        ip(&format!("-n {} link set {DEVICE} up", self.name))?;
+        self.wait_until_up()
     }
 
     /// Pulls the cable out of this end.

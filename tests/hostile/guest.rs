@@ -168,6 +168,12 @@ impl Count {
         self.number(&format!("/ringperf/datagrams/{stream}/{key}"))
     }
 
+    /// The jitter of a stream, in seconds.
+    pub fn jitter(&self, stream: usize) -> Checked<f64> {
+        let number = self.0.pointer(&format!("/streams/{stream}/jitter")).and_then(Value::as_f64);
+        number.ok_or_else(|| Failure(format!("no jitter in {:#}", self.0)))
+    }
+
     /// Exactly so many datagrams came on each stream, each one once and in order, and nothing was lost.
     pub fn is_clean(&self, streams: usize, packets: i64) -> Checked {
         for stream in 0..streams {

@@ -3,7 +3,7 @@
 //! [`wire`] speaks the protocol by hand, independently of the library; [`clients`] torments a ringperf server
 //! with it, [`servers`] a ringperf client. For UDP there are [`datagrams`] by hand, a [`guest`] for the
 //! server in [`udp_clients`], and a [`host`] for the client in [`udp_servers`]. [`udp_wire`] looks at honest
-//! tests with them.
+//! tests with them, [`udp_words`] at handshakes that lose their datagrams, [`unreachable`] at ICMP messages.
 
 mod clients;
 pub mod datagrams;
@@ -13,4 +13,6 @@ mod servers;
 mod udp_clients;
 mod udp_servers;
 mod udp_wire;
+mod udp_words;
+mod unreachable;
 pub mod wire;

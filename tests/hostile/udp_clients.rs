@@ -276,6 +276,34 @@ fn hostile_numbers(options: &str, is_wide: bool) -> Checked {
     Ok(())
 }
 
+/// A clock that is wrong by a year, and one that is set while the test runs: only differences count, and one
+/// that no network makes is none.
+#[test]
+fn a_clock_that_is_wrong_or_set_makes_no_jitter() -> Checked {
+    const YEAR: u32 = 365 * 86_400;
+    const NOW: u32 = 1_790_000_000;
+    let server = Server::start(&ours(), "")?;
+    let mut worst: f64 = 0.0;
+    for clock in [NOW, NOW - YEAR, NOW + YEAR] {
+        for set_to in [clock, clock - 3600, clock + 3600, clock + YEAR] {
+            let mut guest = Guest::running(server.port, Wish::default())?;
+            let started = Instant::now();
+            for sequence in 1..=40 {
+                let seconds = if sequence <= 20 { clock } else { set_to };
+                let microseconds = u32::try_from(started.elapsed().as_micros()).expect("it takes no hour");
+                let (more, microseconds) = (microseconds / 1_000_000, microseconds % 1_000_000);
+                guest.send_header(0, Header { seconds: seconds + more, microseconds, sequence })?;
+            }
+            let count = guest.end(40)?;
+            ensure!(count.of(0, "packets")? == 40, "not all came");
+            worst = worst.max(count.jitter(0)?);
+        }
+    }
+    println!("F8: clocks a year off, set by an hour or a year: jitter of at most {:.3} ms", worst * 1e3);
+    ensure!((0.0..0.1).contains(&worst), "{worst} s of jitter");
+    Ok(())
+}
+
 /// At each step of the set-up a client may fall silent for ten seconds; both cases at once, to save the time.
 #[test]
 fn a_client_that_never_says_its_word_is_told_so() -> Checked {

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -113,6 +114,48 @@ fn files_that_cannot_be_used() -> Checked {
     let server = Server::start(&ours(), "-F /dev/full")?;
     told(&run_client(&ours(), server.port, "-t 5")?, "SERVER ERROR - unable to write to stream socket")?;
     wait_until(LIMIT, || server.process.so_far().contains("No space left"))
+}
+
+/// What is no file with an end, and files that change while they are sent.
+#[test]
+fn folders_devices_and_changing_files() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "")?;
+    for options in ["", "-Z", "-R"] {
+        let client = run_client(&ours(), server.port, &format!("-F /tmp -t 1 {options}"))?;
+        let line = client.failed_with_one_line()?;
+        ensure!(line.contains("unable to open -F file: ") && line.contains("irectory"), "{client}");
+    }
+    for options in ["-F /dev/zero", "-F /dev/zero -Z", "-F /dev/null -R", "-F /dev/zero -P 2"] {
+        let client = run_client(&ours(), server.port, &format!("{options} -t 0.3 -J"))?;
+        client.succeeded()?;
+        ensure!(client.document()?.totals()?.received > 0, "nothing was received\n{client}");
+    }
+    for options in ["", "-Z"] {
+        let file = TestFile::filled(3_000_000)?;
+        let options = format!("-F {file} -b 20M -l 10000 -t 10 -i 0.1 {options}");
+        for grows in [true, false] {
+            let client = start_client(&ours(), server.port, &format!("{options} --json-stream"))?;
+            client.wait_for_stdout("interval", 2, LIMIT)?;
+            let changed = fs::OpenOptions::new().append(true).open(&file.0)?;
+            if grows {
+                (&changed).write_all(&vec![7; 1_000_000])?;
+            } else {
+                changed.set_len(500)?;
+            }
+            let client = client.finish(LIMIT)?;
+            client.succeeded()?;
+            let end = client.stdout.lines().last().unwrap_or_default();
+            let end: serde_json::Value =
+                serde_json::from_str(end).map_err(|error| Failure(format!("{error}\n{client}")))?;
+            let sent = end["data"]["sum_sent"]["bytes"].as_u64().unwrap_or(0);
+            let received = end["data"]["sum_received"]["bytes"].as_u64();
+            ensure!(received == Some(sent), "sent {sent}, received {received:?}\n{client}");
+            let is_right = if grows { sent == 4_000_000 } else { (1..4_000_000).contains(&sent) };
+            ensure!(is_right, "{sent} bytes of a file that grows: {grows}\n{client}");
+        }
+    }
+    run_client(&ours(), server.port, "-n 1K")?.succeeded()
 }
 
 /// A pipe waits for somebody at its other end, and a signal ends the waiting.

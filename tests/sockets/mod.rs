@@ -1,6 +1,8 @@
 //! What an end does on its own machine and to its sockets: marks, devices and processors, transports,
-//! timeouts, a server's limits, files. Seen from outside: in the kernel's tables, and by real iperf3.
+//! timeouts, a server's limits, files, addresses. Seen from outside: in the kernel's tables, and by real
+//! iperf3.
 
+mod addresses;
 mod files;
 mod limits;
 mod places;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Account, BYTES, MTU};
 use crate::harness::{
-    Cable, Cells, Checked, Dropper, Failure, Finished, Hook, Passed, Rule, Way, ensure, ours, run_pair,
+    Cable, Cells, Checked, Dropper, Failure, Finished, Hook, Passed, Rule, Way, alone, ensure, ours, run_pair,
 };
 
 /// The smallest receive buffer that a few datagrams fit into.
@@ -37,6 +37,35 @@ fn what_a_full_receive_buffer_drops_is_lost_in_the_socket() -> Checked {
         }
     }
     cells.run()
+}
+
+/// With as many streams as this a receiving ring has four buffers, the fewest that there are, and its receive
+/// ends again and again because all of them are full.
+#[test]
+fn the_smallest_rings_of_buffers_lose_nothing_but_what_the_socket_drops() -> Checked {
+    let _permit = alone();
+    for way in [Way::Forward, Way::Reverse] {
+        for window in ["", "-w 16K"] {
+            let options = format!("-u -J -b 0 -l {BYTES} -t 0.5 -P 64 {window} {}", way.option());
+            let options = format!("{options} --engine uring --peer-engine uring");
+            let pair = run_pair((&ours(), "-J"), (&ours(), &options))?;
+            let document = pair.client.document()?;
+            let (mut sent, mut received, mut dropped) = (0, 0, 0);
+            for stream in 0..64 {
+                let account = Account::of(&document, stream)?;
+                ensure!(account.sent == account.received + account.lost_in_socket, "{stream}: {account:?}");
+                ensure!(account.lost_in_network == 0, "{stream}: {account:?}");
+                sent += account.sent;
+                received += account.received;
+                dropped += account.lost_in_socket;
+            }
+            println!(
+                "G9: {way:?} {window}: {sent} sent, {received} received, {dropped} dropped by the sockets"
+            );
+            ensure!(sent > 1000, "only {sent} were sent");
+        }
+    }
+    Ok(())
 }
 
 #[test]

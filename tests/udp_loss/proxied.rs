@@ -13,7 +13,7 @@ use crate::harness::{
 const COUNT: u64 = 1500;
 
 const UNHARMED: Mischief =
-    Mischief { seed: 0, drop_percent: 0, duplicate_percent: 0, reorder_percent: 0, span: 1 };
+    Mischief { seed: 0, lost_words: 0, drop_percent: 0, duplicate_percent: 0, reorder_percent: 0, span: 1 };
 
 /// What is done to the datagrams, by name.
 const MISCHIEF: [(&str, Mischief); 5] = [

@@ -186,13 +186,13 @@ impl HostileSendRing {
         if self.life.peer_is_gone() {
             self.ledger.borrow_mut().failed = true;
             let dice = &mut self.life.dice;
-            let errno = if is_udp { libc::ECONNREFUSED } else { dice.pick(&[libc::EPIPE, libc::ECONNRESET]) };
+            let errno = if is_udp { libc::EPERM } else { dice.pick(&[libc::EPIPE, libc::ECONNRESET]) };
             return -errno;
         }
         let dice = &mut self.life.dice;
         if dice.chance(self.life.temper.failures) {
             let tcp = [libc::EAGAIN, libc::EINTR];
-            let udp = [libc::EAGAIN, libc::EINTR, libc::ENOBUFS];
+            let udp = [libc::EAGAIN, libc::EINTR, libc::ENOBUFS, libc::ECONNREFUSED];
             return -if is_udp { dice.pick(&udp) } else { dice.pick(&tcp) };
         }
         let full = i32::try_from(send.bytes).unwrap();

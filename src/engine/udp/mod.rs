@@ -6,6 +6,7 @@
 
 mod account;
 mod pause;
+mod setback;
 mod stamp;
 mod sync_receive;
 mod sync_send;
@@ -13,16 +14,18 @@ mod uring_receive;
 mod uring_send;
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use account::count_messages;
+use setback::Setback;
 pub(super) use stamp::Stamper;
 pub(super) use sync_receive::UdpSyncReceive;
 pub(super) use sync_send::UdpSyncSend;
 pub(super) use uring_receive::UdpUringReceive;
 pub(super) use uring_send::UdpUringSend;
 
+use self::uring_receive::is_passing;
 use super::StreamJob;
 use super::recorder::Recorder;
 use crate::config::Pacing;
@@ -127,15 +130,21 @@ impl Layout {
 
     /// Sends the datagrams of a slot that the kernel does not cut up.
     fn send_one_by_one(self, job: &StreamJob, slot: &[u8], recorder: &mut Recorder) -> io::Result<()> {
+        let mut setback = Setback::default();
         for datagram in slot.chunks(self.datagram_bytes) {
             while let Err(error) = job.socket.send(datagram) {
                 match error.raw_os_error() {
                     Some(errno) if is_temporary(errno) && !job.stop.is_set() => {}
                     Some(errno) if is_temporary(errno) => return Ok(()),
-                    Some(errno) => return Err(send_error(job, errno)),
+                    Some(_) if is_passing(&error) && job.stop.is_set() => return Ok(()),
+                    Some(errno) => match setback.failed(errno, Instant::now(), recorder) {
+                        Some(pause) => std::thread::sleep(pause),
+                        None => return Err(send_error(job, errno)),
+                    },
                     None => return Err(error),
                 }
             }
+            setback.sent();
             self.sent(datagram.len(), recorder);
         }
         Ok(())
@@ -209,8 +218,6 @@ fn send_error(job: &StreamJob, errno: i32) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
     use crate::config::{BlockSize, Flow, Protocol, UdpConfig};
     use crate::engine::UdpJob;

@@ -7,7 +7,7 @@ use super::super::gate::{GateState, SendGate};
 use super::super::recorder::Recorder;
 use super::super::{StreamJob, UdpJob};
 use super::stamp::{Stamper, slot_memory};
-use super::{Layout, is_refused_segmentation, is_temporary, send_error};
+use super::{Layout, Setback, is_refused_segmentation, is_temporary, send_error};
 use crate::sys::{Missing, SendSlots, use_exact_timers};
 
 /// Longest sleep of a paced sender before it looks at the stop token again.
@@ -22,6 +22,7 @@ pub(in super::super) struct UdpSyncSend {
     lengths: Vec<usize>,
     /// Slots of the batch that have gone.
     gone: usize,
+    setback: Setback,
 }
 
 impl UdpSyncSend {
@@ -41,6 +42,7 @@ impl UdpSyncSend {
             stamper: Stamper::new(udp, layout.datagram_bytes),
             lengths: Vec::new(),
             gone: 0,
+            setback: Setback::default(),
         };
         Ok((engine, note))
     }
@@ -112,6 +114,7 @@ impl UdpSyncSend {
                     self.layout.sent(length, recorder);
                 }
                 self.gone += count;
+                self.setback.sent();
                 Ok(())
             }
             Err(error) => match error.raw_os_error() {
@@ -119,7 +122,11 @@ impl UdpSyncSend {
                 Some(errno) if is_refused_segmentation(errno) && self.layout.per_slot > 1 => {
                     self.demote(job, &error, recorder)
                 }
-                Some(errno) => Err(send_error(job, errno)),
+                Some(errno) => {
+                    let again = self.setback.failed(errno, Instant::now(), recorder);
+                    std::thread::sleep(again.ok_or_else(|| send_error(job, errno))?);
+                    Ok(())
+                }
                 None => Err(error),
             },
         }

@@ -7,6 +7,7 @@ use super::super::recorder::Recorder;
 use super::super::{StreamJob, UdpJob};
 use super::account::{Account, WAIT_MAX};
 use super::pause::Pause;
+use super::setback::says_unreachable;
 use crate::sys::uring::{ReceiveBuffers, ReceiveRing, Ring};
 use crate::sys::{Missing, monotonic_now, use_exact_timers};
 
@@ -170,8 +171,7 @@ pub(super) fn slot_bytes(job: &StreamJob, together: bool) -> usize {
 
 /// Whether a failed receive only tells of the past: an ICMP message about something this socket has sent.
 pub(super) fn is_passing(error: &io::Error) -> bool {
-    let passing = [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::ENETUNREACH, libc::EHOSTDOWN];
-    error.raw_os_error().is_some_and(|errno| passing.contains(&errno))
+    error.raw_os_error().is_some_and(says_unreachable)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::super::recorder::Recorder;
 use super::super::zero_copy::Judge;
 use super::super::{StreamJob, UdpJob};
 use super::stamp::{Stamper, slot_memory};
-use super::{Layout, is_refused_segmentation, is_temporary, send_error};
+use super::{Layout, Setback, is_refused_segmentation, is_temporary, send_error};
 use crate::config::EngineChoice;
 use crate::sys::uring::{Completion, Ring, SendRing};
 use crate::sys::{Missing, use_exact_timers};
@@ -42,6 +42,7 @@ pub(in super::super) struct UdpUringSend<R> {
     unsent: usize,
     /// The first failure of the batch that is not worth a second try.
     failure: Option<i32>,
+    setback: Setback,
 }
 
 #[derive(Clone, Copy)]
@@ -98,6 +99,7 @@ impl<R: SendRing> UdpUringSend<R> {
             batch: VecDeque::with_capacity(count),
             unsent: 0,
             failure: None,
+            setback: Setback::default(),
         }
     }
 
@@ -270,6 +272,7 @@ impl<R: SendRing> UdpUringSend<R> {
         if completion.result >= 0 {
             let slot = &mut self.slots[index];
             slot.sent = true;
+            self.setback.sent();
             self.layout.sent(slot.bytes, recorder);
             if completion.more {
                 recorder.zero_copy_requested(u64::try_from(slot.bytes).expect("a usize fits a u64"));
@@ -294,7 +297,9 @@ impl<R: SendRing> UdpUringSend<R> {
             Judge::step_down(recorder, &objection);
             return Ok(());
         }
-        Err(send_error(job, errno))
+        let again = self.setback.failed(errno, self.ring.now(), recorder);
+        self.ring.pause(again.ok_or_else(|| send_error(job, errno))?);
+        Ok(())
     }
 
     /// The kernel or the device does not cut sends of this size into datagrams: from now on each is sent by

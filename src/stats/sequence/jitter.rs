@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-/// Longest step from one transit time to the next, in nanoseconds (18 years). Only invented times step
-/// further, and sixteen of these steps still fit into 64 bits.
-const MAX_STEP_NS: u64 = 1 << 59;
+/// Longest step from one transit time to the next, in nanoseconds. No network makes a longer one: somebody
+/// has set a clock, such as that of the day from which the kernel's times of arrival are, or has invented a
+/// time.
+const MAX_STEP_NS: u64 = 60_000_000_000;
 
 /// Jitter by RFC 1889, in the integer form of its appendix A.8.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,8 +20,10 @@ impl Jitter {
         // Both are from 0 to the largest i64, so their difference fits.
         let transit = nanoseconds(arrived) - nanoseconds(sent);
         // The first datagram has nothing to be compared with.
-        let step = self.last_transit_ns.map_or(0, |last| transit.abs_diff(last)).min(MAX_STEP_NS);
+        let step = self.last_transit_ns.map_or(0, |last| transit.abs_diff(last));
         self.last_transit_ns = Some(transit);
+        // What was measured from a clock before it was set says nothing about the time after it.
+        let step = if step > MAX_STEP_NS { 0 } else { step };
         self.sixteenths_ns = self.sixteenths_ns - (self.sixteenths_ns + 8) / 16 + step;
     }
 
@@ -52,6 +55,22 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_makes_no_jitter() {
+        for (before, after) in
+            [(7200, 3600), (3600, 7200), (40_000_000, 71_536_000), (71_536_000, 40_000_000)]
+        {
+            let mut jitter = Jitter::default();
+            for number in 0..100 {
+                let clock = Duration::from_secs(if number < 50 { before } else { after });
+                let travelled = Duration::from_micros(number % 2 * 160);
+                jitter.take(Duration::from_secs(900), clock + travelled);
+                assert!(jitter.seconds() < 200e-6, "{} after {number}", jitter.seconds());
+            }
+            assert!(jitter.seconds() > 100e-6, "{}", jitter.seconds());
+        }
+    }
+
+    #[test]
     fn hostile_times_neither_overflow_nor_make_nonsense() {
         let mut jitter = Jitter::default();
         for _ in 0..500 {
@@ -59,6 +78,6 @@ mod tests {
             jitter.take(Duration::ZERO, Duration::MAX);
             assert!(jitter.seconds().is_finite());
         }
-        assert!(jitter.seconds() > 1e8);
+        assert!(jitter.seconds() < 1.0);
     }
 }

@@ -5,6 +5,8 @@
 pub struct Mischief {
     /// The same seed makes the same choices for the same datagrams.
     pub seed: u64,
+    /// How many words of the handshake are dropped, the first ones of each stream.
+    pub lost_words: u32,
     /// How many of a hundred are dropped.
     pub drop_percent: u64,
     /// How many of a hundred come twice, the copy later than the original.
@@ -29,6 +31,7 @@ pub struct Passage {
 pub struct Lane {
     mischief: Mischief,
     counters_64bit: bool,
+    words: u32,
     random: u64,
     /// Datagrams that are held back, and how many must have been sent until they go.
     held: Vec<(usize, Vec<u8>)>,
@@ -38,14 +41,17 @@ pub struct Lane {
 impl Lane {
     pub fn new(mischief: Mischief, counters_64bit: bool, stream: u64) -> Self {
         let random = mischief.seed.wrapping_add(stream << 32);
-        Self { mischief, counters_64bit, random, held: Vec::new(), passage: Passage::default() }
+        Self { mischief, counters_64bit, words: 0, random, held: Vec::new(), passage: Passage::default() }
     }
 
     /// A datagram has come; it and those whose time has come are delivered, as the plan has it. The words of
-    /// the handshake pass as they are.
+    /// the handshake pass as they are, but for those that are to be lost.
     pub fn take(&mut self, datagram: &[u8], send: impl Fn(&[u8]) -> bool) {
         let Some(number) = self.number(datagram) else {
-            send(datagram);
+            self.words += 1;
+            if self.words > self.mischief.lost_words {
+                send(datagram);
+            }
             return;
         };
         self.passage.sent.push(number);

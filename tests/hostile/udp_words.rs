@@ -1,0 +1,123 @@
+//! Handshakes whose datagrams are lost or overtaken. A client says its word again where no server could take
+//! it for a datagram of the test, so there a few losses delay the test and do no more.
+
+use std::time::Duration;
+
+use super::datagrams::{Header, REPLIES};
+use super::host::against;
+use super::wire::results;
+use crate::harness::{
+    Cells, Checked, Document, Mischief, Program, Proxy, ProxyPlan, Server, ensure, libiperf, ours, run_client,
+};
+
+/// A test of a moment.
+const SHORT: &str = "-u -t 0.3 -b 10M -l 500 -J";
+
+fn losing(lost_words: u32) -> Mischief {
+    Mischief { lost_words, ..Mischief::default() }
+}
+
+/// Runs a client through a proxy that loses words and answers; what the test says if it has taken place.
+fn run_losing(server: &Program, words: u32, answers: u32, options: &str) -> Checked<Document> {
+    let server = Server::start(server, "-1")?;
+    let plan = ProxyPlan { from_client: losing(words), from_server: losing(answers), ..ProxyPlan::default() };
+    let proxy = Proxy::start(server.port, plan)?;
+    let client = run_client(&ours(), proxy.port, &format!("{SHORT} {options}"))?;
+    client.succeeded()?;
+    let most = Duration::from_secs(u64::from(words + answers) + 2);
+    ensure!(client.elapsed < most, "it took {:?}\n{client}", client.elapsed);
+    proxy.finish()?;
+    client.document()
+}
+
+fn moved_something(document: &Document) -> Checked {
+    let received = document.integer("/end/sum_received/packets")?;
+    ensure!(received > 0, "nothing came: {:#}", document.0["end"]);
+    Ok(())
+}
+
+#[test]
+fn words_that_are_lost_are_said_again_in_reverse() -> Checked {
+    let mut cells = Cells::default();
+    for lost in [4, 3, 2, 1] {
+        cells.add(format!("{lost} words"), move || {
+            let document = run_losing(&ours(), lost, 0, "-R")?;
+            moved_something(&document)?;
+            let lost = document.integer("/ringperf/datagrams/0/lost")?;
+            ensure!(lost == 0, "{lost} datagrams of the test were lost");
+            Ok(())
+        });
+        cells.add(format!("{lost} words to iperf3"), move || {
+            moved_something(&run_losing(&libiperf()?, lost, 0, "-R")?)
+        });
+    }
+    cells.run()
+}
+
+/// Of the last stream a lost answer does not matter, since the start of the test shows as well that the
+/// server has heard the word. Of the others a ringperf answers again.
+#[test]
+fn answers_that_are_lost_do_not_keep_a_test_from_starting() -> Checked {
+    let mut cells = Cells::default();
+    for lost in [4, 3, 2, 1] {
+        for options in ["-R", "-R -P 2", ""] {
+            cells.add(format!("{lost} answers, {options}"), move || {
+                let document = run_losing(&ours(), 0, lost, options)?;
+                moved_something(&document)?;
+                let lost = document.integer("/ringperf/datagrams/0/lost")?;
+                ensure!(lost == 0, "{lost} datagrams of the test were lost");
+                Ok(())
+            });
+        }
+        for options in ["-R", ""] {
+            cells.add(format!("{lost} answers of iperf3, {options}"), move || {
+                moved_something(&run_losing(&libiperf()?, 0, lost, options)?)
+            });
+        }
+    }
+    cells.run()
+}
+
+/// An iperf3 server would count a repetition in the other directions, so there it is an error that says where
+/// to look.
+#[test]
+fn a_lost_word_that_may_not_be_repeated_is_an_error_that_names_the_port() -> Checked {
+    let mut cells = Cells::default();
+    for options in ["", "--bidir"] {
+        cells.add(options, move || {
+            let server = Server::start(&ours(), "-1")?;
+            let plan = ProxyPlan { from_client: losing(1), ..ProxyPlan::default() };
+            let proxy = Proxy::start(server.port, plan)?;
+            let client = run_client(&ours(), proxy.port, &format!("-u -t 1 {options}"))?;
+            let line = client.failed_with_one_line()?;
+            ensure!(line.contains("UDP port") && line.contains("firewall"), "unclear: {line}");
+            ensure!(client.elapsed < Duration::from_secs(7), "only after {:?}", client.elapsed);
+            Ok(())
+        });
+    }
+    cells.run()
+}
+
+/// Datagrams of the test that overtake the answer count like all others.
+#[test]
+fn datagrams_that_overtake_the_answer_count() -> Checked {
+    for with_answer in [true, false] {
+        let client = against("-u -t 0.4 -l 100 -R -J", |host| {
+            let stream = host.take_word()?;
+            for number in 1..=5 {
+                host.door.send_to(&Header::numbered(number).datagram(100, false), stream)?;
+            }
+            if with_answer {
+                host.door.send_to(&REPLIES[0], stream)?;
+            }
+            host.run()?;
+            let sent = results(&[1], 0).replace(r#""packets":0"#, r#""packets":5"#);
+            host.finish(&sent)
+        })?;
+        client.succeeded()?;
+        let number = |key: &str| client.document()?.integer(&format!("/end/sum_received/{key}"));
+        let counted = (number("packets")?, number("lost_packets")?);
+        ensure!(counted == (5, 0), "{counted:?} instead of five that came\n{client}");
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! An omitted part is in no sum: bytes, datagrams, losses and rates are those of the time after it.
+
+use super::{counted, integer};
+use crate::harness::{
+    Cells, Checked, Document, Failure, Finished, Mischief, Proxy, ProxyPlan, Server, Way, ensure, ours,
+    run_client, run_pair,
+};
+
+/// How often a test may be repeated whose rate the machine has disturbed.
+const ATTEMPTS: u32 = 3;
+const RATE: f64 = 10e6;
+
+/// Within two percent, in one of a few tests: whoever else wants the processor can only make a sender late.
+fn has_the_rate(document: &Document, sum: &str) -> Checked {
+    let rate = document.number(&format!("/end/{sum}/bits_per_second"))?;
+    ensure!((0.98 * RATE..1.02 * RATE).contains(&rate), "{sum}: {rate} bit/s instead of {RATE}");
+    Ok(())
+}
+
+/// The sums of an end are those of its counted intervals, and there are omitted ones.
+fn only_the_rest_counts(document: &Document) -> Checked {
+    let all = document.list("/intervals")?;
+    let omitted = all.iter().filter(|interval| interval["sum"]["omitted"] == true).count();
+    ensure!(omitted >= 2, "{omitted} omitted intervals");
+    let seconds = document.number("/end/sum_sent/seconds")?;
+    ensure!((0.95..1.3).contains(&seconds), "{seconds} s were counted instead of one");
+    let first = counted(document, |interval| &interval["sum"]);
+    let start = first.first().and_then(|interval| interval["start"].as_f64());
+    ensure!(start.is_some_and(|start| start < 0.01), "the counted part begins at {start:?}");
+    Ok(())
+}
+
+fn sums(way: Way) -> Vec<&'static str> {
+    let mut sums = vec!["sum_sent", "sum_received"];
+    if way == Way::Bidir {
+        sums.extend(["sum_sent_bidir_reverse", "sum_received_bidir_reverse"]);
+    }
+    sums
+}
+
+#[test]
+fn tcp_counts_after_the_omitted_part_only() -> Checked {
+    let mut cells = Cells::default();
+    for way in Way::ALL {
+        for parallel in [1, 2] {
+            cells.add(format!("{way:?} {parallel}"), move || {
+                let rate = if parallel == 1 { "10M" } else { "5M" };
+                let options =
+                    format!("-O 1 -t 1 -i 0.25 -l 4K -C cubic -b {rate} -P {parallel} -J {}", way.option());
+                again_if_disturbed(|| {
+                    let pair = run_pair((&ours(), "-J -i 0.25"), (&ours(), &options))?;
+                    let document = pair.client.document()?;
+                    let check = || {
+                        document.adds_up()?;
+                        only_the_rest_counts(&document)?;
+                        pair.server.document()?.adds_up()?;
+                        let totals = document.totals()?;
+                        // What is under way when the counted part begins counts for the receiver only.
+                        let under_way = totals.received.abs_diff(totals.sent);
+                        ensure!(under_way < 100_000, "{totals:?}");
+                        sums(way).into_iter().try_for_each(|sum| has_the_rate(&document, sum))
+                    };
+                    with_document(check(), &pair.client)
+                })
+            });
+        }
+    }
+    cells.run()
+}
+
+/// A tenth of the datagrams is lost, in the omitted part as well.
+#[test]
+fn losses_are_those_after_the_omitted_part() -> Checked {
+    let mut cells = Cells::default();
+    for way in Way::ALL {
+        cells.add(format!("{way:?}"), move || {
+            again_if_disturbed(|| {
+                let server = Server::start(&ours(), "-1 -J -i 0.25")?;
+                let lossy = Mischief { seed: 6, drop_percent: 10, ..Mischief::default() };
+                let plan = ProxyPlan { from_client: lossy, from_server: lossy, ..ProxyPlan::default() };
+                let proxy = Proxy::start(server.port, plan)?;
+                let options = format!("-u -O 1 -t 1 -i 0.25 -l 500 -b 10M -J {}", way.option());
+                let client = run_client(&ours(), proxy.port, &options)?;
+                client.succeeded()?;
+                let check = || losses(&client.document()?, &server.finish()?.document()?, way);
+                with_document(check(), &client)
+            })
+        });
+    }
+    cells.run()
+}
+
+fn losses(document: &Document, server: &Document, way: Way) -> Checked {
+    only_the_rest_counts(document)?;
+    document.datagrams_add_up()?;
+    document.has_sane_losses()?;
+    server.datagrams_add_up()?;
+    for group in if way == Way::Bidir { vec!["", "_bidir_reverse"] } else { vec![""] } {
+        has_the_rate(document, &format!("sum_sent{group}"))?;
+        let received = document.at(&format!("/end/sum_received{group}"))?;
+        let (lost, packets) = (integer(received, "lost_packets"), integer(received, "packets"));
+        // Two and a half thousand datagrams, of which a tenth is lost.
+        ensure!((150..350).contains(&lost) && (2400..2600).contains(&packets), "{lost} of {packets}");
+        let rate = received["bits_per_second"].as_f64().unwrap_or(0.0);
+        let share = f64::from(u32::try_from(packets - lost).unwrap_or(0)) * 500.0 * 8.0;
+        ensure!((0.95 * share..1.05 * share).contains(&rate), "{rate} bit/s, {lost} of {packets} lost");
+    }
+    Ok(())
+}
+
+/// Runs a test again whose numbers were not good enough.
+fn again_if_disturbed(run: impl Fn() -> Checked) -> Checked {
+    let mut result = Ok(());
+    for _ in 0..ATTEMPTS {
+        result = run();
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+fn with_document(result: Checked, client: &Finished) -> Checked {
+    result.map_err(|Failure(why)| Failure(format!("{why}\n{client}")))
+}
