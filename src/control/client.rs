@@ -278,7 +278,7 @@ impl Client<'_> {
         self.settle(streams).await;
         self.link.write_state(State::TestEnd).await?;
         streams.stop_senders();
-        self.expect(State::ExchangeResults, "the server's readiness for results").await?;
+        self.expect_readiness().await?;
         // A sending server has closed its data connections by now; what is under way still counts. UDP knows
         // no end, so there it is silence that tells.
         if streams.is_udp() {
@@ -396,6 +396,19 @@ impl Client<'_> {
     async fn expect(&mut self, expected: State, waiting_for: &'static str) -> Result<(), RunError> {
         match self.link.state_within(limits::SET_UP, waiting_for).await? {
             state if state == expected => Ok(()),
+            other => Err(self.refusal(other, waiting_for).await),
+        }
+    }
+
+    /// Waits for the server's answer to the end of the test. Who asks for a keepalive of its own has as much
+    /// patience with silent hosts as it likes.
+    async fn expect_readiness(&mut self) -> Result<(), RunError> {
+        let waiting_for = "the server's readiness for results";
+        if self.config.local.keepalive.is_some() {
+            return self.expect(State::ExchangeResults, waiting_for).await;
+        }
+        match self.link.state_of_live_host(limits::ANSWER, waiting_for).await? {
+            State::ExchangeResults => Ok(()),
             other => Err(self.refusal(other, waiting_for).await),
         }
     }

@@ -110,6 +110,12 @@ impl Namespace {
         })
     }
 
+    /// Loses all that this end sends on one TCP connection from now on, of which nobody is told.
+    pub fn swallow(&self, local_port: u16, remote_port: u16) -> Checked {
+        let connection = format!("ipproto tcp sport {local_port} dport {remote_port}");
+        ip(&format!("-n {} rule add pref 1 {connection} blackhole", self.name))
+    }
+
     /// Pulls the cable out of this end.
     pub fn unplug(&self) -> Checked {
         ip(&format!("-n {} link set {DEVICE} down", self.name))
