@@ -265,16 +265,23 @@ impl Client<'_> {
         tokio::select! {
             name = signals.recv() => Err(interrupted(name)),
             exchanged = self.exchange(streams) => match (exchanged, lost) {
-                (Ok((measured, results)), lost) => Ok(Exchanged { measured, results, lost }),
                 // The data connections of a server that dies are the first to tell.
+                (Ok((measured, results, None | Some(RunError::Closed { .. }))), Some(lost)) => {
+                    Ok(Exchanged { measured, results, lost: Some(lost) })
+                }
+                (Ok((measured, results, lost)), _) => Ok(Exchanged { measured, results, lost }),
                 (Err(RunError::Closed { .. }), Some(lost)) => Err(lost),
                 (Err(error), _) => Err(error),
             }
         }
     }
 
-    /// From TEST_END to the results of both ends.
-    async fn exchange(&mut self, streams: &mut Streams) -> Result<(Measured, Results), RunError> {
+    /// From TEST_END to the results of both ends, which are known even if the server's last word, all that
+    /// comes behind them, is missed.
+    async fn exchange(
+        &mut self,
+        streams: &mut Streams,
+    ) -> Result<(Measured, Results, Option<RunError>), RunError> {
         self.settle(streams).await;
         self.link.write_state(State::TestEnd).await?;
         streams.stop_senders();
@@ -290,8 +297,8 @@ impl Client<'_> {
         // Its own engines are for its own report; a server has no use for them.
         self.link.write_frame("results", &results::encode(&own.to_results(None, false))).await?;
         let theirs = read_results(&self.receive_results(streams).await?, streams)?;
-        self.expect(State::DisplayResults, "the end of the exchange").await?;
-        Ok((own, theirs))
+        let last_word = self.expect(State::DisplayResults, "the end of the exchange").await;
+        Ok((own, theirs, last_word.err()))
     }
 
     /// The server's results. A server that has failed, or is being ended, sends a state in their place, which
@@ -445,7 +452,7 @@ impl Client<'_> {
 struct Exchanged {
     measured: Measured,
     results: Results,
-    /// The data connections died, but the server still had results.
+    /// The data connections died, or the server's last word did not come; its results are there all the same.
     lost: Option<RunError>,
 }
 

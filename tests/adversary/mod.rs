@@ -6,7 +6,7 @@
 //! about many clients. What is called `soak_...` is long, has a short version beside it, and is run by
 //! `make soak`.
 
-mod bridge;
+pub mod bridge;
 mod catalogue;
 mod endings;
 mod honest;

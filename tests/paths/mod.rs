@@ -1,10 +1,12 @@
 //! What lies between two ends: paths that are cut, that swallow one connection, or that take their time.
 //!
-//! [`cut`] is a cable between network namespaces, [`delayed`] has a relay of TCP connections in this process.
+//! [`cut`] is a cable between network namespaces, [`delayed`] has a relay of TCP connections in this process,
+//! [`unfinished`] a bridge that breaks down.
 
 mod cut;
 mod delayed;
 mod relay;
+mod unfinished;
 
 use std::thread;
 use std::time::{Duration, Instant};
