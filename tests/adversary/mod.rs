@@ -9,10 +9,10 @@
 pub mod bridge;
 mod catalogue;
 mod endings;
-mod honest;
+pub mod honest;
 mod malformed;
 mod names;
-mod play;
+pub mod play;
 mod points;
 pub mod random;
 pub mod report;
