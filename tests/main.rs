@@ -23,6 +23,7 @@ mod log_file;
 mod loopback;
 mod mistreated;
 mod options;
+mod paths;
 mod promises;
 mod results;
 mod schema;

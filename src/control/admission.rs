@@ -1,7 +1,7 @@
 //! Connections that nobody knows yet: their cookies are read side by side, each with a deadline, and there
 //! are never more of them than a cap for each source and one for all allow.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::limits;
-use super::router::{Control, Destination, Router};
+use super::router::{Accepted, Control, Destination, Router};
 use super::sources::Source;
 use crate::protocol::{Cookie, State};
 use crate::sys::{Socket, receive_now};
@@ -26,6 +26,8 @@ pub(super) struct Admission {
     controls: mpsc::Sender<Control>,
     waiting: Rc<RefCell<VecDeque<Waiting>>>,
     leaving: Rc<RefCell<VecDeque<AbortHandle>>>,
+    /// Connections up to now.
+    count: Rc<Cell<u64>>,
 }
 
 /// A connection whose cookie has not come yet.
@@ -38,11 +40,13 @@ struct Waiting {
 impl Admission {
     /// Whoever wants a test is sent to `controls`, which must have room for as many as the router has slots.
     pub(super) fn new(router: Router, controls: mpsc::Sender<Control>) -> Self {
-        Self { router, controls, waiting: Rc::default(), leaving: Rc::default() }
+        Self { router, controls, waiting: Rc::default(), leaving: Rc::default(), count: Rc::default() }
     }
 
     /// Takes care of a new connection, which holds up nobody.
     pub(super) fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let number = self.count.get() + 1;
+        self.count.set(number);
         if self.router.is_closed() {
             self.refuse(stream);
             return;
@@ -63,7 +67,7 @@ impl Admission {
             };
             // Silent, dripping or gone: nobody to talk to.
             if is_read {
-                admission.route(stream, peer, &Cookie::from_wire(cookie.bytes));
+                admission.route(stream, (number, peer), &Cookie::from_wire(cookie.bytes));
             }
         });
     }
@@ -108,7 +112,7 @@ impl Admission {
     }
 
     /// Sends a connection to where its cookie belongs.
-    fn route(&self, stream: TcpStream, peer: SocketAddr, cookie: &Cookie) {
+    fn route(&self, stream: TcpStream, (number, peer): (u64, SocketAddr), cookie: &Cookie) {
         let destination = self.router.destination(cookie, Source::of(peer.ip()));
         if matches!(destination, Destination::Nowhere) {
             self.refuse(stream);
@@ -117,7 +121,7 @@ impl Admission {
         let Ok(socket) = stream.into_std().map(Socket::from_stream) else { return };
         match destination {
             // Fails only for more streams than the test has, or when the session has given up.
-            Destination::Stream(streams) => drop(streams.try_send(socket)),
+            Destination::Stream(streams) => drop(streams.try_send(Accepted { number, socket })),
             // There is room for each slot; it fails only when the server ends.
             Destination::Control(slot) => {
                 let slot = Rc::new(slot);

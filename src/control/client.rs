@@ -269,20 +269,27 @@ impl Client<'_> {
         tokio::select! {
             name = signals.recv() => Err(interrupted(name)),
             exchanged = self.exchange(streams) => match (exchanged, lost) {
-                (Ok((measured, results)), lost) => Ok(Exchanged { measured, results, lost }),
                 // The data connections of a server that dies are the first to tell.
+                (Ok((measured, results, None | Some(RunError::Closed { .. }))), Some(lost)) => {
+                    Ok(Exchanged { measured, results, lost: Some(lost) })
+                }
+                (Ok((measured, results, lost)), _) => Ok(Exchanged { measured, results, lost }),
                 (Err(RunError::Closed { .. }), Some(lost)) => Err(lost),
                 (Err(error), _) => Err(error),
             }
         }
     }
 
-    /// From TEST_END to the results of both ends.
-    async fn exchange(&mut self, streams: &mut Streams) -> Result<(Measured, Results), RunError> {
+    /// From TEST_END to the results of both ends, which are known even if the server's last word, all that
+    /// comes behind them, is missed.
+    async fn exchange(
+        &mut self,
+        streams: &mut Streams,
+    ) -> Result<(Measured, Results, Option<RunError>), RunError> {
         self.settle(streams).await;
         self.link.write_state(State::TestEnd).await?;
         streams.stop_senders();
-        self.expect(State::ExchangeResults, "the server's readiness for results").await?;
+        self.expect_readiness().await?;
         // A sending server has closed its data connections by now; what is under way still counts. UDP knows
         // no end, so there it is silence that tells.
         if streams.is_udp() {
@@ -294,8 +301,8 @@ impl Client<'_> {
         // Its own engines are for its own report; a server has no use for them.
         self.link.write_frame("results", &results::encode(&own.to_results(None, false))).await?;
         let theirs = read_results(&self.receive_results(streams).await?, streams)?;
-        self.expect(State::DisplayResults, "the end of the exchange").await?;
-        Ok((own, theirs))
+        let last_word = self.expect(State::DisplayResults, "the end of the exchange").await;
+        Ok((own, theirs, last_word.err()))
     }
 
     /// The server's results. A server that has failed, or is being ended, sends a state in their place, which
@@ -404,6 +411,19 @@ impl Client<'_> {
         }
     }
 
+    /// Waits for the server's answer to the end of the test. Who asks for a keepalive of its own has as much
+    /// patience with silent hosts as it likes.
+    async fn expect_readiness(&mut self) -> Result<(), RunError> {
+        let waiting_for = "the server's readiness for results";
+        if self.config.local.keepalive.is_some() {
+            return self.expect(State::ExchangeResults, waiting_for).await;
+        }
+        match self.link.state_of_live_host(limits::ANSWER, waiting_for).await? {
+            State::ExchangeResults => Ok(()),
+            other => Err(self.refusal(other, waiting_for).await),
+        }
+    }
+
     /// What it means that the server sent this state instead of the one that was due.
     async fn refusal(&mut self, state: State, waiting_for: &'static str) -> RunError {
         match state {
@@ -436,7 +456,7 @@ impl Client<'_> {
 struct Exchanged {
     measured: Measured,
     results: Results,
-    /// The data connections died, but the server still had results.
+    /// The data connections died, or the server's last word did not come; its results are there all the same.
     lost: Option<RunError>,
 }
 

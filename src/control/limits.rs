@@ -67,6 +67,9 @@ pub(super) const KEEPALIVE: Keepalive =
     Keepalive { idle_secs: Some(5), interval_secs: Some(2), count: Some(3) };
 /// ... and given up when bytes stay unacknowledged for this long.
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A host that has acknowledged nothing for this long is gone. It is when keepalive gives up, whose probes
+/// stop as soon as anything is under way.
+pub(super) const HOST_SILENCE: Duration = Duration::from_secs(11);
 /// What comes in after the end of a test is over when nothing came for this long.
 pub(super) const QUIET: Duration = Duration::from_millis(100);
 /// Connections without a cookie, of all sources; the oldest goes when another comes.

@@ -105,6 +105,31 @@ impl Link {
         }
     }
 
+    /// The same, and no longer than keepalive would have waited for a host that acknowledges nothing.
+    ///
+    /// What this end has just said stops the kernel's probes, and its patience begins anew. So a host that is
+    /// gone for a while would have twice the time, if nobody looked.
+    pub(super) async fn state_of_live_host(
+        &mut self,
+        wait: Duration,
+        waiting_for: &'static str,
+    ) -> Result<State, RunError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            // A connection that cannot be asked is one whose read fails.
+            let silence = self.socket.silence().unwrap_or_default();
+            let now = Instant::now();
+            let look = match limits::HOST_SILENCE.checked_sub(silence) {
+                _ if now >= deadline => return Err(RunError::Silent { waiting_for, after: wait }),
+                Some(left) if !left.is_zero() => deadline.min(now + left),
+                _ => return Err(RunError::Control(io::Error::from_raw_os_error(libc::ETIMEDOUT))),
+            };
+            if let Ok(state) = timeout_at(look.into(), self.next_state(waiting_for)).await {
+                return state;
+            }
+        }
+    }
+
     /// The next state byte, however long it takes, if it is another than `due`, which stays unread and is
     /// made known. May be dropped like [`Self::next_state`].
     pub(super) async fn next_state_but(

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::admission::Admission;
 use super::limits;
-use super::router::{Control, Router, Slot, Streams};
+use super::router::{Accepted, Control, Router, Slot, Streams};
 use super::socket_options::device_clause;
 use crate::config::{Family, ServerConfig};
 use crate::error::RunError;
@@ -133,8 +133,8 @@ impl Entrance {
 }
 
 impl StreamDoor {
-    /// The next data connection of the test.
-    pub(super) async fn next(&mut self) -> Socket {
+    /// The next data connection of the test, in the order of the cookies.
+    pub(super) async fn next(&mut self) -> Accepted {
         self.streams.next().await
     }
 

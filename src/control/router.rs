@@ -29,7 +29,14 @@ struct Test {
     id: u64,
     cookie: Cookie,
     /// Where its streams go while it waits for them.
-    streams: Option<mpsc::Sender<Socket>>,
+    streams: Option<mpsc::Sender<Accepted>>,
+}
+
+/// A data connection.
+pub(super) struct Accepted {
+    /// Grows with each connection that the server accepts, of whatever kind.
+    pub(super) number: u64,
+    pub(super) socket: Socket,
 }
 
 /// The slot of one test; free again when this is dropped.
@@ -49,13 +56,13 @@ pub(super) struct Control {
 /// Where a connection goes.
 pub(super) enum Destination {
     Control(Slot),
-    Stream(mpsc::Sender<Socket>),
+    Stream(mpsc::Sender<Accepted>),
     Nowhere,
 }
 
 /// The streams of a test come in here until this is dropped.
 pub(super) struct Streams {
-    accepted: mpsc::Receiver<Socket>,
+    accepted: mpsc::Receiver<Accepted>,
     router: Router,
     id: u64,
 }
@@ -94,7 +101,7 @@ impl Router {
         Destination::Control(Slot { router: self.clone(), id })
     }
 
-    fn set_streams(&self, id: u64, streams: Option<mpsc::Sender<Socket>>) {
+    fn set_streams(&self, id: u64, streams: Option<mpsc::Sender<Accepted>>) {
         if let Some(test) = self.0.borrow_mut().tests.iter_mut().find(|test| test.id == id) {
             test.streams = streams;
         }
@@ -129,8 +136,8 @@ impl Drop for Slot {
 }
 
 impl Streams {
-    /// The next data connection of the test.
-    pub(super) async fn next(&mut self) -> Socket {
+    /// The next data connection of the test, in the order of the cookies.
+    pub(super) async fn next(&mut self) -> Accepted {
         self.accepted.recv().await.expect("the router keeps a sender until this is dropped")
     }
 }

@@ -16,7 +16,7 @@ use super::listener::{Entrance, StreamDoor};
 use super::places::Places;
 use super::rate_watch::{Limit, asked_bits_per_second};
 use super::results::{CpuMeter, Measured, read_results};
-use super::router::{Control, Penalty, Slot};
+use super::router::{Accepted, Control, Penalty, Slot};
 use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
 use super::server::{House, interrupted};
 use super::signals::Signals;
@@ -30,7 +30,7 @@ use crate::engine;
 use crate::error::RunError;
 use crate::protocol::{Request, ServerError, ServerText, State, params, results};
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
-use crate::sys::{Pinned, Socket, Transport};
+use crate::sys::{Pinned, Transport};
 
 /// One test at a server.
 pub(super) struct Session {
@@ -94,21 +94,21 @@ enum Door<'a> {
 }
 
 impl Door<'_> {
-    /// The next stream, within the time that a client has for it.
-    async fn next(&mut self, test: &TestConfig, local: &LocalConfig, flow: Flow) -> Result<Socket, RunError> {
+    /// The next stream, within the time that a client has for it, and its place among those of the test.
+    async fn next(&mut self, test: &TestConfig, flow: Flow) -> Result<Accepted, RunError> {
         match self {
             Self::Connections(door) => {
                 let silent = |_| RunError::Silent {
                     waiting_for: "the client's next data connection",
                     after: limits::SET_UP,
                 };
-                let socket = timeout(limits::SET_UP, door.next()).await.map_err(silent)?;
-                socket_options::after_accept(&socket, test, local)?;
-                Ok(socket)
+                timeout(limits::SET_UP, door.next()).await.map_err(silent)
             }
             Self::Udp(door) => {
                 let silent = |_| RunError::UdpNoClient { after: limits::SET_UP };
-                timeout(limits::SET_UP, door.next(test, flow)).await.map_err(silent)?
+                let socket = timeout(limits::SET_UP, door.next(test, flow)).await.map_err(silent)??;
+                // A client says its words one after the other.
+                Ok(Accepted { number: 0, socket })
             }
         }
     }
@@ -336,22 +336,33 @@ impl Session {
         let local = self.local_config();
         let receives = test.direction.flows(Role::Server).contains(&Flow::Receive);
         let planned = Streams::planned(Role::Server, &test);
-        for flow in planned {
+        let mut connections = Vec::new();
+        for &flow in &planned {
             let next = tokio::select! {
                 biased;
                 state = self.link.next_state("the client's data connections") => Err(state?),
-                socket = door.next(&test, &local, flow) => Ok(socket?),
+                accepted = door.next(&test, flow) => Ok(accepted?),
                 never = streams.answer_again(), if streams.is_udp() => match never {},
                 () = sleep(local.receive_timeout), if receives => {
                     return Err(RunError::Stalled(local.receive_timeout));
                 }
             };
-            let socket = match next {
-                Ok(socket) => socket,
+            let accepted = match next {
+                Ok(accepted) => accepted,
                 Err(State::IperfDone) => return Ok(false),
                 Err(State::ClientTerminate) => return Err(RunError::ClientTerminated),
                 Err(state) => return Err(RunError::Unexpected { state, waiting_for: "data connections" }),
             };
+            match door {
+                Door::Connections(_) => connections.push(accepted),
+                Door::Udp(_) => streams.add(accepted.socket, flow).await?,
+            }
+        }
+        // The order in which they were made is all that tells the streams apart, and the one that the client
+        // goes by. Their cookies come in another one where a packet was lost or late.
+        connections.sort_by_key(|accepted| accepted.number);
+        for (flow, Accepted { socket, .. }) in planned.into_iter().zip(connections) {
+            socket_options::after_accept(&socket, &test, &local)?;
             streams.add(socket, flow).await?;
         }
         Ok(true)

@@ -263,6 +263,14 @@ impl Socket {
         tcp_info::read(&self.inner)
     }
 
+    /// Time since the host at the other end of a TCP connection has acknowledged anything.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn silence(&self) -> io::Result<Duration> {
+        tcp_info::silence(&self.inner)
+    }
+
     /// Bytes sent that the peer has not acknowledged yet (`SIOCOUTQ`).
     ///
     /// # Errors

@@ -69,22 +69,7 @@ struct RawTcpInfo {
 
 /// Reads TCP_INFO of a socket.
 pub(super) fn read(socket: &impl AsFd) -> io::Result<TcpSample> {
-    let mut info = RawTcpInfo::default();
-    let mut length = libc::socklen_t::try_from(size_of::<RawTcpInfo>()).expect("a few hundred bytes");
-    // SAFETY: the kernel writes at most `length` bytes, all of them inside `info`, whose every bit pattern is
-    // valid.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let info = read_raw(socket)?;
     Ok(TcpSample {
         retransmits: u64::from(info.total_retrans),
         snd_cwnd_bytes: u64::from(info.snd_cwnd) * u64::from(info.snd_mss),
@@ -101,6 +86,31 @@ pub(super) fn read(socket: &impl AsFd) -> io::Result<TcpSample> {
     })
 }
 
+/// Time since the peer's host has acknowledged anything, be it a probe.
+pub(super) fn silence(socket: &impl AsFd) -> io::Result<Duration> {
+    read_raw(socket).map(|info| Duration::from_millis(info.last_ack_recv.into()))
+}
+
+fn read_raw(socket: &impl AsFd) -> io::Result<RawTcpInfo> {
+    let mut info = RawTcpInfo::default();
+    let mut length = libc::socklen_t::try_from(size_of::<RawTcpInfo>()).expect("a few hundred bytes");
+    // SAFETY: the kernel writes at most `length` bytes, all of them inside `info`, whose every bit pattern is
+    // valid.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut info).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(info)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{TcpListener, TcpStream};
@@ -109,6 +119,7 @@ mod tests {
 
     #[test]
     fn offsets_are_those_of_the_kernel_header() {
+        assert_eq!(std::mem::offset_of!(RawTcpInfo, last_ack_recv), 56);
         assert_eq!(std::mem::offset_of!(RawTcpInfo, rtt), 68);
         assert_eq!(std::mem::offset_of!(RawTcpInfo, total_retrans), 100);
         assert_eq!(std::mem::offset_of!(RawTcpInfo, busy_time), 168);

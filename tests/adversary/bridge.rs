@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -42,6 +42,16 @@ pub struct Bridge {
 impl Bridge {
     /// Builds a bridge to the server on `server_port` that stops the conversation at `point`.
     pub fn build(server_port: u16, point: usize) -> Checked<Self> {
+        Self::of(server_port, point, None)
+    }
+
+    /// The same that passes half of that message, or nothing of it, and then nothing more on any connection,
+    /// of which neither end is told.
+    pub fn breaking_down(server_port: u16, point: usize, passes: Share) -> Checked<Self> {
+        Self::of(server_port, point, Some(passes))
+    }
+
+    fn of(server_port: u16, point: usize, breaks_down: Option<Share>) -> Checked<Self> {
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server_port));
         let (listener, door) = bind_both()?;
         limit_accept(&listener)?;
@@ -49,8 +59,14 @@ impl Bridge {
         let port = listener.local_addr()?.port();
         let (reach, reached) = channel();
         let (release, released) = channel();
-        let hold =
-            Arc::new(Hold { point, passed: AtomicUsize::new(0), gate: Mutex::new(Some((reach, released))) });
+        let hold = Arc::new(Hold {
+            point,
+            passed: AtomicUsize::new(0),
+            gate: Mutex::new(Some((reach, released))),
+            breaks_down,
+            is_broken: AtomicBool::new(false),
+            kept: Mutex::default(),
+        });
         let of_datagrams = Arc::clone(&hold);
         thread::spawn(move || pass_connections(&listener, server, &hold));
         thread::spawn(move || pass_datagrams(&door, server, &of_datagrams));
@@ -68,12 +84,24 @@ impl Bridge {
     }
 }
 
+/// What of a message passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    Nothing,
+    Half,
+}
+
 /// The point, and who is told when it is reached.
 struct Hold {
     point: usize,
     /// Messages that have passed.
     passed: AtomicUsize,
     gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    /// What still passes of the message at the point, if nothing passes behind it.
+    breaks_down: Option<Share>,
+    is_broken: AtomicBool,
+    /// Connections on which nothing passes any more, and which nobody may see closed.
+    kept: Mutex<Vec<TcpStream>>,
 }
 
 impl Hold {
@@ -89,6 +117,24 @@ impl Hold {
         if stops {
             let _ = released.recv();
         }
+    }
+}
+
+impl Hold {
+    fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::SeqCst)
+    }
+
+    /// Breaks down behind the share of `message` that still passes, if its number is that of the point;
+    /// whether it is.
+    fn breaks_down_at(&self, number: usize, message: &[u8], mut to: &TcpStream) -> io::Result<bool> {
+        let Some(share) = self.breaks_down.filter(|_| number == self.point) else { return Ok(false) };
+        if share == Share::Half {
+            to.write_all(&message[..message.len() / 2])?;
+        }
+        self.is_broken.store(true, Ordering::SeqCst);
+        self.at(number, false);
+        Ok(true)
     }
 }
 
@@ -129,6 +175,10 @@ fn pass_connections(listener: &TcpListener, server: SocketAddr, hold: &Arc<Hold>
                     hold.at(FIRST_STREAM, true);
                 }
                 let passed = pass(&from, &to, parts, &hold);
+                if hold.is_broken() {
+                    hold.kept.lock().expect("nobody panics here").extend([from, to]);
+                    return;
+                }
                 // A reset is passed on as well as can be.
                 let _ = to.shutdown(if passed.is_ok() { Shutdown::Write } else { Shutdown::Both });
             });
@@ -142,6 +192,9 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, parts: &[Part], hold: &Hold) -
     for part in parts {
         let Some(message) = read_part(from, *part)? else { return Ok(()) };
         let number = hold.passed.fetch_add(1, Ordering::SeqCst) + 1;
+        if hold.is_broken() || hold.breaks_down_at(number, &message, to)? {
+            return Ok(());
+        }
         hold.at(number, true);
         to.write_all(&message)?;
         if number == TEST_RUNNING {
@@ -151,7 +204,14 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, parts: &[Part], hold: &Hold) -
             break;
         }
     }
-    io::copy(&mut from, &mut to).map(|_| ())
+    let mut bytes = vec![0; 65_536];
+    loop {
+        let count = from.read(&mut bytes)?;
+        if count == 0 || hold.is_broken() {
+            return Ok(());
+        }
+        to.write_all(&bytes[..count])?;
+    }
 }
 
 /// A whole message, or nothing at the end of the connection.

@@ -6,16 +6,16 @@
 //! about many clients. What is called `soak_...` is long, has a short version beside it, and is run by
 //! `make soak`.
 
-mod bridge;
+pub mod bridge;
 mod catalogue;
 mod endings;
-mod honest;
+pub mod honest;
 mod malformed;
 mod names;
-mod play;
+pub mod play;
 mod points;
 pub mod random;
-mod report;
+pub mod report;
 mod script;
 mod soak;
 mod sweep;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::libc;
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::harness::{Checked, ours, run};
@@ -87,6 +87,22 @@ pub(super) fn limit_locked_memory<const KIB: u64>(command: &mut Command) {
 /// So many open files.
 pub(super) fn limit_files<const COUNT: u64>(command: &mut Command) {
     restrict(command, || Ok(setrlimit(Resource::RLIMIT_NOFILE, COUNT, COUNT)?));
+}
+
+/// So many descriptors that are taken before the program starts, and room for as many more as it likes.
+pub fn take_files<const COUNT: u32>(command: &mut Command) {
+    restrict(command, || {
+        let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+        for _ in 0..COUNT {
+            // SAFETY: dup(2) touches no memory. Its copy of standard input is meant to be inherited, and
+            // nobody closes it.
+            if unsafe { libc::dup(0) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    });
 }
 
 /// So many MiB of memory that is written to: heap, stacks and private mappings.

@@ -27,6 +27,9 @@ pub struct Cable {
     pub client: Namespace,
     /// Where servers run.
     pub server: Namespace,
+    /// What the cable leads through, if anything.
+    #[expect(dead_code, reason = "it is there as long as the cable is")]
+    middle: Option<Namespace>,
 }
 
 impl Cable {
@@ -35,17 +38,46 @@ impl Cable {
     /// With `single_segments` both devices refuse super-packets, so that the sending kernel cuts them into
     /// datagrams before they reach the other end.
     pub fn lay(mtu: u32, single_segments: bool) -> Checked<Self> {
+        let (client, server) = Self::ends()?;
+        ip(&format!("link add {} type veth peer {}", client.device(), server.device()))?;
+        Self { client, server, middle: None }.plug_in(mtu, single_segments)
+    }
+
+    /// Lays a cable through a switch that passes `rate`, as tc understands it, in each direction, and holds
+    /// what comes at a higher one for so long before it loses the rest.
+    ///
+    /// A queue at an end itself would hold up its senders before it is full.
+    pub fn lay_through(rate: &str, queue: Duration) -> Checked<Self> {
+        let (client, server) = Self::ends()?;
+        let middle = Namespace::add(3)?;
+        let name = &middle.name;
+        ip(&format!("-n {name} link add switch type bridge"))?;
+        ip(&format!("-n {name} link set switch up"))?;
+        for (port, end) in [("left", &client), ("right", &server)] {
+            ip(&format!("link add {} type veth peer name {port} netns {name}", end.device()))?;
+            ip(&format!("-n {name} link set {port} master switch up"))?;
+            let queue = format!("tbf rate {rate} burst 32k latency {}ms", queue.as_millis());
+            let mut command = Command::new("tc");
+            command.args(["-n", name, "qdisc", "add", "dev", port, "root"]).args(queue.split_whitespace());
+            run(command)?.succeeded()?;
+        }
+        Self { client, server, middle: Some(middle) }.plug_in(1500, false)
+    }
+
+    fn ends() -> Checked<(Namespace, Namespace)> {
         if let Some(why) = obstacle() {
             return Err(Failure(format!("no network namespaces: {why}")));
         }
-        let cable = Self { client: Namespace::add(1)?, server: Namespace::add(2)? };
-        let Self { client, server } = &cable;
-        ip(&format!("link add {} type veth peer {}", client.device(), server.device()))?;
+        Ok((Namespace::add(1)?, Namespace::add(2)?))
+    }
+
+    fn plug_in(self, mtu: u32, single_segments: bool) -> Checked<Self> {
+        let Self { client, server, .. } = &self;
         client.configure(mtu, single_segments, server)?;
         server.configure(mtu, single_segments, client)?;
         client.wait_until_up()?;
         server.wait_until_up()?;
-        Ok(cable)
+        Ok(self)
     }
 
     /// Starts a server in its namespace.
@@ -124,6 +156,12 @@ impl Namespace {
     pub fn plug(&self) -> Checked {
         ip(&format!("-n {} link set {DEVICE} up", self.name))?;
         self.wait_until_up()
+    }
+
+    /// Loses all that this end sends on one TCP connection from now on, of which nobody is told.
+    pub fn swallow(&self, local_port: u16, remote_port: u16) -> Checked {
+        let connection = format!("ipproto tcp sport {local_port} dport {remote_port}");
+        ip(&format!("-n {} rule add pref 1 {connection} blackhole", self.name))
     }
 
     /// Pulls the cable out of this end.

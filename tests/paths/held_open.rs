@@ -1,0 +1,47 @@
+//! A client that has everything and keeps all of its connections, which it never reads.
+
+use std::time::{Duration, Instant};
+
+use super::{Cell, served_after, show, side_by_side};
+use crate::adversary::honest;
+use crate::adversary::play::Connection;
+use crate::harness::{Checked, Failure, Holdings, Server, alone, ensure, ours};
+use crate::hostile::wire::state;
+
+/// A server is done with such a client by then.
+const FREE: Duration = Duration::from_secs(2);
+
+/// Whatever the direction, and whether the client is one that ends its data connections, as a ringperf does.
+#[test]
+fn nothing_is_left_of_a_client_that_keeps_its_connections() -> Checked {
+    let _permit = alone();
+    let mut cells: Vec<Cell> = Vec::new();
+    for direction in ["", r#""reverse":true,"#, r#""bidirectional":true,"#] {
+        for hello in ["", r#","ringperf":{"version":"0.1.0"}"#] {
+            let common = r#""tcp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":4,"len":131072"#;
+            let parameters = format!("{{{direction}{common}{hello}}}");
+            cells.push((parameters.clone(), Box::new(move || keeps_all(&parameters))));
+        }
+    }
+    side_by_side(cells)
+}
+
+fn keeps_all(parameters: &str) -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let before = Holdings::at_rest(&server.process)?;
+    let mut reached = honest::reach_server(server.port, "told", Some(parameters))?;
+    let control = reached.iter_mut().find(|(name, _)| name == "control");
+    let Some((_, Connection::Tcp(control))) = control else {
+        return Err(Failure("a client has a control connection".to_owned()));
+    };
+    control.send(&[state::IPERF_DONE])?;
+    let since = Instant::now();
+    let free = served_after(since, FREE, server.port)?;
+    Holdings::back_at_rest(&server.process, before)?;
+    let gone = since.elapsed();
+    show(&format!("D5: {parameters}: free after {free:.1?}, nothing left after {gone:.1?}"));
+    ensure!(gone <= FREE, "{before:?} only after {gone:?}");
+    let output = server.process.so_far();
+    ensure!(!output.contains("ringperf: "), "something went wrong\n{output}");
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! A path with far less rate than the ends have, and seconds of queue before it: everything said about the
+//! test waits behind its data.
+
+use std::net::{TcpListener, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::time::TimeVal;
+
+use super::{Cell, LIMIT, show, side_by_side};
+use crate::adversary::honest;
+use crate::adversary::play::Connection;
+use crate::harness::{Cable, Checked, Failure, Process, alone, ensure, ours, pick, shared};
+use crate::hostile::wire::{results, state};
+
+/// After the end of a test all of it has passed by then, and both ends know the results.
+const AFTERWARDS: Duration = Duration::from_secs(15);
+/// A client leaves by then after the end of a test whose data nobody takes.
+const UNREAD: Duration = Duration::from_secs(5);
+const QUEUE: Duration = Duration::from_secs(4);
+/// Streams of the client that nobody reads from.
+const STREAMS: usize = 128;
+
+const WAYS: [&str; 4] = ["-C cubic", "-C cubic -R", "-u -b 20M", "-u -b 20M -R"];
+
+#[test]
+fn a_test_that_fills_seconds_of_queue_ends_well() -> Checked {
+    let _permit = shared();
+    side_by_side(WAYS.iter().map(|way| cell(way, 2)).collect())
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn soak_tests_that_fill_seconds_of_queue_end_well() -> Checked {
+    let _permit = alone();
+    (0..20).try_for_each(|_| side_by_side(WAYS.iter().map(|way| cell(way, 5)).collect()))
+}
+
+fn cell(way: &'static str, seconds: u64) -> Cell<'static> {
+    (way.to_owned(), Box::new(move || fills_the_queue(way, seconds)))
+}
+
+fn fills_the_queue(way: &str, seconds: u64) -> Checked {
+    let cable = Cable::lay_through("10mbit", QUEUE)?;
+    let server = cable.start_server(&ours(), "-1")?;
+    let options = format!("-c {} -p {} -t {seconds} -J {way}", cable.server.v4, server.port);
+    let client = cable.client.within(|| Process::spawn(ours().command(&options)))?.finish(LIMIT)?;
+    let server = server.process.finish(LIMIT)?;
+    let took = client.elapsed;
+    ensure!(client.code == Some(0) && server.code == Some(0), "not both exit 0\n{client}\n{server}");
+    let totals = client.document()?.totals()?;
+    show(&format!("D8: {way}: -t {seconds} took {took:.1?}, {totals:?}"));
+    ensure!(totals.sent > 0 && totals.received > 0, "{totals:?}\n{client}");
+    ensure!(took <= Duration::from_secs(seconds) + AFTERWARDS, "took {took:?}\n{client}");
+    Ok(())
+}
+
+/// The peer keeps to the protocol, but takes no byte of the data; the path has a megabit per second.
+#[test]
+fn a_client_leaves_whose_many_streams_nobody_reads() -> Checked {
+    let _permit = shared();
+    let cable = Cable::lay_through("1mbit", Duration::from_millis(400))?;
+    let port = pick();
+    let address = (cable.server.v4, port);
+    let (listener, door) =
+        cable.server.within(|| Ok((TcpListener::bind(address)?, UdpSocket::bind(address)?)))?;
+    setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::new(20, 0)).map_err(std::io::Error::from)?;
+    let options = format!("-c {} -p {port} -t 2 -P {STREAMS}", cable.server.v4);
+    let client = cable.client.within(|| Process::spawn(ours().command(&options)))?;
+    let peer = thread::spawn(move || takes_nothing(&listener, &door));
+    let peer = peer.join().map_err(|_| Failure("the peer panicked".to_owned()))?;
+    let (began, streams) = peer.map_err(|Failure(why)| Failure(format!("{why}\n{}", client.so_far())))?;
+    let client = client.finish(LIMIT)?;
+    let took = client.ended.saturating_duration_since(began);
+    show(&format!("D9: {STREAMS} streams that nobody reads, -t 2: left {took:.1?} after the start"));
+    client.succeeded()?;
+    client.ended_within(began, Duration::from_secs(2) + UNREAD)?;
+    drop(streams);
+    Ok(())
+}
+
+/// A server that reads its control connection only; when the test began, and the connections, all open.
+fn takes_nothing(listener: &TcpListener, door: &UdpSocket) -> Checked<(Instant, Vec<(String, Connection)>)> {
+    let mut reached = honest::reach_client(listener, door, "started")?;
+    let control = reached.iter_mut().find(|(name, _)| name == "control");
+    let Some((_, Connection::Tcp(control))) = control else {
+        return Err(Failure("a server has a control connection".to_owned()));
+    };
+    control.send(&[state::TEST_RUNNING])?;
+    let began = Instant::now();
+    control.expect_state(state::TEST_END)?;
+    control.send(&[state::EXCHANGE_RESULTS])?;
+    control.read_frame()?;
+    control.send_frame(&results(&honest::stream_ids(STREAMS), 0))?;
+    control.send(&[state::DISPLAY_RESULTS])?;
+    control.expect_state(state::IPERF_DONE)?;
+    Ok((began, reached))
+}
