@@ -7,18 +7,26 @@ use std::time::{Duration, Instant};
 use crate::harness::{Cable, Cells, Checked, Document, Failure, Finished, ensure, ours, wait_until};
 
 /// Bytes of a second at the rate of the tests.
-const BYTES_OF_A_SECOND: u64 = 10_000_000 / 8;
+const BYTES_OF_A_SECOND: f64 = 10e6 / 8.0;
+/// What may be on its way, or counted an interval later than it came.
+const ON_ITS_WAY: f64 = 200e3;
 const OUTAGE: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Most bytes of the intervals that lie within a second, of which there are ten.
-fn busiest_second(document: &Document) -> Checked<u64> {
-    let bytes: Vec<u64> = document
-        .list("/intervals")?
-        .iter()
-        .map(|interval| interval["sum"]["bytes"].as_u64().unwrap_or(0))
-        .collect();
-    bytes.windows(10).map(|window| window.iter().sum()).max().ok_or(Failure("too short".to_owned()))
+/// Bytes of the busiest second, and how many of them are more than twice the rate allows. Intervals end a
+/// little late on a busy machine, so ten of them are as long as they say.
+fn busiest_second(document: &Document) -> Checked<(u64, f64)> {
+    let sums = document.list("/intervals")?.iter().map(|interval| &interval["sum"]);
+    let intervals: Vec<(u64, f64)> = sums
+        .map(|sum| Some((sum["bytes"].as_u64()?, sum["seconds"].as_f64()?)))
+        .collect::<Option<_>>()
+        .ok_or(Failure("an interval without numbers".to_owned()))?;
+    let seconds = intervals.windows(10).map(|ten| {
+        let bytes: u64 = ten.iter().map(|(bytes, _)| bytes).sum();
+        let allowed = ten.iter().map(|(_, seconds)| 2.0 * BYTES_OF_A_SECOND * seconds).sum::<f64>();
+        (bytes, bytes as f64 - allowed)
+    });
+    seconds.max_by(|one, other| one.1.total_cmp(&other.1)).ok_or(Failure("too short".to_owned()))
 }
 
 #[test]
@@ -72,9 +80,10 @@ fn outlives_an_outage(options: &str, at_client: bool) -> Checked<(u64, u64)> {
 fn check(options: &str, client: &Finished, server: &Finished) -> Checked<(u64, u64)> {
     let (client, server) = (client.document()?, server.document()?);
     let (sender, receiver) = if options.contains("-R") { (&server, &client) } else { (&client, &server) };
-    let (sent, received) = (busiest_second(sender)?, busiest_second(receiver)?);
-    ensure!(sent <= 2 * BYTES_OF_A_SECOND + 100_000, "{sent} bytes were sent in a second");
-    ensure!(received <= 2 * BYTES_OF_A_SECOND + 100_000, "{received} bytes were received in a second");
+    let ((sent, sent_beyond), (received, received_beyond)) =
+        (busiest_second(sender)?, busiest_second(receiver)?);
+    ensure!((..=ON_ITS_WAY).contains(&sent_beyond), "{sent} bytes were sent in a second");
+    ensure!((..=ON_ITS_WAY).contains(&received_beyond), "{received} bytes were received in a second");
     let silent = receiver.list("/intervals")?.iter().filter(|interval| interval["sum"]["bytes"] == 0).count();
     ensure!(silent >= 10, "the network was there: {silent} intervals without a byte");
     Ok((sent, received))
