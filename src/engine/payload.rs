@@ -1,6 +1,6 @@
 //! What is sent: the same bytes on every engine.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::StreamJob;
 use crate::config::MAX_BLOCK_BYTES;
@@ -38,8 +38,9 @@ fn fill(payload: &mut [u8], repeating: bool) {
             *byte = digit;
         }
     } else {
-        let random = random_block();
-        for chunk in payload.chunks_mut(random.len()) {
+        let longest = usize::try_from(MAX_BLOCK_BYTES).expect("a u32 fits a usize on Linux");
+        let random = random_bytes_of_process(payload.len().min(longest));
+        for chunk in payload.chunks_mut(longest) {
             chunk.copy_from_slice(&random[..chunk.len()]);
         }
     }
@@ -57,14 +58,17 @@ pub(super) fn memory(bytes: u32) -> Result<Region, Missing> {
     })
 }
 
-/// Random bytes, drawn once per process: what matters is that no device can compress them.
-fn random_block() -> &'static [u8] {
-    static BLOCK: OnceLock<Vec<u8>> = OnceLock::new();
-    BLOCK.get_or_init(|| {
-        let mut block = vec![0; usize::try_from(MAX_BLOCK_BYTES).expect("a u32 fits a usize on Linux")];
-        random_bytes(&mut block).expect("/dev/urandom can be read, as iperf3 needs it too");
-        block
-    })
+/// At least so many random bytes, the same for all streams of the process: what matters is that no device can
+/// compress them. They are drawn as they are needed, since a short test would wait for those of a long block.
+fn random_bytes_of_process(least: usize) -> MutexGuard<'static, Vec<u8>> {
+    static DRAWN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+    let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = drawn.len();
+    if before < least {
+        drawn.resize(least, 0);
+        random_bytes(&mut drawn[before..]).expect("/dev/urandom can be read, as iperf3 needs it too");
+    }
+    drawn
 }
 
 #[cfg(test)]
