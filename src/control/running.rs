@@ -230,11 +230,15 @@ impl Schedule {
     }
 }
 
-/// Whether the last interval of a test is reported, by iperf3's rule: it moved something, or it is no mere
-/// remainder.
+/// Whether the last interval of a test is reported. By iperf3's rule it is if it moved something, or if it is
+/// no mere remainder; besides, what was sent again or lost in it would be missing from the sum of them all.
 pub(super) fn keep_last(last: &Interval, interval: Option<Duration>) -> bool {
     let shortest = interval.map_or(Duration::ZERO, |interval| interval / 10);
-    last.streams.iter().any(|stream| stream.bytes > 0 || stream.end - stream.start >= shortest)
+    last.streams.iter().any(|stream| {
+        let sent_again = stream.tcp.is_some_and(|tcp| tcp.retransmits > 0);
+        let passed = stream.udp.is_some_and(|udp| udp.packets > 0 || udp.lost > 0);
+        stream.bytes > 0 || sent_again || passed || stream.end - stream.start >= shortest
+    })
 }
 
 /// Notices a test in which nothing moves.
@@ -293,6 +297,8 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::config::{EndCondition, Pacing};
+    use crate::report::IntervalStream;
+    use crate::stats::{TcpInterval, UdpInterval};
 
     fn patience(receive_timeout: Duration) -> Patience {
         Patience { receive_timeout, rates: Vec::new(), longest: None }
@@ -310,6 +316,31 @@ mod tests {
         let (schedule, start) = schedule(Role::Client, EndCondition::Time(Duration::from_secs(1)), 0, 1000);
         let look = start + Duration::from_secs(5);
         assert_eq!(schedule.next(look), (start + Duration::from_secs(1), Due::End));
+    }
+
+    #[test]
+    fn a_remainder_is_reported_if_it_has_something_to_report() {
+        let nothing = IntervalStream {
+            socket: 5,
+            flow: Flow::Send,
+            start: Duration::from_secs(1),
+            end: Duration::from_millis(1001),
+            bytes: 0,
+            tcp: Some(TcpInterval::default()),
+            udp: Some(UdpInterval::default()),
+        };
+        let again = TcpInterval { retransmits: 1, ..TcpInterval::default() };
+        let lost = UdpInterval { packets: 1, lost: 1, ..UdpInterval::default() };
+        for (stream, is_kept) in [
+            (nothing, false),
+            (IntervalStream { bytes: 1, ..nothing }, true),
+            (IntervalStream { end: Duration::from_millis(1100), ..nothing }, true),
+            (IntervalStream { tcp: Some(again), ..nothing }, true),
+            (IntervalStream { udp: Some(lost), ..nothing }, true),
+        ] {
+            let last = Interval { omitted: false, streams: vec![nothing, stream] };
+            assert_eq!(keep_last(&last, Some(Duration::from_secs(1))), is_kept, "{stream:?}");
+        }
     }
 
     #[test]
