@@ -57,6 +57,8 @@ pub(super) async fn connect_stream(
     socket.connect_udp(labelled(server, config)).map_err(failed)?;
     // With a port of its own choice the socket has heard everybody up to now.
     forget_received(&socket);
+    // Unknown to an old kernel, which does not say it at the end either.
+    let drops_before = socket.socket_drops().unwrap_or(0);
     let socket = UdpSocket::from_std(socket.into_udp()).map_err(failed)?;
     let handshake = Handshake {
         socket: &socket,
@@ -65,7 +67,10 @@ pub(super) async fn connect_stream(
         datagram_bytes: (flow == Flow::Receive).then_some(test.block.bytes),
     };
     match timeout(limits::UDP_REPLY, handshake.shake(started)).await {
-        Ok(Ok(())) => Ok(Socket::from_udp(socket.into_std().map_err(failed)?)),
+        Ok(Ok(())) => {
+            let socket = Socket::from_udp(socket.into_std().map_err(failed)?);
+            Ok(socket.with_drops_before(drops_before))
+        }
         Ok(Err(source)) if source.kind() == io::ErrorKind::ConnectionRefused => {
             Err(RunError::UdpClosed { server })
         }

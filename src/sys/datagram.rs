@@ -77,6 +77,20 @@ impl Socket {
         Ok(words[MEMINFO_DROPS])
     }
 
+    /// The same socket, whose counter of dropped messages stood here before anything of the test could come.
+    #[must_use]
+    pub fn with_drops_before(self, drops: u32) -> Self {
+        Self { drops_before: Some(drops), ..self }
+    }
+
+    /// Messages that the socket had dropped before the test: as was noted, or else up to now.
+    ///
+    /// # Errors
+    /// As [`Self::socket_drops`].
+    pub fn drops_before(&self) -> io::Result<u32> {
+        self.drops_before.map_or_else(|| self.socket_drops(), Ok)
+    }
+
     /// Largest IP packet in bytes that the path to the peer of this connected socket takes.
     ///
     /// # Errors

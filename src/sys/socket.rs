@@ -61,6 +61,8 @@ impl Transport {
 #[derive(Debug)]
 pub struct Socket {
     pub(super) inner: socket2::Socket,
+    /// See [`Socket::with_drops_before`].
+    pub(super) drops_before: Option<u32>,
 }
 
 impl Socket {
@@ -69,7 +71,7 @@ impl Socket {
     /// # Errors
     /// The system's, most likely EMFILE, or EPROTONOSUPPORT where the kernel lacks the protocol.
     pub fn new_stream(transport: Transport, remote: &SocketAddr) -> io::Result<Self> {
-        Ok(Self { inner: stream_socket(transport, remote)? })
+        Ok(Self { inner: stream_socket(transport, remote)?, drops_before: None })
     }
 
     /// A new UDP socket for talking to `remote`, in non-blocking mode.
@@ -82,13 +84,13 @@ impl Socket {
             socket2::Type::DGRAM.nonblocking().cloexec(),
             Some(socket2::Protocol::UDP),
         )?;
-        Ok(Self { inner })
+        Ok(Self { inner, drops_before: None })
     }
 
     /// Takes over a connected stream.
     #[must_use]
     pub fn from_stream(stream: TcpStream) -> Self {
-        Self { inner: stream.into() }
+        Self { inner: stream.into(), drops_before: None }
     }
 
     /// Gives the stream away.
@@ -100,7 +102,7 @@ impl Socket {
     /// Takes over a UDP socket.
     #[must_use]
     pub fn from_udp(socket: UdpSocket) -> Self {
-        Self { inner: socket.into() }
+        Self { inner: socket.into(), drops_before: None }
     }
 
     /// Gives the UDP socket away.

@@ -121,3 +121,28 @@ fn datagrams_that_overtake_the_answer_count() -> Checked {
     }
     Ok(())
 }
+
+/// What a full receive buffer drops before the client's thread is ready to look is the buffer's loss, too.
+#[test]
+fn datagrams_that_overtake_the_answer_may_be_lost_in_the_socket() -> Checked {
+    const SENT: u64 = 2000;
+    for engine in ["sync", "uring"] {
+        let client = against(&format!("-u -t 0.4 -l 1000 -w 16K -R -J --engine {engine}"), |host| {
+            let stream = host.take_word()?;
+            for number in 1..=SENT {
+                host.door.send_to(&Header::numbered(number).datagram(1000, false), stream)?;
+            }
+            host.door.send_to(&REPLIES[0], stream)?;
+            host.run()?;
+            let sent = results(&[1], 0).replace(r#""packets":0"#, &format!(r#""packets":{SENT}"#));
+            host.finish(&sent)
+        })?;
+        client.succeeded()?;
+        let document = client.document()?;
+        let number = |key: &str| document.integer(&format!("/ringperf/datagrams/0/{key}"));
+        let (received, in_socket) = (number("received")?, number("lost_in_socket")?);
+        ensure!(in_socket > 0, "nothing was lost\n{client}");
+        ensure!(received + in_socket == SENT, "{received} and {in_socket} of {SENT}\n{client}");
+    }
+    Ok(())
+}

@@ -153,7 +153,7 @@ pub(super) fn prepare_socket(job: &StreamJob, udp: UdpJob) -> (bool, Option<Miss
 /// its buffer.
 pub(super) fn drops_before(job: &StreamJob) -> u32 {
     // A kernel that does not say it here says nothing at the end either.
-    job.socket.socket_drops().unwrap_or(0)
+    job.socket.drops_before().unwrap_or(0)
 }
 
 /// Bytes of memory for one message.
