@@ -29,9 +29,21 @@ impl Cells {
         self.run_with(heavy)
     }
 
+    /// Runs all cells at once, under the permit of whoever calls this: they do little but wait for a clock.
+    pub fn run_at_once(self) -> Checked {
+        let count = self.0.len();
+        let failures: Vec<String> = thread::scope(|scope| {
+            let run = |(name, cell): (String, Box<dyn FnOnce() -> Checked + Send>)| {
+                scope.spawn(move || failure(&name, cell()))
+            };
+            let threads: Vec<_> = self.0.into_iter().map(run).collect();
+            threads.into_iter().filter_map(|thread| thread.join().expect("a cell does not panic")).collect()
+        });
+        judge(count, &failures)
+    }
+
     fn run_with(self, permit: fn() -> Permit) -> Checked {
         let count = self.0.len();
-        assert!(count > 0, "a table without cells proves nothing");
         let queue = Mutex::new(self.0);
         let failures = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -43,18 +55,26 @@ impl Cells {
                         let Some((name, cell)) = next else { break };
                         let result = cell();
                         drop(permit);
-                        if let Err(Failure(why)) = result {
-                            let text = format!("== {name}\n{why}");
-                            failures.lock().expect("no cell runs under this lock").push(text);
-                        }
+                        let failure = failure(&name, result);
+                        failures.lock().expect("no cell runs under this lock").extend(failure);
                     }
                 });
             }
         });
-        let failures = failures.into_inner().expect("no cell runs under this lock");
-        if failures.is_empty() {
-            return Ok(());
-        }
-        Err(Failure(format!("{} of {count} cells failed\n{}", failures.len(), failures.join("\n"))))
+        judge(count, &failures.into_inner().expect("no cell runs under this lock"))
     }
+}
+
+/// What a cell has to say, if it has failed.
+fn failure(name: &str, result: Checked) -> Option<String> {
+    result.err().map(|Failure(why)| format!("== {name}\n{why}"))
+}
+
+/// The verdict on so many cells.
+fn judge(count: usize, failures: &[String]) -> Checked {
+    assert!(count > 0, "a table without cells proves nothing");
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(Failure(format!("{} of {count} cells failed\n{}", failures.len(), failures.join("\n"))))
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Cell, LIMIT, show, side_by_side};
+use super::{LIMIT, show};
 use crate::degraded::restrict::take_files;
 use crate::harness::{
-    Checked, Failure, Finished, Holdings, Process, Program, Server, alone, ensure, ours, run_pair,
+    Cells, Checked, Failure, Finished, Holdings, Process, Program, Server, alone, ensure, ours, run_pair,
     start_client, wait_until,
 };
 
@@ -90,18 +90,18 @@ fn more_than_a_thousand_descriptors_are_no_obstacle() -> Checked {
 #[test]
 fn a_server_without_work_does_none() -> Checked {
     let _permit = alone();
-    let cells = [
+    let mut cells = Cells::default();
+    for (options, thousandths) in [
         (None, 1),
         (Some("-t 60"), 10),
         (Some("-t 60 -R"), 10),
         (Some("-t 60 --bidir"), 10),
         (Some("-t 60 -u -b 10M"), 10),
-    ];
-    let cell = |&(options, thousandths): &(Option<&'static str>, u32)| -> Cell<'static> {
-        let name = options.unwrap_or("at rest").to_owned();
-        (name.clone(), Box::new(move || idles(&name, options, thousandths)))
-    };
-    side_by_side(cells.iter().map(cell).collect())
+    ] {
+        let name = options.unwrap_or("at rest");
+        cells.add(name, move || idles(name, options, thousandths));
+    }
+    cells.run_at_once()
 }
 
 fn idles(name: &str, options: Option<&str>, thousandths: u32) -> Checked {

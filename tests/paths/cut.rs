@@ -4,8 +4,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::{Cell, LIMIT, served_after, show, side_by_side, tells_what_it_knows};
-use crate::harness::{Cable, Checked, Failure, Namespace, Process, Server, ensure, ours, shared, wait_until};
+use super::{LIMIT, served_after, show, tells_what_it_knows};
+use crate::harness::{
+    Cable, Cells, Checked, Failure, Namespace, Process, Server, ensure, ours, shared, wait_until,
+};
 
 /// An end is done with a peer that has vanished by then ...
 const NOTICED: Duration = Duration::from_secs(15);
@@ -50,13 +52,13 @@ fn a_control_connection_that_is_swallowed_is_noticed_at_both_ends() -> Checked {
 }
 
 /// All cells side by side, each with a cable of its own.
-fn all(name: &str, cells: &[(&'static str, Fate)]) -> Checked {
+fn all(name: &'static str, fates: &[(&'static str, Fate)]) -> Checked {
     let _permit = shared();
-    let cell = |&(options, fate): &(&'static str, Fate)| -> Cell<'static> {
-        let name = name.to_owned();
-        (options.to_owned(), Box::new(move || vanishes(&name, options, fate)))
-    };
-    side_by_side(cells.iter().map(cell).collect())
+    let mut cells = Cells::default();
+    for &(options, fate) in fates {
+        cells.add(options, move || vanishes(name, options, fate));
+    }
+    cells.run_at_once()
 }
 
 /// Both ends of a running test lose each other.

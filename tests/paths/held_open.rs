@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Cell, served_after, show, side_by_side};
+use super::{served_after, show};
 use crate::adversary::honest;
 use crate::adversary::play::Connection;
-use crate::harness::{Checked, Failure, Holdings, Server, alone, ensure, ours};
+use crate::harness::{Cells, Checked, Failure, Holdings, Server, alone, ensure, ours};
 use crate::hostile::wire::state;
 
 /// A server is done with such a client by then.
@@ -15,15 +15,15 @@ const FREE: Duration = Duration::from_secs(2);
 #[test]
 fn nothing_is_left_of_a_client_that_keeps_its_connections() -> Checked {
     let _permit = alone();
-    let mut cells: Vec<Cell> = Vec::new();
+    let mut cells = Cells::default();
     for direction in ["", r#""reverse":true,"#, r#""bidirectional":true,"#] {
         for hello in ["", r#","ringperf":{"version":"0.1.0"}"#] {
             let common = r#""tcp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":4,"len":131072"#;
             let parameters = format!("{{{direction}{common}{hello}}}");
-            cells.push((parameters.clone(), Box::new(move || keeps_all(&parameters))));
+            cells.add(parameters.clone(), move || keeps_all(&parameters));
         }
     }
-    side_by_side(cells)
+    cells.run_at_once()
 }
 
 fn keeps_all(parameters: &str) -> Checked {

@@ -16,7 +16,7 @@ mod unfinished;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Checked, Failure, Finished, ensure, ours, run_client};
+use crate::harness::{Checked, Finished, ensure, ours, run_client};
 
 /// Far longer than anything here takes; reached only when something hangs.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -25,23 +25,6 @@ const LIMIT: Duration = Duration::from_secs(40);
 #[expect(clippy::print_stdout, reason = "it belongs to the output of the test that calls this")]
 fn show(figure: &str) {
     println!("{figure}");
-}
-
-type Cell<'a> = (String, Box<dyn FnOnce() -> Checked + Send + 'a>);
-
-/// Runs cells side by side that do nothing but wait for a clock, and fails with all that failed.
-fn side_by_side(cells: Vec<Cell>) -> Checked {
-    assert!(!cells.is_empty(), "a table without cells proves nothing");
-    let failures: Vec<String> = thread::scope(|scope| {
-        let threads: Vec<_> = cells
-            .into_iter()
-            .map(|(name, cell)| {
-                scope.spawn(move || cell().err().map(|Failure(why)| format!("== {name}\n{why}")))
-            })
-            .collect();
-        threads.into_iter().filter_map(|thread| thread.join().expect("a cell does not panic")).collect()
-    });
-    if failures.is_empty() { Ok(()) } else { Err(Failure(failures.join("\n"))) }
 }
 
 /// How long after `since` a server takes a client on loopback, which is at most `limit`.

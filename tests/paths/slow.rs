@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
-use super::{Cell, LIMIT, show, side_by_side};
+use super::{LIMIT, show};
 use crate::adversary::honest;
 use crate::adversary::play::Connection;
-use crate::harness::{Cable, Checked, Failure, Process, alone, ensure, ours, pick, shared};
+use crate::harness::{Cable, Cells, Checked, Failure, Process, alone, ensure, ours, pick, shared};
 use crate::hostile::wire::{results, state};
 
 /// After the end of a test all of it has passed by then, and both ends know the results.
@@ -27,18 +27,22 @@ const WAYS: [&str; 4] = ["-C cubic", "-C cubic -R", "-u -b 20M", "-u -b 20M -R"]
 #[test]
 fn a_test_that_fills_seconds_of_queue_ends_well() -> Checked {
     let _permit = shared();
-    side_by_side(WAYS.iter().map(|way| cell(way, 2)).collect())
+    every_way(2)
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn soak_tests_that_fill_seconds_of_queue_end_well() -> Checked {
     let _permit = alone();
-    (0..20).try_for_each(|_| side_by_side(WAYS.iter().map(|way| cell(way, 5)).collect()))
+    (0..20).try_for_each(|_| every_way(5))
 }
 
-fn cell(way: &'static str, seconds: u64) -> Cell<'static> {
-    (way.to_owned(), Box::new(move || fills_the_queue(way, seconds)))
+fn every_way(seconds: u64) -> Checked {
+    let mut cells = Cells::default();
+    for way in WAYS {
+        cells.add(way, move || fills_the_queue(way, seconds));
+    }
+    cells.run_at_once()
 }
 
 fn fills_the_queue(way: &str, seconds: u64) -> Checked {

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Cell, LIMIT, served_after, show, side_by_side};
+use super::{LIMIT, served_after, show};
 use crate::adversary::bridge::{Bridge, Share};
-use crate::harness::{Checked, Failure, Finished, Server, ensure, ours, shared, start_client};
+use crate::harness::{Cells, Checked, Failure, Finished, Server, ensure, ours, shared, start_client};
 
 /// Ten seconds for the answer that does not come, and the time to end streams and connections.
 const GIVEN_UP: Duration = Duration::from_secs(13);
@@ -22,17 +22,17 @@ const IPERF_DONE: usize = 12;
 #[test]
 fn an_exchange_that_breaks_off_is_given_up_at_both_ends() -> Checked {
     let _permit = shared();
-    let mut cells: Vec<Cell> = Vec::new();
+    let mut cells = Cells::default();
     let ways = ["", "-R -J", "--bidir"];
     for point in TEST_END..=IPERF_DONE {
         let halves = (CLIENT_RESULTS..=SERVER_RESULTS).contains(&point).then_some(Share::Half);
         for share in [Some(Share::Nothing), halves].into_iter().flatten() {
             let way = ways[point % ways.len()];
             let name = format!("{share:?} of message {point} of a test {way:?}");
-            cells.push((name, Box::new(move || breaks_off(point, share, way))));
+            cells.add(name, move || breaks_off(point, share, way));
         }
     }
-    side_by_side(cells)
+    cells.run_at_once()
 }
 
 fn breaks_off(point: usize, share: Share, way: &str) -> Checked {
