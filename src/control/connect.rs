@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpSocket;
@@ -14,7 +13,7 @@ use super::socket_options::{before_connect, bind_device};
 use crate::config::{ClientConfig, Family, Protocol};
 use crate::error::RunError;
 use crate::protocol::{Cookie, ErrorCode};
-use crate::sys::{Socket, Transport, block_signals};
+use crate::sys::{Socket, Transport, start_thread};
 
 /// Connects to the first address of the server that answers, all of them within the configured time.
 pub(super) async fn connect_control(config: &ClientConfig) -> Result<Socket, RunError> {
@@ -159,11 +158,10 @@ async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, RunError> {
     let (sender, found) = oneshot::channel();
     let name = (config.host.clone(), config.port);
     let look_up = move || {
-        block_signals();
         // Fails to tell only when nobody waits any more.
         let _ = sender.send(name.to_socket_addrs().map(Vec::from_iter));
     };
-    thread::Builder::new().name("resolve".to_owned()).spawn(look_up).map_err(failed)?;
+    start_thread("resolve", look_up).map_err(failed)?;
     let found =
         found.await.unwrap_or_else(|_| Err(io::Error::other("the thread that looks it up has ended")));
     let wanted = |address: &SocketAddr| match config.local.family {

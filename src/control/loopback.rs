@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::mpsc;
-use std::thread;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -19,6 +19,7 @@ use crate::config::{
 };
 use crate::error::{Fault, RunError};
 use crate::report::{Collector, Comparison, ReportHandle, Sink};
+use crate::sys::start_thread;
 
 /// Time between two steps of the progress bar.
 const STEP: Duration = Duration::from_millis(100);
@@ -56,7 +57,7 @@ pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
 pub(super) struct LoopbackServer {
     pub(super) port: u16,
     stop: oneshot::Sender<()>,
-    thread: thread::JoinHandle<io::Result<()>>,
+    thread: JoinHandle<io::Result<()>>,
 }
 
 impl LoopbackServer {
@@ -64,13 +65,7 @@ impl LoopbackServer {
         let failed = |source| RunError::System { what: "starting the embedded server", source };
         let (stop, stopped) = oneshot::channel();
         let (listening, port) = mpsc::channel();
-        let thread = thread::Builder::new()
-            .name("server".to_owned())
-            .spawn(move || {
-                crate::sys::block_signals();
-                serve(family, stopped, &listening)
-            })
-            .map_err(failed)?;
+        let thread = start_thread("server", move || serve(family, stopped, &listening)).map_err(failed)?;
         match port.recv_timeout(limits::SET_UP) {
             Ok(Ok(port)) => Ok(Self { port, stop, thread }),
             Ok(Err(error)) => Err(error),

@@ -24,7 +24,7 @@ use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, St
 use crate::error::RunError;
 use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
-use crate::sys::{Missing, Pinned, Socket};
+use crate::sys::{Missing, Pinned, Socket, start_thread};
 
 /// Longest wait of a stream thread in a blocking call before it looks up.
 const BLOCKING_WAIT: Duration = Duration::from_millis(20);
@@ -176,7 +176,7 @@ impl Streams {
         let file = self.open_file(flow).await?;
         let job = self.job(Arc::clone(&socket), flow, Arc::clone(&counters), file);
         let placed = self.places.of(self.role, index, Self::planned(self.role, &self.test).len());
-        let thread = self.start_thread(index, job, placed)?;
+        let thread = self.start_stream(index, job, placed)?;
         self.streams.push(Stream {
             connected,
             socket,
@@ -407,7 +407,7 @@ impl Streams {
     }
 
     /// Starts the thread of a stream where it is to run, so that all memory that it takes is near to it.
-    fn start_thread(
+    fn start_stream(
         &self,
         index: usize,
         job: StreamJob,
@@ -416,9 +416,8 @@ impl Streams {
         let notify = self.notify.clone();
         // A thread begins with the processors of the one that starts it.
         let _pinned = cpu.or(self.processor).map(Pinned::to).transpose().map_err(RunError::Affinity)?;
-        thread::Builder::new()
-            .name(format!("stream-{}", stream_id(index)))
-            .spawn(move || run_stream(index, &job, &notify))
+        let name = format!("stream-{}", stream_id(index));
+        start_thread(name, move || run_stream(index, &job, &notify))
             .map_err(|source| RunError::System { what: "starting a stream thread", source })
     }
 
@@ -473,7 +472,6 @@ impl Stream {
 
 /// The body of a stream thread.
 fn run_stream(index: usize, job: &StreamJob, notify: &mpsc::UnboundedSender<StreamNotice>) {
-    crate::sys::block_signals();
     let tell = |notice| {
         // Fails only when the session is gone; then nobody wants to know.
         let _ = notify.send(notice);
@@ -498,7 +496,7 @@ async fn open_within(wait: Duration, options: OpenOptions, path: PathBuf) -> io:
     let (sender, opened) = oneshot::channel();
     let name = path.clone();
     // Fails to tell only when nobody waits any more.
-    thread::Builder::new().name("open".to_owned()).spawn(move || drop(sender.send(options.open(name))))?;
+    start_thread("open", move || drop(sender.send(options.open(name))))?;
     match timeout(wait, opened).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(_)) => Err(io::Error::other("the thread that opens it has ended")),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::output::{Output, Sink, complain_of_no_reader};
 use super::{Reporter, RunEvent, ServerOutput};
+use crate::sys::start_thread;
 
 /// The sending end of the report thread. Emitting never waits for a terminal.
 #[derive(Debug)]
@@ -86,9 +87,8 @@ impl ReportHandle {
     fn start_with(desk: Desk, sink: Sink) -> io::Result<Self> {
         let (messages, inbox) = mpsc::channel();
         let (still_there, over) = mpsc::channel();
-        let result = thread::Builder::new().name("report".to_owned()).spawn(move || {
+        let result = start_thread("report", move || {
             let _still_there = still_there;
-            crate::sys::block_signals();
             write_all(&inbox, desk, Output::new(sink))
         })?;
         let thread = ReportThread { result, over };

@@ -30,7 +30,7 @@ pub use process::{Fork, fork};
 pub use signal::{default_signals, ignore_failed_writes};
 pub use socket::{Socket, Transport, unmap};
 pub use thread::{
-    Pinned, block_signals, current_processor, random_bytes, set_time_slice, thread_cpu_time, thread_sleeps,
+    Pinned, current_processor, random_bytes, set_time_slice, start_thread, thread_cpu_time, thread_sleeps,
 };
 pub use topology::Topology;
 pub use words::plain;

@@ -1,13 +1,14 @@
-//! What a thread knows of itself, where it runs, and randomness.
+//! Threads: how they start, what they know of themselves, where they run; and randomness.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Pid;
 
@@ -94,10 +95,20 @@ impl Drop for Pinned {
     }
 }
 
-/// Keeps all signals away from the calling thread, so that the control thread gets them.
-pub fn block_signals() {
-    // Fails only for an invalid operation code, which this is not.
-    let _ = SigSet::all().thread_block();
+/// Starts a thread that gets no signal, so that the control thread gets them all.
+///
+/// # Errors
+/// The system's when it has no thread to give.
+pub fn start_thread<T: Send + 'static>(
+    name: impl Into<String>,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    // A thread begins with the mask of the one that starts it. One that blocked its signals by itself could
+    // get one before it has come to that, and the whole process with it.
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let thread = thread::Builder::new().name(name.into()).spawn(body);
+    before.thread_set_mask()?;
+    thread
 }
 
 /// Fills `buffer` with random bytes from the kernel.
@@ -114,6 +125,8 @@ fn to_duration(time: TimeVal) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::signal::Signal;
+
     use super::*;
 
     #[test]
@@ -129,6 +142,19 @@ mod tests {
             // An old kernel knows of no slices.
             assert!([0, wanted.as_nanos()].contains(&u128::from(now.sched_runtime)), "{}", now.sched_runtime);
         }
+    }
+
+    #[test]
+    fn a_thread_starts_without_signals() {
+        let blocked = || Vec::from_iter(&SigSet::thread_get_mask().unwrap());
+        let before = blocked();
+        let of_thread = start_thread("mask", blocked).unwrap().join().unwrap();
+        for signal in
+            SigSet::all().iter().filter(|signal| ![Signal::SIGKILL, Signal::SIGSTOP].contains(signal))
+        {
+            assert!(of_thread.contains(&signal), "{signal} is not blocked");
+        }
+        assert_eq!(blocked(), before);
     }
 
     #[test]
