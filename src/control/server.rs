@@ -110,6 +110,8 @@ struct TestOver {
     _slot: Rc<Slot>,
     /// Its client had no right to it, so it does not count.
     was_refused: bool,
+    /// Its report says that a signal has ended the server.
+    tells_of_signal: bool,
 }
 
 /// What happens next at a server.
@@ -200,12 +202,14 @@ impl<'a> Server<'a> {
             // The time of an idle server begins when nobody has anything left to say.
             let idle = self.house.config.limits.idle.filter(|_| self.tasks.is_empty());
             tokio::select! {
-                name = self.signals.recv() => return Next::Signal(name),
+                // In this order: what is over was over before the signal, and new clients can wait.
+                biased;
                 over = self.ended.1.recv() => {
                     return Next::Over(over.expect("the server itself has a sender"));
                 }
-                control = listener.next_control() => return Next::Client(control),
+                name = self.signals.recv() => return Next::Signal(name),
                 Some(_) = self.tasks.join_next() => {}
+                control = listener.next_control() => return Next::Client(control),
                 () = idle_for(idle) => return Next::Idle,
             }
         }
@@ -242,14 +246,17 @@ impl<'a> Server<'a> {
     /// Ends all tests and reports the signal that does it.
     async fn end_all(&mut self, signal: &'static str) -> RunError {
         let interrupted = interrupted(signal);
-        if self.running == 0 {
+        self.stop.send_replace(Some(signal));
+        let mut is_told = false;
+        while self.running > 0 {
+            let over = self.ended.1.recv().await.expect("the server itself has a sender");
+            self.running -= 1;
+            is_told |= over.tells_of_signal;
+        }
+        // A test that has ended for a reason of its own tells that one.
+        if !is_told {
             self.report.emit(RunEvent::Error(interrupted.to_string()));
             self.report.emit(RunEvent::Done);
-        }
-        self.stop.send_replace(Some(signal));
-        while self.running > 0 {
-            self.ended.1.recv().await.expect("the server itself has a sender");
-            self.running -= 1;
         }
         interrupted
     }
@@ -271,8 +278,9 @@ async fn supervise(
     report.emit(RunEvent::Done);
     drop(report);
     let was_refused = matches!(outcome, Err(RunError::Unauthorized { .. }));
+    let tells_of_signal = matches!(outcome, Err(RunError::Interrupted { .. }));
     // Fails only when the server does not listen any more.
-    let _ = ended.send(TestOver { _slot: slot, was_refused });
+    let _ = ended.send(TestOver { _slot: slot, was_refused, tells_of_signal });
     if let Some(farewell) = farewell {
         farewell.say().await;
     }
@@ -296,6 +304,7 @@ mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
+    use crate::config::cli::{self, Command};
     use crate::control::router::{Destination, Router};
     use crate::protocol::Cookie;
     use crate::report::{Reporter, ServerOutput, Sink};
@@ -366,5 +375,30 @@ mod tests {
     fn a_session_that_ends_well_has_nothing_to_tell() {
         let session = async { Closing { outcome: Ok(()), farewell: None } };
         assert_eq!(errors(session), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_signal_is_told_once_whatever_the_last_tests_tell() {
+        let Ok(Command::Server(config)) = cli::parse(["ringperf", "-s", "--max-tests", "4"]) else {
+            panic!("a server is asked for");
+        };
+        for (ends, told) in [(&[][..], 1), (&[false, false], 1), (&[true], 0), (&[false, true], 0)] {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (errors, heard) = std::sync::mpsc::channel();
+            let report = ReportHandle::start(Box::new(Errors(errors)), Sink::Nowhere).unwrap();
+            let house = House::new(&config, None, RuntimeKind::Plain);
+            let mut server = Server::new(house, &report, Signals::ignore());
+            for &tells_of_signal in ends {
+                let slot = Rc::new(slot(&Router::new(1)).unwrap());
+                server.running += 1;
+                let over = TestOver { _slot: slot, was_refused: false, tells_of_signal };
+                assert!(server.ended.0.send(over).is_ok());
+            }
+            let ended = runtime.block_on(server.end_all("Interrupt(2)"));
+            assert!(matches!(ended, RunError::Interrupted { .. }));
+            drop(server);
+            report.finish().unwrap();
+            assert_eq!(heard.iter().count(), told, "{ends:?}");
+        }
     }
 }
