@@ -124,7 +124,8 @@ impl Account {
 
     /// Whether the stream is over: told to stop, and quiet for [`WAIT_MAX`] after that. The last look began
     /// at `looked_since`, and `came` says whether it brought anything. A wait may end early and bring nothing
-    /// although more is there, as when the process was halted for a while, so it is time that counts.
+    /// although more is there, as when the process was halted for a while, so it is time that counts. And the
+    /// thread may stand still behind a look that brought nothing, so only one that began after the stop does.
     pub(super) fn is_over(
         &mut self,
         job: &StreamJob,
@@ -133,12 +134,12 @@ impl Account {
         now: Instant,
     ) -> bool {
         let Some(stop) = job.stop.since() else { return false };
-        let quiet_since = match self.quiet_since {
-            Some(since) if !came => since,
-            _ => if came { now } else { looked_since }.max(stop),
-        };
-        self.quiet_since = Some(quiet_since);
-        now.saturating_duration_since(quiet_since) >= WAIT_MAX
+        if came {
+            self.quiet_since = None;
+        } else if looked_since >= stop {
+            self.quiet_since.get_or_insert(looked_since);
+        }
+        self.quiet_since.is_some_and(|since| now.saturating_duration_since(since) >= WAIT_MAX)
             || now.saturating_duration_since(stop) >= DRAIN_MAX
     }
 
