@@ -16,17 +16,20 @@ pub(super) fn asked_bits_per_second(test: &TestConfig) -> Option<u64> {
     test.pacing.bits_per_second.checked_mul(u64::from(test.parallel) * directions)
 }
 
+/// A look that comes so much of a step before the time of the average is over counts as one at its end.
+const EARLY: u32 = 10;
+
 /// Watches the average rate of a running test, over a whole number of report intervals.
 #[derive(Debug)]
 pub(super) struct RateWatch {
     limit: Limit,
     step: Duration,
-    /// Steps that the average is taken over.
-    steps: usize,
+    /// The time that the average is taken over, whole steps.
+    span: Duration,
     next: Instant,
-    seen_bytes: u64,
-    /// Bytes of the last steps, the newest one last.
-    recent: VecDeque<u64>,
+    /// When there was a look, and all bytes until then: the newest one last, and the one that the average
+    /// begins with first.
+    looks: VecDeque<(Instant, u64)>,
 }
 
 /// What the rate must not exceed.
@@ -58,15 +61,9 @@ impl RateWatch {
     /// A watch that begins at `start`; `interval` is that of the reports.
     pub(super) fn new(limit: Limit, interval: Option<Duration>, start: Instant) -> Self {
         let step = interval.unwrap_or(DEFAULT_STEP);
-        let rounded = (limit.averaged_over() + step / 2).as_nanos() / step.as_nanos().max(1);
-        Self {
-            limit,
-            step,
-            steps: usize::try_from(rounded).unwrap_or(usize::MAX).max(1),
-            next: start + step,
-            seen_bytes: 0,
-            recent: VecDeque::new(),
-        }
+        let steps = (limit.averaged_over() + step / 2).as_nanos() / step.as_nanos().max(1);
+        let span = step.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX).max(1));
+        Self { limit, step, span, next: start + step, looks: VecDeque::from([(start, 0)]) }
     }
 
     /// When to look.
@@ -75,26 +72,20 @@ impl RateWatch {
     }
 
     /// Whether the rate is too high, `bytes` being what has been moved since the start. Looks that come too
-    /// late are not made up for: the average is then taken over a longer time.
+    /// late are not made up for: the average is then taken over the longer time.
     pub(super) fn is_exceeded(&mut self, bytes: u64, now: Instant) -> bool {
-        let mut late = 1;
-        self.next += self.step;
         while self.next <= now {
             self.next += self.step;
-            late += 1;
         }
-        self.recent.push_back(bytes.saturating_sub(self.seen_bytes));
-        self.recent.extend(std::iter::repeat_n(0, late - 1));
-        self.seen_bytes = bytes;
-        while self.recent.len() > self.steps.max(late) {
-            self.recent.pop_front();
+        self.looks.push_back((now, bytes));
+        let long_enough = self.span.saturating_sub(self.step / EARLY);
+        let is_over = |(since, _): &(Instant, u64)| now.saturating_duration_since(*since) >= long_enough;
+        while self.looks.get(1).is_some_and(is_over) {
+            self.looks.pop_front();
         }
-        if self.recent.len() < self.steps {
-            return false;
-        }
-        let bits = u128::from(self.recent.iter().sum::<u64>()) * 8;
-        let steps = u128::try_from(self.recent.len()).expect("a usize fits a u128");
-        let nanos = (self.step.as_nanos() * steps).max(1);
+        let Some(&(since, before)) = self.looks.front().filter(|look| is_over(look)) else { return false };
+        let bits = u128::from(bytes.saturating_sub(before)) * 8;
+        let nanos = now.saturating_duration_since(since).as_nanos().max(1);
         // Rounded up, so that a little too much is too much.
         let rate = (bits * 1_000_000_000).div_ceil(nanos);
         self.limit.is_exceeded_by(u64::try_from(rate).unwrap_or(u64::MAX))
@@ -163,5 +154,23 @@ mod tests {
         assert!(!watch.is_exceeded(3_000, start + 3 * SECOND));
         assert_eq!(watch.next(), start + 4 * SECOND);
         assert!(watch.is_exceeded(4_001, start + 4 * SECOND));
+    }
+
+    #[test]
+    fn a_look_that_is_late_by_a_part_of_an_interval_is_no_higher_rate() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        for seconds in [1.0, 2.0] {
+            let mut watch = RateWatch::new(limit(8_000, seconds), Some(SECOND), start);
+            for late in [1_490, 2_000, 3_990, 4_010, 5_000, 6_499, 7_000] {
+                assert!(!watch.is_exceeded(late, at(late)), "1000 bytes a second are allowed");
+            }
+            assert_eq!(watch.next(), at(8_000));
+        }
+        // Nor does one that came late leave a shorter time for the next: 800 and 1200 are 1000 a second.
+        let mut watch = RateWatch::new(limit(8_000, 1.0), Some(SECOND), start);
+        assert!(!watch.is_exceeded(800, at(1_400)));
+        assert!(!watch.is_exceeded(2_000, at(2_000)));
+        assert!(watch.is_exceeded(3_001, at(3_000)));
     }
 }
