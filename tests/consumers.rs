@@ -174,7 +174,10 @@ fn archive(run: &Finished, is_udp: bool) -> Checked {
     for interval in &report.intervals {
         ensure!(interval.sum["omitted"].is_boolean() && !interval.streams.is_empty(), "{run}");
         for stream in &interval.streams {
-            ensure!(stream.socket > 2 && stream.end > stream.start && stream.bits_per_second >= 0.0, "{run}");
+            ensure!(
+                stream.socket > 2 && stream.end >= stream.start && stream.bits_per_second >= 0.0,
+                "{run}"
+            );
             ensure!(stream.bytes > 0 || stream.omitted || stream.end > 0.4, "{run}");
             let tcp = [stream.retransmits, stream.snd_cwnd, stream.rtt];
             let is_sender = tcp.iter().all(Option::is_some);

@@ -25,9 +25,7 @@ fn a_server_is_the_same_after_many_tests() -> Checked {
     tests(WARM_UP)?;
     let before = Holdings::at_rest(&server.process)?;
     tests(TESTS)?;
-    let after = Holdings::at_rest(&server.process)?;
-    let (files, threads) = (before.files == after.files, before.threads == after.threads);
-    ensure!(files && threads, "{before:?} became {after:?}");
+    let after = Holdings::back_at_rest(&server.process, before)?;
     ensure!(after.memory_kib <= before.memory_kib + TOLERANCE_KIB, "{before:?} became {after:?}");
     Ok(())
 }

@@ -81,7 +81,7 @@ fn a_pipe_as_log_file_needs_its_reader() -> Checked {
         let failed = run(ours().command(role))?;
         let line = failed.failed_with_one_line()?;
         ensure!(line.contains("unable to open log file: it is a pipe that nobody reads"), "{failed}");
-        ensure!(failed.elapsed < Duration::from_secs(1), "it took {:?}", failed.elapsed);
+        ensure!(failed.elapsed < Duration::from_secs(4), "it took {:?}", failed.elapsed);
     }
     let folder = run(ours().command(&format!("-s -p {} --logfile /tmp", pick())))?;
     ensure!(folder.failed_with_one_line()?.contains("Is a directory"), "{folder}");
@@ -137,9 +137,9 @@ fn a_server_that_runs_out_of_disk_serves_on_and_says_so_once() -> Checked {
     let server = Server::start(&ours(), &format!("--logfile {}", log.display()))?;
     server.process.runs_until(LIMIT, || contains(&good, "(test #1)"))?;
     points_to(Path::new("/dev/full"))?;
-    for _ in 0..2 {
-        run_client(&ours(), server.port, "-n 1M")?.succeeded()?;
-    }
+    run_client(&ours(), server.port, "-n 1M")?.succeeded()?;
+    // What a server sends of its report, it has written as far as it can.
+    run_client(&ours(), server.port, "-n 1M --get-server-output")?.succeeded()?;
     points_to(&good)?;
     run_client(&ours(), server.port, "-n 1M")?.succeeded()?;
     server.process.runs_until(LIMIT, || contains(&good, "(test #4)"))?;

@@ -10,7 +10,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::harness::{
     Cable, Checked, Dropper, Failure, Hook, Mischief, Passed, Proxy, ProxyPlan, Rule, Traffic, bind_both,
-    ensure, ours, pick,
+    ensure, ours, pick, shared,
 };
 
 /// Bytes of each datagram.
@@ -22,6 +22,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn ringperf_runs_over_a_cable() -> Checked {
+    let _permit = shared();
     let cable = Cable::lay(9000, false)?;
     for options in ["", "-6", "-R"] {
         let server = cable.start_server(&ours(), "-1")?;

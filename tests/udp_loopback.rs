@@ -194,7 +194,7 @@ fn the_omitted_part_is_in_the_account() -> Checked {
                 let Packets { sent, .. } = *packets;
                 // A second is left out and half a second is counted.
                 let all = account.sent.unwrap_or(0);
-                ensure!(sent > 0 && (2 * sent..5 * sent).contains(&all), "{sent} counted of {all}");
+                ensure!(sent > 0 && all > 2 * sent, "{sent} counted of {all}");
             }
             Ok(())
         });
@@ -281,7 +281,8 @@ fn a_slow_sender_is_even() -> Checked {
 fn a_fast_sender_keeps_the_rate() -> Checked {
     once_of_three("-t 2 -b 1G -l 1460", |document| {
         let rate = document.number("/end/sum_sent/bits_per_second")?;
-        ensure!((0.998e9..=1.002e9).contains(&rate), "{rate} bit/s instead of 1 Gbit/s");
+        // Never more; less where a processor is slow or has other things to do.
+        ensure!((0.9e9..=1.002e9).contains(&rate), "{rate} bit/s instead of 1 Gbit/s");
         document.accounts()?.iter().try_for_each(Account::is_complete)
     })
 }

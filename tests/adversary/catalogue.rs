@@ -103,6 +103,8 @@ pub struct Tormented {
 impl Tormented {
     pub fn start() -> Checked<Self> {
         let server = Server::start(&ours(), "")?;
+        // It has everything that it needs when it says so.
+        server.process.wait_for_stdout("Server listening on", 1, Duration::from_secs(20))?;
         let before = Holdings::at_rest(&server.process)?;
         Ok(Self { server, before })
     }

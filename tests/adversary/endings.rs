@@ -7,8 +7,9 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::unistd::pipe;
+use nix::unistd::pipe2;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
@@ -20,7 +21,7 @@ use crate::harness::{
 /// Longer than any run here should last.
 const LIMIT: Duration = Duration::from_secs(15);
 /// A process that is told to end while nobody reads its report has this long.
-const UNREAD: Duration = Duration::from_secs(6);
+const UNREAD: Duration = Duration::from_secs(8);
 /// The fewest bytes that a pipe holds where a page has 4 KiB.
 const SMALL_PIPE: i32 = 4096;
 
@@ -180,7 +181,7 @@ fn a_report_that_cannot_be_written_is_a_failure() -> Checked {
     }
     for format in ["", "-J", "--json-stream"] {
         let server = Server::start(&ours(), "-1")?;
-        let (reader, writer) = pipe().map_err(std::io::Error::from)?;
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(std::io::Error::from)?;
         drop(reader);
         let client = with_output(&format!("-c 127.0.0.1 -p {} -t 0.3 {format}", server.port), writer.into())?;
         let client = client.finish(LIMIT)?;
@@ -238,7 +239,7 @@ fn ends_though_unread(process: Process) -> Checked<Finished> {
 
 /// A pipe that is full before a report of more than a few lines is written.
 fn small_pipe() -> Checked<(File, File)> {
-    let (reader, writer) = pipe().map_err(std::io::Error::from)?;
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(std::io::Error::from)?;
     fcntl(&writer, FcntlArg::F_SETPIPE_SZ(SMALL_PIPE)).map_err(std::io::Error::from)?;
     Ok((reader.into(), writer.into()))
 }

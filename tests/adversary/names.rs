@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::harness::{Checked, Folder, Process, ensure, ours};
 
 /// What a client may need besides the time that it is given.
-const MARGIN: Duration = Duration::from_secs(1);
+const MARGIN: Duration = Duration::from_secs(3);
 
 /// The system's resolver waits for many seconds, and nobody can end its call. The client's own deadline and
 /// signals count all the same.
@@ -35,6 +35,10 @@ fn a_silent_name_server_holds_nobody() -> Checked {
     ensure!(line.contains("unable to find an address of no.such.host.example"), "unclear\n{client}");
     ensure!(client.elapsed < Duration::from_millis(500) + MARGIN, "it took too long\n{client}");
 
+    // The first client may have asked more than once.
+    silent.set_nonblocking(true)?;
+    while silent.recv(&mut [0; 512]).is_ok() {}
+    silent.set_nonblocking(false)?;
     let client = look_up("")?;
     // Its question is the sign that it waits.
     silent.set_read_timeout(Some(Duration::from_secs(10)))?;

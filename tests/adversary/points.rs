@@ -13,9 +13,9 @@ use super::honest;
 /// An end whose peer is gone ends or is free this soon.
 const NOTICED: Duration = Duration::from_secs(2);
 /// An end that is told to end does so this soon, whatever it waits for.
-const SIGNALLED: Duration = Duration::from_secs(1);
+const SIGNALLED: Duration = Duration::from_secs(2);
 /// A client that receives over UDP, and whose server is cut off but sends, takes what comes for a second.
-const SIGNALLED_DRAINING: Duration = Duration::from_secs(2);
+const SIGNALLED_DRAINING: Duration = Duration::from_secs(4);
 /// An end whose peer stands still gives it up by then ...
 const GIVEN_UP: Duration = Duration::from_secs(13);
 /// ... and a server whose client stands still while a test runs, which was to end by itself.
@@ -94,7 +94,7 @@ fn an_end_that_stands_still_is_given_up() -> Checked {
 fn killed_client(point: usize, way: &str) -> Checked {
     let tormented = Tormented::start()?;
     let bridge = Bridge::build(tormented.server.port, point)?;
-    let client = start_client(&ours(), bridge.port, &format!("-t 0.3 -b 50M {way}"))?;
+    let client = start_client(&ours(), bridge.port, &format!("-t 0.3 -b 10M {way}"))?;
     bridge.wait()?;
     drop(client);
     bridge.release();
@@ -107,7 +107,7 @@ fn killed_client(point: usize, way: &str) -> Checked {
 fn killed_server(point: usize, way: &str) -> Checked {
     let server = Server::start(&ours(), "")?;
     let bridge = Bridge::build(server.port, point)?;
-    let client = start_client(&ours(), bridge.port, &format!("-t 0.3 -b 50M -J {way}"))?;
+    let client = start_client(&ours(), bridge.port, &format!("-t 0.3 -b 10M -J {way}"))?;
     bridge.wait()?;
     drop(server);
     bridge.release();
@@ -128,7 +128,7 @@ fn killed_server(point: usize, way: &str) -> Checked {
 fn signalled_client(point: usize, way: &str) -> Checked {
     let server = Server::start(&ours(), "")?;
     let bridge = Bridge::build(server.port, point)?;
-    let client = start_client(&ours(), bridge.port, &format!("-t 5 -b 50M {}", until(point, way)))?;
+    let client = start_client(&ours(), bridge.port, &format!("-t 5 -b 10M {}", until(point, way)))?;
     bridge.wait()?;
     if point.is_multiple_of(2) {
         client.terminate()?;
@@ -150,7 +150,7 @@ fn signalled_client(point: usize, way: &str) -> Checked {
 fn signalled_server(point: usize, way: &str) -> Checked {
     let server = Server::start(&ours(), "")?;
     let bridge = Bridge::build(server.port, point)?;
-    let _client = start_client(&ours(), bridge.port, &format!("-t 5 -b 50M {}", until(point, way)))?;
+    let _client = start_client(&ours(), bridge.port, &format!("-t 5 -b 10M {}", until(point, way)))?;
     bridge.wait()?;
     if point.is_multiple_of(2) {
         server.process.terminate()?;
@@ -174,7 +174,7 @@ fn until(point: usize, way: &str) -> String {
 fn stopped_client(point: usize) -> Checked {
     let tormented = Tormented::start()?;
     let bridge = Bridge::build(tormented.server.port, point)?;
-    let client = start_client(&ours(), bridge.port, "-t 0.3 -b 50M")?;
+    let client = start_client(&ours(), bridge.port, "-t 0.3 -b 10M")?;
     bridge.wait()?;
     client.pause()?;
     bridge.release();
@@ -191,7 +191,7 @@ fn stopped_client(point: usize) -> Checked {
 fn stopped_server(point: usize) -> Checked {
     let server = Server::start(&ours(), "")?;
     let bridge = Bridge::build(server.port, point)?;
-    let client = start_client(&ours(), bridge.port, "-t 0.3 -b 50M")?;
+    let client = start_client(&ours(), bridge.port, "-t 0.3 -b 10M")?;
     bridge.wait()?;
     server.process.pause()?;
     bridge.release();

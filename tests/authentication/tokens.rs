@@ -207,7 +207,7 @@ fn the_time_of_a_refusal_does_not_tell_why() -> Checked {
             times[kind].push(took?);
         }
     }
-    let mut medians = Vec::new();
+    let mut shortest = Vec::new();
     for ((name, _), times) in kinds.iter().zip(&mut times) {
         times.sort_unstable();
         let median = times[times.len() / 2];
@@ -217,12 +217,13 @@ fn the_time_of_a_refusal_does_not_tell_why() -> Checked {
             times[0],
             times[times.len() - 1]
         );
-        medians.push(median);
+        shortest.push(times[0]);
     }
-    let (least, most) = (medians.iter().min(), medians.iter().max());
+    // To wait for a processor only ever takes longer, and differs from one run to the next.
+    let (least, most) = (shortest.iter().min(), shortest.iter().max());
     let difference = most.zip(least).map(|(most, least)| *most - *least).unwrap_or_default();
-    println!("I3: the medians differ by {difference:?} at most");
-    ensure!(difference < EARLIEST / 100, "the medians differ by {difference:?}: {medians:?}");
+    println!("I3: the shortest times differ by {difference:?} at most");
+    ensure!(difference < EARLIEST / 100, "the shortest times differ by {difference:?}: {shortest:?}");
     Ok(())
 }
 

@@ -76,7 +76,15 @@ fn a_crowd_of_strangers_gets_no_byte_in_any_state() -> Checked {
     control.expect_state(state::TEST_RUNNING)?;
     crowd.pester(server.port);
     for socket in [&own, &second] {
-        ensure!(socket.recv(&mut [0; 200])? == 100, "no datagram of the test");
+        socket.set_read_timeout(Some(LIMIT))?;
+        // A word that was said twice has two answers.
+        let length = loop {
+            match socket.recv(&mut [0; 200])? {
+                4 => {}
+                other => break other,
+            }
+        };
+        ensure!(length == 100, "{length} bytes are no datagram of the test");
     }
     control.send(&[state::TEST_END])?;
     control.expect_state(state::EXCHANGE_RESULTS)?;
@@ -198,7 +206,7 @@ fn a_halted_client_is_sent_to_no_longer_than_its_test_and_some_seconds() -> Chec
     let server = server.process.finish(Duration::from_secs(30))?;
     let took = server.ended.saturating_duration_since(halted);
     println!("C9: a halted client of a test of 2 s was sent to for {took:?}");
-    ensure!(took <= Duration::from_secs(18), "the server ended after {took:?}\n{server}");
+    ensure!(took <= Duration::from_secs(22), "the server ended after {took:?}\n{server}");
     client.resume()
 }
 
@@ -214,6 +222,6 @@ fn a_client_whose_host_is_gone_is_sent_to_for_ten_seconds() -> Checked {
     let server = server.process.finish(Duration::from_secs(30))?;
     let took = server.ended.saturating_duration_since(unplugged);
     println!("C9: a client whose host is gone was sent to for {took:?}");
-    ensure!(took <= Duration::from_secs(13), "the server ended after {took:?}\n{server}");
+    ensure!(took <= Duration::from_secs(15), "the server ended after {took:?}\n{server}");
     Ok(())
 }

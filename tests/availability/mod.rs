@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Checked, Failure, Process, ensure};
+use crate::harness::{Checked, Failure, Process, ensure, ours, run_client};
 use crate::hostile::wire::{Wire, state};
 
 /// Far longer than anything here takes; reached only when something hangs.
@@ -51,19 +51,35 @@ fn cookie() -> [u8; 37] {
     text.as_bytes().try_into().expect("36 digits and a NUL")
 }
 
-/// How long it takes until an honest client gets to say what it wants. A server that is still busy with the
-/// one before it is asked again.
+/// How long it takes until an honest client gets to say what it wants.
 fn served(port: u16) -> Checked<Duration> {
+    let started = Instant::now();
+    admitted(port).map(|_| started.elapsed())
+}
+
+/// A client that may say what it wants. A server that is still busy with the one before it is asked again.
+fn admitted(port: u16) -> Checked<Wire> {
     let started = Instant::now();
     loop {
         let mut client = Wire::connect(port)?;
         client.send_anyhow(&cookie());
         match client.read() {
-            Ok([state::PARAM_EXCHANGE]) => return Ok(started.elapsed()),
+            Ok([state::PARAM_EXCHANGE]) => return Ok(client),
             Ok([state::ACCESS_DENIED]) | Err(_) => {}
             Ok([other]) => return Err(Failure(format!("state {other} instead of parameters"))),
         }
         ensure!(started.elapsed() < LIMIT, "not served within {LIMIT:?}");
+    }
+}
+
+/// Runs a test with these options to its end. The server may still be busy with whoever has just left it.
+fn runs(port: u16, options: &str) -> Checked {
+    let started = Instant::now();
+    loop {
+        let client = run_client(&ours(), port, options)?;
+        if client.code == Some(0) || started.elapsed() > LIMIT || !client.stderr.contains("is busy") {
+            return client.succeeded();
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{LIMIT, connect_from, cookie, of_crowd};
 use crate::harness::{
     Checked, Failure, Finished, Server, alone, ensure, ours, run, run_client, shared, start_client,
+    wait_until,
 };
 use crate::hostile::wire::{Wire, frame, state};
 
@@ -111,6 +112,8 @@ fn what_is_promised_to_a_running_test_is_not_given_twice() -> Checked {
     run_client(&ours(), server.port, "-t 1 -b 40M")?.succeeded()?;
     first.interrupt()?;
     first.finish(LIMIT)?;
+    // A client that is interrupted does not wait for its server.
+    wait_until(LIMIT, || server.process.so_far().contains("the client has terminated"))?;
     run_client(&ours(), server.port, "-t 1 -b 90M")?.succeeded()
 }
 
@@ -123,7 +126,7 @@ fn the_total_rate_holds_while_tests_run() -> Checked {
     // A sender counts what it has handed to its kernel, so the buffers must be small beside the rate.
     for direction in ["-R -w 64K", "-w 64K"] {
         run_client(&ours(), server.port, &format!("-t 3 --fq-rate 95M {direction}"))?.succeeded()?;
-        let above = run_client(&ours(), server.port, &format!("-t 8 --fq-rate 105M {direction}"))?;
+        let above = run_client(&ours(), server.port, &format!("-t 8 --fq-rate 150M {direction}"))?;
         refused(&above)?;
         ensure!(above.elapsed < Duration::from_secs(5), "ended after {:?}\n{above}", above.elapsed);
     }
@@ -233,12 +236,14 @@ fn datagrams_go_to_the_control_peer_alone_and_only_while_it_is_there() -> Checke
     let mut datagram = [0; 2000];
     stranger.send_to(&word, ("127.0.0.1", server.port))?;
     ensure!(own.recv(&mut datagram).is_err(), "something was sent before the word");
+    own.set_read_timeout(Some(LIMIT))?;
     own.send_to(&word, ("127.0.0.1", server.port))?;
     let answer = own.recv(&mut datagram).map_err(|error| Failure(format!("no answer: {error}")))?;
     ensure!(answer == 4, "{answer} bytes for a word of 4");
     control.expect_state(state::TEST_START)?;
     control.expect_state(state::TEST_RUNNING)?;
     ensure!(own.recv(&mut datagram)? == 1000, "no datagram of the test");
+    own.set_read_timeout(Some(Duration::from_millis(300)))?;
     drop(control);
     let left = std::time::Instant::now();
     let mut last = left;

@@ -87,7 +87,7 @@ fn an_engine_that_was_asked_for_never_falls_back() -> Checked {
             let client = run_client(&program, server.port, &format!("-t 1 --engine {engine}"))?;
             let line = client.failed_with_one_line()?;
             ensure!(line.contains("io_uring"), "the reason is not said\n{client}");
-            ensure!(client.elapsed < Duration::from_secs(1), "took {:?}\n{client}", client.elapsed);
+            ensure!(client.elapsed < Duration::from_secs(3), "took {:?}\n{client}", client.elapsed);
         }
     }
     run_client(&ours(), server.port, "-n 1K")?.succeeded()

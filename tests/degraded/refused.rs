@@ -74,7 +74,7 @@ fn an_engine_that_was_asked_for_ends_at_once_with_cause_and_fix() -> Checked {
         ensure!(line.contains(name) && line.contains("io_uring"), "no cause\n{client}");
         let fixes = ["seccomp", "Linux 6.1", "ulimit -l", "ulimit -n"];
         ensure!(fixes.iter().any(|fix| line.contains(fix)), "no fix\n{client}");
-        ensure!(client.elapsed < Duration::from_secs(1), "took {:?}\n{client}", client.elapsed);
+        ensure!(client.elapsed < Duration::from_secs(3), "took {:?}\n{client}", client.elapsed);
     }
     run_client(&ours(), server.port, "-n 1K")?.succeeded()
 }

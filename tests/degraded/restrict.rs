@@ -37,7 +37,7 @@ impl PublicCopy {
     pub(super) fn make() -> Checked<Self> {
         static COPIES: AtomicU32 = AtomicU32::new(0);
         let path = env::temp_dir().join(format!(
-            "ringperf-test-{}-{}",
+            "ringperf-test-copy-{}-{}",
             process::id(),
             COPIES.fetch_add(1, Ordering::Relaxed)
         ));

@@ -13,7 +13,7 @@ pub struct Folder(PathBuf);
 impl Folder {
     pub fn new() -> Checked<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("ringperf-test-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("ringperf-test-folder-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path)?;
         Ok(Self(path))

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use socket2::{Domain, Socket, Type};
 
 /// Ports are taken from below the range in which the kernel looks for the local ports of outgoing connections
 /// (32768 and up by default). A port that the kernel gave for 0 could become some client's before its server
@@ -29,11 +31,19 @@ pub fn pick_run(count: u32) -> u16 {
         let offset = seed.wrapping_add(NEXT.fetch_add(count, Ordering::Relaxed)) % SPAN;
         let first = u16::try_from(FIRST + offset).expect("the span ends below 65536");
         let last = first + u16::try_from(count - 1).expect("a run is short");
-        if (first..=last).all(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()) {
+        if (first..=last).all(|port| is_free(port).is_ok()) {
             return first;
         }
     }
     panic!("no free port between {FIRST} and {}", FIRST + SPAN);
+}
+
+/// Tries a port as a server would, but does not listen: a child that some other test starts meanwhile has a
+/// copy of the socket until it executes its program, and would seem to be the server.
+fn is_free(port: u16) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())
 }
 
 /// A listener and a socket for datagrams on one port of the loopback device.
@@ -42,8 +52,7 @@ pub fn bind_both() -> io::Result<(TcpListener, UdpSocket)> {
         let address = (Ipv4Addr::LOCALHOST, port);
         Ok((TcpListener::bind(address)?, UdpSocket::bind(address)?))
     };
-    // A port may be in use for another moment after it was picked: a child that some other test starts has a
-    // copy of the socket with which it was tried, until the child executes its program.
+    // A datagram port of that number may be somebody else's.
     (0..4).find_map(|_| bind(pick()).ok()).map_or_else(|| bind(pick()), Ok)
 }
 

@@ -196,7 +196,7 @@ fn silent_connections_delay_nobody() -> Checked {
     let _silent: Vec<Wire> = (0..8).map(|_| Wire::connect(server.port)).collect::<Checked<_>>()?;
     let client = run_client(&ours(), server.port, "-n 1K")?;
     client.succeeded()?;
-    ensure!(client.elapsed < Duration::from_millis(500), "took {:?}", client.elapsed);
+    ensure!(client.elapsed < Duration::from_secs(2), "took {:?}", client.elapsed);
     Ok(())
 }
 

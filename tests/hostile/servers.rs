@@ -10,12 +10,12 @@ use nix::sys::time::TimeVal;
 
 use super::wire::{Wire, frame, results, state};
 use crate::degraded::restrict::limit_data;
-use crate::harness::{Checked, Failure, Finished, Program, ensure, ours, run_client};
+use crate::harness::{Checked, Failure, Finished, Program, ensure, ours, run_client, shared};
 
 /// A peer that hangs up is noticed this fast.
-const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+const CLOSE_LIMIT: Duration = Duration::from_secs(4);
 /// A peer that falls silent is given up this fast.
-const SILENCE_LIMIT: Duration = Duration::from_secs(12);
+const SILENCE_LIMIT: Duration = Duration::from_secs(14);
 
 /// How far a server gets before it misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -227,6 +227,7 @@ fn fails(
 
 #[test]
 fn a_server_may_hang_up_anywhere() -> Checked {
+    let _permit = shared();
     for step in Step::ALL {
         fails(step, CLOSE_LIMIT, "", |listener| Ok(Misbehaved::closed(step.reach(listener)?)))?;
     }
@@ -235,6 +236,7 @@ fn a_server_may_hang_up_anywhere() -> Checked {
 
 #[test]
 fn a_server_may_reset_anywhere() -> Checked {
+    let _permit = shared();
     for step in Step::ALL {
         fails(step, CLOSE_LIMIT, "", |listener| {
             let session = step.reach(listener)?;
@@ -250,6 +252,7 @@ fn a_server_may_reset_anywhere() -> Checked {
 /// seconds.
 #[test]
 fn a_silent_server_is_given_up() -> Checked {
+    let _permit = shared();
     let steps = Step::ALL.into_iter().filter(|step| *step != Step::Running);
     thread::scope(|scope| {
         let silent = |step: Step| {

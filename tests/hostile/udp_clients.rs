@@ -11,7 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::datagrams::{CONNECTS, Header, got_nothing, noise, send_anyhow, socket_on};
 use super::guest::{Guest, Wish};
 use super::wire::{COOKIE, Wire, state};
-use crate::harness::{Cells, Checked, Failure, Server, ensure, ours, run_client};
+use crate::harness::{Cells, Checked, Failure, Server, ensure, heavy, ours, run_client};
 
 /// An honest client gets through within two seconds, and counts what it should. Until then it may be told
 /// that the server is busy.
@@ -400,6 +400,7 @@ fn datagrams_of_no_possible_length_are_refused() -> Checked {
 /// In a UDP test there are no TCP streams, and a server that is told to stop sending does so.
 #[test]
 fn a_reverse_test_ends_for_a_client_that_does_not_read() -> Checked {
+    let _permit = heavy();
     let server = Server::start(&ours(), "")?;
     let wish = Wish { more: r#""reverse":true,"#, parallel: 2, ..Wish::default() };
     let mut guest = Guest::running(server.port, wish)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::datagrams::{CONNECTS, Header, REPLIES, noise, socket_on};
 use super::host::{Host, against, listen};
 use super::wire::{results, state};
-use crate::harness::{Cells, Checked, Failure, Finished, ensure, ours, start_client};
+use crate::harness::{Cells, Checked, Failure, Finished, ensure, heavy, ours, start_client};
 
 /// A server's results of a UDP test with one stream that are what a receiver of nothing says.
 fn honest() -> String {
@@ -60,7 +60,7 @@ fn a_closed_port_is_named_at_once() -> Checked {
         let client = start_client(&ours(), port, &format!("-u -t 1 {direction}"))?;
         let elsewhere = socket_on([127, 0, 0, 1])?;
         let _host = Host::invite(&listener, elsewhere)?;
-        fails_clearly(&client.finish(Duration::from_secs(8))?, Duration::from_secs(2))?;
+        fails_clearly(&client.finish(Duration::from_secs(8))?, Duration::from_secs(4))?;
     }
     Ok(())
 }
@@ -192,6 +192,7 @@ fn absurd_details_are_harmless() -> Checked {
 /// Numbers that nobody sends, and a server that never stops sending.
 #[test]
 fn a_server_that_sends_for_ever_does_not_hold_the_client() -> Checked {
+    let _permit = heavy();
     for options in ["--engine sync", "--engine uring"] {
         let client = against(&format!("-u -t 0.3 -R -l 100 -J {options}"), |host| {
             host.start(1)?;

@@ -86,17 +86,18 @@ fn more_than_a_thousand_descriptors_are_no_obstacle() -> Checked {
     Ok(())
 }
 
-/// In a part of a thousand of the time at rest, and of a hundred with a client that stands still.
+/// In a part of a thousand of the time at rest, and of a hundred with a client that stands still. What it
+/// does there are some looks in a second, so a slower processor is busy for longer: it may be three times.
 #[test]
 fn a_server_without_work_does_none() -> Checked {
     let _permit = alone();
     let mut cells = Cells::default();
     for (options, thousandths) in [
         (None, 1),
-        (Some("-t 60"), 10),
-        (Some("-t 60 -R"), 10),
-        (Some("-t 60 --bidir"), 10),
-        (Some("-t 60 -u -b 10M"), 10),
+        (Some("-t 60"), 30),
+        (Some("-t 60 -R"), 30),
+        (Some("-t 60 --bidir"), 30),
+        (Some("-t 60 -u -b 10M"), 30),
     ] {
         let name = options.unwrap_or("at rest");
         cells.add(name, move || idles(name, options, thousandths));
@@ -109,11 +110,13 @@ fn idles(name: &str, options: Option<&str>, thousandths: u32) -> Checked {
     let mut client = None;
     if let Some(options) = options {
         let started = start_client(&ours(), server.port, options)?;
-        server.process.wait_for_stdout("0.00-1.0", 1, LIMIT)?;
+        // Rows of an interval: in both directions, and their number so far.
+        let rows = |intervals| if options.contains("--bidir") { 2 * intervals } else { intervals };
+        server.process.wait_for_stdout(" sec ", rows(1), LIMIT)?;
         started.pause()?;
         client = Some(started);
         // Two intervals later all that was under way has arrived.
-        server.process.wait_for_stdout("3.00-4.0", 1, LIMIT)?;
+        server.process.wait_for_stdout(" sec ", rows(4), LIMIT)?;
     }
     let began = Instant::now();
     let before = busy(&server.process)?;

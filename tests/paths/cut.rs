@@ -1,18 +1,17 @@
 //! A cable that is pulled out, and a middlebox that forgets the control connection: neither end is told, and
 //! both find out.
 
+use std::cell::Cell;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, served_after, show, tells_what_it_knows};
-use crate::harness::{
-    Cable, Cells, Checked, Failure, Namespace, Process, Server, ensure, ours, shared, wait_until,
-};
+use super::{LIMIT, says_what_it_knows, served_after, show, tells_what_it_knows};
+use crate::harness::{Cable, Cells, Checked, Failure, Namespace, Process, ensure, ours, shared, wait_until};
 
 /// An end is done with a peer that has vanished by then ...
 const NOTICED: Duration = Duration::from_secs(15);
 /// ... and a server whose client was to end the test by itself.
-const OVERDUE: Duration = Duration::from_secs(18);
+const OVERDUE: Duration = Duration::from_secs(22);
 /// What the kernel calls the timer of keepalive in its tables of connections.
 const KEEPALIVE_TIMER: &str = "02";
 /// Units in which it shows how long a timer has left, in a second.
@@ -67,7 +66,7 @@ fn vanishes(name: &str, options: &str, fate: Fate) -> Checked {
     let server = cable.start_server(&ours(), "")?;
     let command = ours().command(&format!("-c {} -p {} -b 10M {options}", cable.server.v4, server.port));
     let client = cable.client.within(|| Process::spawn(command))?;
-    server.process.wait_for_stdout("0.00-1.0", 1, LIMIT)?;
+    server.process.wait_for_stdout(" sec ", 1, LIMIT)?;
     match fate {
         Fate::CutAtServer => cable.server.unplug()?,
         Fate::CutAtClient => cable.client.unplug()?,
@@ -85,14 +84,6 @@ fn vanishes(name: &str, options: &str, fate: Fate) -> Checked {
     client.ended_within(since, NOTICED)?;
     tells_what_it_knows(&client)?;
     says_what_it_knows(&server)
-}
-
-/// The server has said what went wrong, and what it has measured.
-fn says_what_it_knows(server: &Server) -> Checked {
-    let output = server.process.so_far();
-    ensure!(output.matches("ringperf: error").count() >= 1, "no error\n{output}");
-    ensure!(output.contains("- - -"), "no summary\n{output}");
-    Ok(())
 }
 
 /// Loses all packets of the control connection, after a look at its keepalive at both ends.
@@ -120,9 +111,16 @@ fn probed(namespace: &Namespace, is_one: impl Fn(&Connection) -> bool + Sync) ->
             let all = connections().into_iter().filter(|connection| is_one(connection));
             all.filter(|connection| connection.probe.is_some()).collect()
         };
-        wait_until(Duration::from_secs(2), || now().len() == 1)
+        // For as long as it waits for an acknowledgement it has another timer.
+        let seen = Cell::new(None);
+        let is_seen = || {
+            let all = now();
+            seen.set(all.first().copied().filter(|_| all.len() == 1));
+            seen.get().is_some()
+        };
+        wait_until(LIMIT, is_seen)
             .map_err(|_| Failure(format!("not one connection is probed: {:?}", now())))?;
-        let connection = now().first().copied().ok_or(Failure("it is gone".to_owned()))?;
+        let connection = seen.get().expect("it was seen");
         let soon = connection.probe.is_some_and(|left| left <= Duration::from_secs(5));
         ensure!(soon, "it is not probed within five seconds: {connection:?}");
         Ok(connection)

@@ -9,7 +9,7 @@ use crate::harness::{Cells, Checked, Failure, Holdings, Server, alone, ensure, o
 use crate::hostile::wire::state;
 
 /// A server is done with such a client by then.
-const FREE: Duration = Duration::from_secs(2);
+const FREE: Duration = Duration::from_secs(5);
 
 /// Whatever the direction, and whether the client is one that ends its data connections, as a ringperf does.
 #[test]

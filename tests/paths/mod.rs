@@ -16,7 +16,7 @@ mod unfinished;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Checked, Finished, ensure, ours, run_client};
+use crate::harness::{Checked, Failure, Finished, Server, ensure, ours, run_client, wait_until};
 
 /// Far longer than anything here takes; reached only when something hangs.
 const LIMIT: Duration = Duration::from_secs(40);
@@ -37,6 +37,14 @@ fn served_after(since: Instant, limit: Duration, port: u16) -> Checked<Duration>
         ensure!(since.elapsed() < limit, "the next client is not served after {limit:?}\n{next}");
         thread::park_timeout(Duration::from_millis(100));
     }
+}
+
+/// The server has said what went wrong, and what it has measured. It may serve the next client before that
+/// is written.
+fn says_what_it_knows(server: &Server) -> Checked {
+    let says = |words| server.process.so_far().contains(words);
+    wait_until(Duration::from_secs(5), || says("ringperf: error") && says("- - -"))
+        .map_err(|_| Failure(format!("no error or no summary\n{}", server.process.so_far())))
 }
 
 /// A client whose server was lost says so and shows what it has measured, as text or as a document.

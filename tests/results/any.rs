@@ -44,7 +44,7 @@ const OF_TCP: [&str; 12] = [
 const OF_UDP: [&str; 7] =
     ["", "-l 100", "-l 8000", "--udp-counters-64bit", "--no-offload", "--dont-fragment", "-w 1M"];
 /// A test that is over in a moment has no latencies to speak of, so those whose shapes are compared last.
-const TIMES: [&str; 2] = ["-t 0.3", "-t 0.2"];
+const TIMES: [&str; 2] = ["-t 1", "-t 0.8"];
 const ENDS: [&str; 5] = ["-t 0.3", "-t 0.2", "-n 500K", "-n 1", "-k 30"];
 const ENGINES: [&str; 8] = ["", "", "sync", "uring", "sendfile", "splice", "msg-zc", "uring-zc"];
 

@@ -1,5 +1,7 @@
 //! An omitted part is in no sum: bytes, datagrams, losses and rates are those of the time after it.
 
+use std::ops::Range;
+
 use super::{counted, integer};
 use crate::harness::{
     Cells, Checked, Document, Failure, Finished, Mischief, Proxy, ProxyPlan, Server, Way, alone, ensure,
@@ -8,10 +10,13 @@ use crate::harness::{
 
 const RATE: f64 = 10e6;
 
-/// If the omitted part counted, it would be twice as much, or half.
+/// If the omitted part counted, it would be twice as much, or half. An end that gets no processor for a while
+/// when the counting begins or ends counts a little more or less.
+const ALMOST: Range<f64> = 0.7..1.4;
+
 fn has_the_rate(document: &Document, sum: &str) -> Checked {
     let rate = document.number(&format!("/end/{sum}/bits_per_second"))?;
-    ensure!((0.95 * RATE..1.05 * RATE).contains(&rate), "{sum}: {rate} bit/s instead of {RATE}");
+    ensure!(ALMOST.contains(&(rate / RATE)), "{sum}: {rate} bit/s instead of {RATE}");
     Ok(())
 }
 
@@ -21,7 +26,7 @@ fn only_the_rest_counts(document: &Document) -> Checked {
     let omitted = all.iter().filter(|interval| interval["sum"]["omitted"] == true).count();
     ensure!(omitted >= 2, "{omitted} omitted intervals");
     let seconds = document.number("/end/sum_sent/seconds")?;
-    ensure!((0.95..1.3).contains(&seconds), "{seconds} s were counted instead of one");
+    ensure!(ALMOST.contains(&seconds), "{seconds} s were counted instead of one");
     let first = counted(document, |interval| &interval["sum"]);
     let start = first.first().and_then(|interval| interval["start"].as_f64());
     ensure!(start.is_some_and(|start| start < 0.01), "the counted part begins at {start:?}");
@@ -55,7 +60,7 @@ fn tcp_counts_after_the_omitted_part_only() -> Checked {
                     let totals = document.totals()?;
                     // What is under way when the counted part begins counts for the receiver only.
                     let under_way = totals.received.abs_diff(totals.sent);
-                    ensure!(under_way < 100_000, "{totals:?}");
+                    ensure!(under_way < 300_000, "{totals:?}");
                     sums(way).into_iter().try_for_each(|sum| has_the_rate(&document, sum))
                 };
                 with_document(check(), &pair.client)
@@ -96,10 +101,10 @@ fn losses(document: &Document, server: &Document, way: Way) -> Checked {
         let received = document.at(&format!("/end/sum_received{group}"))?;
         let (lost, packets) = (integer(received, "lost_packets"), integer(received, "packets"));
         // Two and a half thousand datagrams, of which a tenth is lost.
-        ensure!((150..350).contains(&lost) && (2400..2600).contains(&packets), "{lost} of {packets}");
+        ensure!((130..400).contains(&lost) && (1800..3400).contains(&packets), "{lost} of {packets}");
         let rate = received["bits_per_second"].as_f64().unwrap_or(0.0);
         let share = f64::from(u32::try_from(packets - lost).unwrap_or(0)) * 500.0 * 8.0;
-        ensure!((0.95 * share..1.05 * share).contains(&rate), "{rate} bit/s, {lost} of {packets} lost");
+        ensure!(ALMOST.contains(&(rate / share)), "{rate} bit/s, {lost} of {packets} lost");
     }
     Ok(())
 }

@@ -95,7 +95,7 @@ fn addresses_of_a_link_with_their_device() -> Checked {
         for test in TESTS {
             let (cable, server, client) = (Arc::clone(&cable), server.clone(), client.clone());
             cells.add(format!("{server} / {client} / {test}"), move || {
-                let client = if client.ends_with("--cport") { format!("{client} 33000") } else { client };
+                let client = if client.ends_with("--cport") { format!("{client} 8000") } else { client };
                 let server = cable.start_server(&ours(), &format!("-1 {server}"))?;
                 let command = ours().command(&format!("{client} -p {} -J {test}", server.port));
                 let client = cable.client.within(|| run(command))?;

@@ -133,7 +133,7 @@ fn folders_devices_and_changing_files() -> Checked {
     }
     for options in ["", "-Z"] {
         let file = TestFile::filled(3_000_000)?;
-        let options = format!("-F {file} -b 20M -l 10000 -t 10 -i 0.1 {options}");
+        let options = format!("-F {file} -b 10M -l 10000 -t 15 -i 0.1 {options}");
         for grows in [true, false] {
             let client = start_client(&ours(), server.port, &format!("{options} --json-stream"))?;
             client.wait_for_stdout("interval", 2, LIMIT)?;
@@ -226,7 +226,7 @@ impl TestFile {
     fn named() -> Self {
         static FILES: AtomicU32 = AtomicU32::new(0);
         let number = FILES.fetch_add(1, Ordering::Relaxed);
-        Self(env::temp_dir().join(format!("ringperf-test-{}-{number}", process::id())))
+        Self(env::temp_dir().join(format!("ringperf-test-file-{}-{number}", process::id())))
     }
 
     /// A pipe with a name.

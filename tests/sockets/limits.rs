@@ -30,9 +30,9 @@ fn rates_that_are_too_high_are_refused_before_the_test() -> Checked {
     let server = Server::start(&ours(), "--server-bitrate-limit 10M")?;
     for client in [ours(), libiperf()?, debian()?] {
         for options in ["-b 11M", "-b 6M -P 2", "-b 6M --bidir", "-u -b 11M", "-b 9000000T -P 128"] {
-            let client = run_client(&client, server.port, &format!("-t 1 {options}"))?;
+            let client = run_client(&client, server.port, &format!("-t 5 {options}"))?;
             refused(&client, TOO_FAST)?;
-            ensure!(client.elapsed < Duration::from_secs(1), "{client}");
+            ensure!(client.elapsed < Duration::from_secs(4), "{client}");
         }
         run_client(&client, server.port, "-t 1 -b 5M --bidir")?.succeeded()?;
     }
@@ -68,7 +68,7 @@ fn rates_that_turn_out_too_high_end_the_test() -> Checked {
 #[test]
 fn a_test_within_the_limit_runs_to_its_end() -> Checked {
     let _permit = shared();
-    let server = Server::start(&ours(), "--server-bitrate-limit 20M/1 -i 0.2")?;
+    let server = Server::start(&ours(), "--server-bitrate-limit 40M/1 -i 0.2")?;
     for options in ["-b 8M --bidir -t 2", "-b 15M -t 2", "-u -b 15M -t 2"] {
         run_client(&ours(), server.port, options)?.succeeded()?;
     }

@@ -119,6 +119,7 @@ fn both_ends_run_where_the_client_says() -> Checked {
 
 #[test]
 fn libiperf_pins_its_server_for_our_client() -> Checked {
+    let _permit = shared();
     run_pair((&libiperf()?, ""), (&ours(), "-A 0,0 -t 1"))?;
     let server = Server::start(&libiperf()?, "")?;
     let client = run_client(&ours(), server.port, "-A 0,1000 -t 1")?;

@@ -71,7 +71,7 @@ fn a_report_says_where_both_ends_ran() -> Checked {
                     ensure!(stays && is_there, "not on {cpu}: {thread:#}");
                     // About fifty; but many tests run at once, and a test may take longer then.
                     let looks = thread["looks"].as_u64().unwrap_or(0);
-                    ensure!((3..=500).contains(&looks), "{looks} looks in half a second");
+                    ensure!((1..=500).contains(&looks), "{looks} looks in half a second");
                 }
             }
             Ok(())
@@ -82,6 +82,7 @@ fn a_report_says_where_both_ends_ran() -> Checked {
 
 #[test]
 fn whoever_is_left_to_the_scheduler_is_watched_all_the_same() -> Checked {
+    let _permit = shared();
     let pair = run_pair((&ours(), ""), (&ours(), "-t 0.5 -J"))?;
     let document = pair.client.document()?;
     let allowed = allowed()?;
@@ -98,6 +99,7 @@ fn whoever_is_left_to_the_scheduler_is_watched_all_the_same() -> Checked {
 
 #[test]
 fn packed_ends_meet_and_spread_ends_do_not() -> Checked {
+    let _permit = shared();
     let processors = allowed()?.len();
     for (placement, options) in
         [("pack", "-P 2"), ("spread", "-P 2"), ("spread", ""), ("pack", "-R"), ("spread", "--bidir")]
@@ -118,6 +120,7 @@ fn packed_ends_meet_and_spread_ends_do_not() -> Checked {
 
 #[test]
 fn a_servers_own_choice_goes_before_its_clients() -> Checked {
+    let _permit = shared();
     let first = allowed()?[0];
     for (server, asked, placed) in [
         (String::new(), format!("{first}"), Some(first)),
@@ -166,6 +169,7 @@ fn processors_out_of_reach_are_refused_before_anything_is_connected() -> Checked
 
 #[test]
 fn a_server_refuses_what_it_cannot_use_and_serves_on() -> Checked {
+    let _permit = shared();
     let first = allowed()?[0];
     let server = on_one_processor(first, || Server::start(&ours(), ""))?;
     let client = run_client(&ours(), server.port, "-t 1 --peer-cpus 1000")?;
