@@ -32,7 +32,9 @@ fn locked_memory(parallel: &[u32]) -> Checked {
         for streams in parallel {
             // The limit is one of the user, so both ends share it.
             let program = Program { path: copy.path.clone(), prepare, ..ours() };
-            let options = format!("-t 0.5 -P {streams} --bidir -J");
+            // Four threads for each stream: all of hundreds want a turn.
+            let seconds = if *streams > 16 { 2.0 } else { 0.5 };
+            let options = format!("-t {seconds} -P {streams} --bidir -J");
             let client = run_pair((&program, ""), (&program, &options))?.client;
             let document = client.document()?;
             let moved = document.totals()?.received > 0 && document.totals_back()?.received > 0;
