@@ -122,18 +122,18 @@ impl Account {
         true
     }
 
-    /// Whether the stream is over: told to stop, and quiet for [`WAIT_MAX`] after that. The last look began
+    /// Whether the stream is over: told to stop at `stop`, and quiet for [`WAIT_MAX`] after that. The last look began
     /// at `looked_since`, and `came` says whether it brought anything. A wait may end early and bring nothing
     /// although more is there, as when the process was halted for a while, so it is time that counts. And the
     /// thread may stand still behind a look that brought nothing, so only one that began after the stop does.
     pub(super) fn is_over(
         &mut self,
-        job: &StreamJob,
+        stop: Option<Instant>,
         came: bool,
         looked_since: Instant,
         now: Instant,
     ) -> bool {
-        let Some(stop) = job.stop.since() else { return false };
+        let Some(stop) = stop else { return false };
         if came {
             self.quiet_since = None;
         } else if looked_since >= stop {
@@ -186,6 +186,23 @@ pub(crate) fn count_messages<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_look_after_the_stop_tells_that_all_is_quiet() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let account = || Account::of_datagrams(100, UdpJob { counters_64bit: false, offload: false }, 0);
+        let stop = Some(at(1000));
+        let mut halted = account();
+        assert!(!halted.is_over(None, false, start, at(500)), "nobody has said stop");
+        // The thread stands still behind an empty look, and meanwhile datagrams come, and then the stop.
+        assert!(!halted.is_over(stop, false, at(980), at(1300)));
+        assert!(!halted.is_over(stop, true, at(1300), at(1301)));
+        assert!(!halted.is_over(stop, false, at(1301), at(1310)), "it is not quiet for long enough");
+        assert!(halted.is_over(stop, false, at(1310), at(1321)));
+        // Whatever comes, there is an end.
+        assert!(account().is_over(stop, true, at(1990), at(2000)));
+    }
 
     #[test]
     fn idle_time_behind_the_last_datagram_does_not_count() {

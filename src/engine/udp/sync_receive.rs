@@ -63,7 +63,7 @@ impl UdpSyncReceive {
             }
             let now = Instant::now();
             let came = account.settle(job, recorder, before, now);
-            if account.is_over(job, came, since, now) {
+            if account.is_over(job.stop.since(), came, since, now) {
                 account.close(job, recorder);
                 return Ok(());
             }

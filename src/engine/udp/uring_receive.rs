@@ -82,7 +82,7 @@ impl<R: ReceiveRing> UdpUringReceive<R> {
             let taken = self.reap(&mut account, recorder)?;
             let now = self.ring.now();
             let came = account.settle(job, recorder, before, now);
-            if account.is_over(job, came, since, now) {
+            if account.is_over(job.stop.since(), came, since, now) {
                 account.close(job, recorder);
                 return Ok(());
             }
