@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Holdings, LIMIT};
+use super::LIMIT;
 use crate::harness::{
-    Checked, Failure, Process, Server, ensure, ours, run_client, shared, start_client, wait_until,
+    Checked, Failure, Holdings, Process, Server, ensure, ours, run_client, shared, start_client, wait_until,
 };
 
 /// What /proc says of the state that a test could leave behind in a process.

@@ -12,14 +12,13 @@ mod public;
 mod service;
 mod side_by_side;
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::{Checked, Failure, Process, ensure, ours, run_client};
+use crate::harness::{Checked, Failure, ensure, ours, run_client};
 use crate::hostile::wire::{Wire, state};
 
 /// Far longer than anything here takes; reached only when something hangs.
@@ -87,34 +86,4 @@ fn runs(port: u16, options: &str) -> Checked {
 fn percentile(values: &mut [Duration], percent: usize) -> Duration {
     values.sort_unstable();
     values[(values.len() * percent).div_ceil(100).max(1) - 1]
-}
-
-/// What /proc says of a process: memory in KiB, descriptors, threads, processor time.
-#[derive(Clone, Copy, Debug)]
-struct Holdings {
-    memory_kib: u64,
-    files: usize,
-    threads: usize,
-    busy: Duration,
-}
-
-impl Holdings {
-    fn of(process: &Process) -> Checked<Self> {
-        let folder = format!("/proc/{}", process.id());
-        let count = |name: &str| -> Checked<usize> { Ok(fs::read_dir(format!("{folder}/{name}"))?.count()) };
-        let status = fs::read_to_string(format!("{folder}/status"))?;
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let memory_kib = memory.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse().ok());
-        let stat = fs::read_to_string(format!("{folder}/stat"))?;
-        // The fields behind the name in brackets, of which user and system time are the 12th and 13th.
-        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-        let ticks: u64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        Ok(Self {
-            memory_kib: memory_kib.ok_or(Failure(status))?,
-            files: count("fd")?,
-            threads: count("task")?,
-            // The kernel shows a hundred ticks per second to everybody.
-            busy: Duration::from_millis(ticks * 10),
-        })
-    }
 }

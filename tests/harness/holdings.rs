@@ -1,4 +1,4 @@
-//! What a process holds.
+//! What a process holds, and how busy it has been.
 
 use std::fs;
 use std::time::Duration;
@@ -49,4 +49,15 @@ impl Holdings {
             memory_kib: memory_kib.ok_or_else(|| Failure(format!("no resident memory in {status}")))?,
         })
     }
+}
+
+/// Time that all threads which a process has now have been on a processor.
+pub fn busy(process: &Process) -> Checked<Duration> {
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(format!("/proc/{}/task", process.id()))? {
+        let text = fs::read_to_string(task?.path().join("schedstat"))?;
+        let first = text.split_whitespace().next().and_then(|first| first.parse::<u64>().ok());
+        nanoseconds += first.ok_or_else(|| Failure(format!("no time in {text:?}")))?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
 }

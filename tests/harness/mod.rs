@@ -30,7 +30,7 @@ pub(crate) use failure::ensure;
 pub use failure::{Checked, Failure};
 pub use folder::Folder;
 pub use gate::{Permit, alone, heavy, shared};
-pub use holdings::Holdings;
+pub use holdings::{Holdings, busy};
 pub use netns::{Cable, Namespace};
 pub use plan::{BLOCK_BYTES, End, Plan, Way, plans};
 pub use ports::{bind_both, is_listening, pick, pick_run};

@@ -1,6 +1,5 @@
 //! Very many tests at once, very many descriptors, and nothing to do at all.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{LIMIT, show};
 use crate::degraded::restrict::take_files;
 use crate::harness::{
-    Cells, Checked, Failure, Finished, Holdings, Process, Program, Server, alone, ensure, ours, run_pair,
+    Cells, Checked, Finished, Holdings, Process, Program, Server, alone, busy, ensure, ours, run_pair,
     start_client, wait_until,
 };
 
@@ -126,15 +125,4 @@ fn idles(name: &str, options: Option<&str>, thousandths: u32) -> Checked {
     ensure!(worked <= WATCHED * thousandths / 1000, "{worked:?} of processor time in {WATCHED:?}");
     drop(client);
     Ok(())
-}
-
-/// Time that all threads of a process have been on a processor.
-fn busy(process: &Process) -> Checked<Duration> {
-    let mut nanoseconds = 0;
-    for task in fs::read_dir(format!("/proc/{}/task", process.id()))? {
-        let text = fs::read_to_string(task?.path().join("schedstat"))?;
-        let first = text.split_whitespace().next().and_then(|first| first.parse::<u64>().ok());
-        nanoseconds += first.ok_or_else(|| Failure(format!("no time in {text:?}")))?;
-    }
-    Ok(Duration::from_nanos(nanoseconds))
 }
