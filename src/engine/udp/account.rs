@@ -122,10 +122,11 @@ impl Account {
         true
     }
 
-    /// Whether the stream is over: told to stop at `stop`, and quiet for [`WAIT_MAX`] after that. The last look began
-    /// at `looked_since`, and `came` says whether it brought anything. A wait may end early and bring nothing
-    /// although more is there, as when the process was halted for a while, so it is time that counts. And the
-    /// thread may stand still behind a look that brought nothing, so only one that began after the stop does.
+    /// Whether the stream is over: told to stop at `stop`, and quiet for [`WAIT_MAX`] after that. The last
+    /// look began at `looked_since`, and `came` says whether it brought anything. A wait may end early and
+    /// bring nothing although more is there, as when the process was halted for a while, so it is time that
+    /// counts. And the thread may stand still behind a look that brought nothing, so only one that began
+    /// after the stop does.
     pub(super) fn is_over(
         &mut self,
         stop: Option<Instant>,
