@@ -2,7 +2,7 @@
 //! test that has a control connection.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use crate::harness::{
 /// Far longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(10);
 const ENGINES: [&str; 3] = ["sync", "uring", "uring-zc"];
+/// Who sends nothing.
+const NOBODY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 9);
 
 /// Datagrams that have found nobody at their port on this machine so far.
 fn refused_datagrams() -> Checked<u64> {
@@ -28,17 +30,18 @@ fn refused_datagrams() -> Checked<u64> {
     count.and_then(Result::ok).ok_or(Failure(table))
 }
 
-/// Takes a socket away until the peer must have heard often that its port is closed, and opens it anew.
-fn close_for_a_while(socket: &mut UdpSocket) -> Checked {
-    let address = socket.local_addr()?;
-    let peer = socket.peer_addr().ok();
-    *socket = UdpSocket::bind((address.ip(), 0))?;
+/// Takes a socket away until the peer must have heard often that its port is closed, and gives it back.
+fn close_for_a_while(socket: &UdpSocket, peer: SocketAddr) -> Checked {
+    // A socket that is connected to somebody else is not there for this peer, and keeps its port.
+    socket.connect(NOBODY)?;
     let before = refused_datagrams()?;
     let opens = Instant::now() + Duration::from_millis(200);
     wait_until(LIMIT, || Instant::now() >= opens && refused_datagrams().is_ok_and(|now| now >= before + 20))?;
-    *socket = UdpSocket::bind(address)?;
-    socket.set_read_timeout(Some(LIMIT))?;
-    peer.map_or(Ok(()), |peer| Ok(socket.connect(peer)?))
+    // What came before that is not what comes afterwards.
+    socket.set_nonblocking(true)?;
+    while socket.recv(&mut [0; 2000]).is_ok() {}
+    socket.set_nonblocking(false)?;
+    Ok(socket.connect(peer)?)
 }
 
 #[test]
@@ -51,10 +54,11 @@ fn a_server_sends_on_to_a_port_that_was_closed_for_a_while() -> Checked {
                 let wish =
                     Wish { more: r#""reverse":true,"bandwidth":20000000,"burst":5,"#, ..Wish::default() };
                 let mut guest = Guest::running(server.port, wish)?;
+                let server_address = guest.streams[0].peer_addr()?;
                 let mut datagram = [0; 200];
                 for _ in 0..2 {
                     guest.streams[0].recv(&mut datagram)?;
-                    close_for_a_while(&mut guest.streams[0])?;
+                    close_for_a_while(&guest.streams[0], server_address)?;
                 }
                 let bytes = guest.streams[0].recv(&mut datagram)?;
                 ensure!(bytes == 100, "{bytes} bytes came");
@@ -78,7 +82,7 @@ fn a_client_sends_on_to_a_port_that_was_closed_for_a_while() -> Checked {
             let client = against(&format!("-u -t 1.5 -b 20M -l 100 -J --engine {engine}"), |host| {
                 host.start(1)?;
                 host.take()?;
-                close_for_a_while(&mut host.door)?;
+                close_for_a_while(&host.door, host.streams[0])?;
                 host.take()?;
                 host.finish(&results(&[1], 0))
             })?;
