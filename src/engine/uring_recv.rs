@@ -10,7 +10,7 @@ use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
 use crate::config::BlockSize;
 use crate::sys::Missing;
-use crate::sys::uring::{ReceiveBuffers, ReceiveRing, Ring};
+use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring, RingBuilder};
 
 /// Bytes of one receive buffer when there are few streams.
 const BUFFER_BYTES: u32 = 1024 * 1024;
@@ -36,18 +36,20 @@ pub(super) struct UringReceive<R> {
 impl UringReceive<Ring> {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
-        let mut ring = Ring::new(Arc::clone(&job.socket), 8).map_err(refused)?;
+        let mut ring = RingBuilder::new(Arc::clone(&job.socket), 8).map_err(refused)?;
         let buffer_bytes = buffer_bytes(job.block, job.streams);
-        if job.skip_rx_copy {
+        let operation = if job.skip_rx_copy {
             ring.set_receive_memory(memory(buffer_bytes)?);
+            Operation::Receive
         } else {
             let buffers = ReceiveBuffers::new(BUFFERS, buffer_bytes).map_err(|error| Missing {
                 reason: format!("no memory for receive buffers: {error}"),
                 fix: "use fewer streams".to_owned(),
             })?;
             ring.register_buffers(buffers).map_err(refused)?;
-        }
-        Ok(Self::over(ring, job))
+            Operation::ReceiveMultishot
+        };
+        Ok(Self::over(ring.enable(&[operation]).map_err(refused)?, job))
     }
 }
 

@@ -14,7 +14,7 @@ use super::recorder::Recorder;
 use super::zero_copy::Judge;
 use crate::config::{BlockSize, EngineChoice, Pacing};
 use crate::sys::Missing;
-use crate::sys::uring::{Completion, Ring, SendRing};
+use crate::sys::uring::{Completion, Operation, Ring, RingBuilder, SendRing};
 
 /// Bytes of one operation when no block size was asked for.
 const OPERATION_BYTES: u32 = 1024 * 1024;
@@ -37,6 +37,11 @@ const UNRELEASED_MAX: usize = 512;
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Longest wait for the last releases.
 const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// What a ring of this loop does. One that begins with sends by reference may go on with copying ones.
+fn operations(zero_copy: bool) -> &'static [Operation] {
+    if zero_copy { &[Operation::SendZeroCopy, Operation::Send] } else { &[Operation::Send] }
+}
 
 /// The loop of one sending ring.
 pub(super) struct UringSend<R> {
@@ -66,7 +71,8 @@ impl UringSend<Ring> {
         let operation_bytes = operation_bytes(job.block, job.streams);
         let slots = slots(operation_bytes, zero_copy);
         let entries = u32::try_from(slots + 2).expect("a few hundred").next_power_of_two();
-        let mut ring = Ring::new(Arc::clone(&job.socket), entries).map_err(|error| Missing::from(&error))?;
+        let refused = |error| Missing::from(&error);
+        let mut ring = RingBuilder::new(Arc::clone(&job.socket), entries).map_err(refused)?;
         let registered = ring.register_payload(repeating_payload(job, job.block.bytes, operation_bytes)?);
         let note = match registered {
             Ok(()) => None,
@@ -78,6 +84,7 @@ impl UringSend<Ring> {
             reason: format!("send buffers are not registered: {}", missing.reason),
             fix: missing.fix,
         });
+        let ring = ring.enable(operations(zero_copy)).map_err(refused)?;
         Ok((Self::over(ring, job, zero_copy), note))
     }
 }

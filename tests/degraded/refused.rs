@@ -96,8 +96,8 @@ fn what_cannot_be_registered_costs_one_step() -> Checked {
     const BUFFERS: u32 = 0;
     const BUFFER_RING: u32 = 22;
     let mut cells = Cells::default();
-    // Buffers, files, the probe, a ring of buffers.
-    for (operation, name, prepare) in refusals!(0 2 8 22) {
+    // Buffers, files, the probe, restrictions, the enabling of a ring, a ring of buffers.
+    for (operation, name, prepare) in refusals!(0 2 8 11 12 22) {
         cells.add(format!("operation {operation} {name}"), move || {
             let program = Program { prepare, ..ours() };
             let pair = run_pair((&program, "-J"), (&program, "-n 1M -J --bidir"))?;

@@ -8,7 +8,7 @@ use super::super::{StreamJob, UdpJob};
 use super::account::{Account, WAIT_MAX};
 use super::pause::Pause;
 use super::setback::says_unreachable;
-use crate::sys::uring::{ReceiveBuffers, ReceiveRing, Ring};
+use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring, RingBuilder};
 use crate::sys::{Missing, monotonic_now, use_exact_timers};
 
 /// Memory for the buffers of one stream: few large ones, so that they stay in the processor's cache ...
@@ -48,12 +48,13 @@ impl UdpUringReceive<Ring> {
         let count = buffer_count(bytes, job.streams);
         // A completion for each buffer at once, and for the end of the operation.
         let entries = u32::from(count / 2).max(8);
-        let mut ring = Ring::new(Arc::clone(&job.socket), entries).map_err(refused)?;
+        let mut ring = RingBuilder::new(Arc::clone(&job.socket), entries).map_err(refused)?;
         let buffers = ReceiveBuffers::new(count, bytes).map_err(|error| Missing {
             reason: format!("no memory for receive buffers: {error}"),
             fix: "use fewer streams".to_owned(),
         })?;
         ring.register_buffers(buffers).map_err(refused)?;
+        let ring = ring.enable(&[Operation::ReceiveMessages]).map_err(refused)?;
         Ok((Self { drops_before: drops_before(job), ..Self::over(ring, job, udp, count) }, note))
     }
 }

@@ -16,13 +16,22 @@ use super::super::{StreamJob, UdpJob};
 use super::stamp::{Stamper, slot_memory};
 use super::{Layout, Setback, is_refused_segmentation, is_temporary, send_error};
 use crate::config::EngineChoice;
-use crate::sys::uring::{Completion, Ring, SendRing};
+use crate::sys::uring::{Completion, Operation, Ring, RingBuilder, SendRing};
 use crate::sys::{Missing, use_exact_timers};
 
 /// Longest wait in the kernel before the stop token is looked at again.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Longest wait for the last results and releases.
 const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// What a ring of this loop does. One that begins with sends by reference may go on with copying ones.
+fn operations(zero_copy: bool) -> &'static [Operation] {
+    if zero_copy {
+        &[Operation::SendZeroCopy, Operation::Send, Operation::Link]
+    } else {
+        &[Operation::Send, Operation::Link]
+    }
+}
 
 /// The loop of one sending ring.
 pub(in super::super) struct UdpUringSend<R> {
@@ -62,7 +71,8 @@ impl UdpUringSend<Ring> {
         let (layout, note) = Layout::prepare(job, udp.offload);
         let count = layout.slots(zero_copy);
         let entries = (count + 2).next_power_of_two();
-        let mut ring = Ring::new(Arc::clone(&job.socket), entries).map_err(|error| Missing::from(&error))?;
+        let refused = |error| Missing::from(&error);
+        let mut ring = RingBuilder::new(Arc::clone(&job.socket), entries).map_err(refused)?;
         let registered = ring.register_payload(slot_memory(job, layout.memory_bytes(count))?);
         let unregistered = match registered {
             Ok(()) => None,
@@ -71,6 +81,7 @@ impl UdpUringSend<Ring> {
             Err(error) => return Err(Missing::from(&error)),
         };
         ring.divide_payload(layout.slot_bytes());
+        let ring = ring.enable(operations(zero_copy)).map_err(refused)?;
         let note = note.or(unregistered);
         Ok((Self { note: note.clone(), ..Self::over(ring, job, udp, layout, zero_copy) }, note))
     }

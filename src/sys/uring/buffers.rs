@@ -20,6 +20,8 @@ pub struct ReceiveBuffers {
     buffer_bytes: u32,
     count: u16,
     tail: u16,
+    /// Of each buffer, whether the kernel has it, which may write to it at any moment then.
+    lent: Vec<bool>,
 }
 
 impl ReceiveBuffers {
@@ -39,6 +41,7 @@ impl ReceiveBuffers {
             buffer_bytes,
             count,
             tail: 0,
+            lent: vec![false; count.into()],
         })
     }
 
@@ -48,13 +51,28 @@ impl ReceiveBuffers {
         self.buffer_bytes
     }
 
-    /// What the kernel has put into a buffer that it has not been given back yet.
+    /// The kernel has filled a buffer, and leaves it alone until it is given back.
     ///
     /// # Panics
-    /// If there is no such buffer, or it is smaller than that.
+    /// If the kernel did not have it.
+    pub(super) fn taken(&mut self, index: u16) {
+        assert!(std::mem::take(&mut self.lent[usize::from(index)]), "buffer {index} was filled twice");
+    }
+
+    /// The first bytes of a buffer that the kernel has filled.
+    ///
+    /// # Panics
+    /// If the kernel has that buffer, or it is smaller.
     pub(super) fn filled(&self, index: u16, bytes: usize) -> &[u8] {
         let buffer_bytes = usize::try_from(self.buffer_bytes).expect("fits a usize on Linux");
-        &self.memory.as_slice()[usize::from(index) * buffer_bytes..][..buffer_bytes][..bytes]
+        assert!(!self.lent[usize::from(index)] && bytes <= buffer_bytes, "{bytes} bytes of buffer {index}");
+        // SAFETY: the bytes are inside the memory, since `lent` has an element for their buffer, and
+        // initialised, by the mapping if by nobody else. The kernel does not have this buffer and gets it
+        // from `give_back` alone, for which this reference must be gone. It may be writing to the others, so
+        // no slice covers them.
+        unsafe {
+            std::slice::from_raw_parts(self.memory.as_ptr().add(usize::from(index) * buffer_bytes), bytes)
+        }
     }
 
     /// Tells the kernel where the ring is and hands it every buffer.
@@ -72,9 +90,9 @@ impl ReceiveBuffers {
     /// Returns a buffer to the kernel.
     ///
     /// # Panics
-    /// If there is no such buffer.
+    /// If there is no such buffer, or the kernel has it.
     pub(super) fn give_back(&mut self, index: u16) {
-        assert!(index < self.count, "buffer {index} of {}", self.count);
+        assert!(!std::mem::replace(&mut self.lent[usize::from(index)], true), "buffer {index} is not ours");
         let base = self.entries.as_ptr().cast::<BufRingEntry>();
         let offset = usize::from(index) * usize::try_from(self.buffer_bytes).expect("fits a usize on Linux");
         debug_assert!(offset < self.memory.len());

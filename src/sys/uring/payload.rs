@@ -13,26 +13,18 @@ pub(super) struct Payload {
     /// The kernel has it pinned as fixed buffer 0.
     pub(super) registered: bool,
     slot_bytes: usize,
-    slots: Vec<Slot>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    /// An operation refers to it.
-    busy: bool,
-    /// How often it was used, modulo 2^32. Tells a word of the kernel about the last use from one about an
-    /// earlier use.
-    uses: u32,
+    /// Of each slot, whether an operation refers to it.
+    busy: Vec<bool>,
 }
 
 impl Payload {
     pub(super) fn new(memory: Region) -> Self {
-        Self { memory, registered: false, slot_bytes: 0, slots: Vec::new() }
+        Self { memory, registered: false, slot_bytes: 0, busy: Vec::new() }
     }
 
     pub(super) fn divide(&mut self, slot_bytes: usize) {
         self.slot_bytes = slot_bytes;
-        self.slots = vec![Slot::default(); self.memory.len() / slot_bytes];
+        self.busy = vec![false; self.memory.len() / slot_bytes];
     }
 
     /// All of it, as the kernel wants to hear of it.
@@ -46,39 +38,26 @@ impl Payload {
         self.memory.as_ptr()
     }
 
-    /// Where a send of `bytes` bytes from a slot begins, which is in use from now on, and the token of that
-    /// send.
-    pub(super) fn use_slot(&mut self, slot: usize, bytes: u32) -> (*const u8, u64) {
-        let Slot { busy, uses } = &mut self.slots[slot];
-        assert!(!*busy, "slot {slot} is in use");
+    /// Where a send of `bytes` bytes from a slot begins, which is in use from now on.
+    pub(super) fn use_slot(&mut self, slot: usize, bytes: u32) -> *const u8 {
+        assert!(!self.busy[slot], "slot {slot} is in use");
         assert!(usize::try_from(bytes).is_ok_and(|bytes| bytes <= self.slot_bytes), "slot too short");
-        *busy = true;
-        *uses = uses.wrapping_add(1);
-        let number = u32::try_from(slot).expect("a ring has fewer slots");
-        let token = u64::from(*uses) << 32 | u64::from(number);
-        // SAFETY: the slot is inside the memory, since `slots` has an element for it.
-        (unsafe { self.memory.as_ptr().add(slot * self.slot_bytes) }, token)
+        self.busy[slot] = true;
+        // SAFETY: the slot is inside the memory, since `busy` has an element for it.
+        unsafe { self.memory.as_ptr().add(slot * self.slot_bytes) }
     }
 
-    /// The operation with that token goes on, or is over. Gives the number of its slot; tokens of operations
-    /// without a slot stay as they are. `None` if the operation was over before.
-    pub(super) fn completed(&mut self, token: u64, goes_on: bool) -> Option<u64> {
-        let (uses, number) = (token >> 32, token & u64::from(u32::MAX));
-        let slot = usize::try_from(number).ok().and_then(|number| self.slots.get_mut(number));
-        let Some(slot) = slot else { return Some(token) };
-        if !slot.busy || u64::from(slot.uses) != uses {
-            return None;
-        }
-        slot.busy = goes_on;
-        Some(number)
+    /// The operation that referred to a slot is over.
+    pub(super) fn free_slot(&mut self, slot: usize) {
+        self.busy[slot] = false;
     }
 
     pub(super) fn is_busy(&self, slot: usize) -> bool {
-        self.slots[slot].busy
+        self.busy[slot]
     }
 
     pub(super) fn slot_mut(&mut self, slot: usize) -> Option<&mut [u8]> {
-        if self.slots[slot].busy {
+        if self.busy[slot] {
             return None;
         }
         // SAFETY: the slot is inside the memory, no operation refers to it, and `&mut self` makes this the

@@ -12,6 +12,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use super::super::datagram::CONTROL_BYTES;
 use super::super::{Message, Region, Socket};
 use super::buffers::{GROUP, ReceiveBuffers};
+use super::operations::{InFlight, Operation, Owner, restrictions};
 use super::payload::Payload;
 use super::seam::{AnyRing, Completion, ReceiveRing, SendRing};
 
@@ -26,8 +27,6 @@ const RECVSEND_POLL_FIRST: u16 = 1 << 0;
 const FIXED_BYTES_MIN: u32 = 16 * 1024;
 /// The socket's place in the table of registered files.
 const SOCKET: Fixed = Fixed(0);
-/// Token of the ring's own cancellations, which no caller ever sees.
-const CANCEL_TOKEN: u64 = u64::MAX;
 /// How long a ring that is dropped waits for the kernel to let go of its memory.
 const DROP_WAIT_MAX: Duration = Duration::from_millis(200);
 
@@ -48,7 +47,8 @@ pub struct SetupError {
 ///
 /// Invariant that makes its operations safe: every address given to the kernel lies in `payload`, `scratch`,
 /// `buffers` or `message_header`, which this struct owns and frees only when nothing is in flight; otherwise
-/// it leaks them on purpose. A slot of the payload is lent out only while no operation refers to it.
+/// it leaks them on purpose. A slot of the payload is lent out only while no operation refers to it, a
+/// receive buffer only while the kernel does not have it.
 pub struct Ring {
     // Before the memory, so that it is dropped first.
     uring: IoUring,
@@ -57,11 +57,15 @@ pub struct Ring {
     buffers: ManuallyDrop<Option<ReceiveBuffers>>,
     scratch: ManuallyDrop<Option<Region>>,
     socket: Arc<Socket>,
-    in_flight: u32,
+    in_flight: InFlight,
     overflows: u64,
 }
 
-impl Ring {
+/// A ring that is being made: it takes its memory, and does nothing yet.
+#[derive(Debug)]
+pub struct RingBuilder(Ring);
+
+impl RingBuilder {
     /// A ring with room for `entries` submissions and four times as many completions, on the calling thread.
     ///
     /// # Errors
@@ -73,16 +77,17 @@ impl Ring {
             .register_files(&[socket.as_raw_fd()])
             .map_err(|source| SetupError { step: "registering the socket with io_uring", source })?;
         let payload = Region::new(0).map_err(|source| SetupError { step: "mapping memory", source })?;
-        Ok(Self {
+        let usual = usize::try_from(entries).expect("a u32 fits a usize on Linux") * 4;
+        Ok(Self(Ring {
             uring,
             payload: ManuallyDrop::new(Payload::new(payload)),
             message_header: ManuallyDrop::new(Box::new(control_only_header())),
             buffers: ManuallyDrop::new(None),
             scratch: ManuallyDrop::new(None),
             socket,
-            in_flight: 0,
+            in_flight: InFlight::with_capacity(usual),
             overflows: 0,
-        })
+        }))
     }
 
     /// Takes the payload that sends refer to and registers it, so its pages are pinned once and not per
@@ -91,10 +96,10 @@ impl Ring {
     /// # Errors
     /// ENOMEM where the memory lock limit is too low for it.
     pub fn register_payload(&mut self, payload: Region) -> Result<(), SetupError> {
-        assert_eq!(self.in_flight, 0, "the payload is set before the first operation");
-        *self.payload = Payload::new(payload);
-        // SAFETY: the vector is exactly the payload, which self keeps until nothing is in flight.
-        let register = || unsafe { self.uring.submitter().register_buffers(&[self.payload.vector()]) };
+        let Self(ring) = self;
+        *ring.payload = Payload::new(payload);
+        // SAFETY: the vector is exactly the payload, which the ring keeps until nothing is in flight.
+        let register = || unsafe { ring.uring.submitter().register_buffers(&[ring.payload.vector()]) };
         let registered = match register() {
             // A ring that was closed a moment ago gives its share of the limit back only after a while.
             Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
@@ -103,38 +108,46 @@ impl Ring {
             }
             first => first,
         };
-        self.payload.registered = registered.is_ok();
+        ring.payload.registered = registered.is_ok();
         registered.map_err(|source| SetupError { step: "registering send buffers with io_uring", source })
     }
 
-    /// Divides the payload into slots of `slot_bytes` bytes for [`Self::push_send_slot`].
-    ///
-    /// # Panics
-    /// If something is in flight.
+    /// Divides the payload into slots of `slot_bytes` bytes for [`SendRing::push_send_slot`].
     pub fn divide_payload(&mut self, slot_bytes: usize) {
-        assert_eq!(self.in_flight, 0, "the payload is divided before the first operation");
-        self.payload.divide(slot_bytes);
+        self.0.payload.divide(slot_bytes);
     }
 
-    /// Registers receive buffers for [`Self::push_receive_multishot`].
+    /// Registers receive buffers for [`ReceiveRing::push_receive_multishot`].
     ///
     /// # Errors
     /// The kernel's refusal.
     pub fn register_buffers(&mut self, mut buffers: ReceiveBuffers) -> Result<(), SetupError> {
-        assert!(self.buffers.is_none(), "receive buffers are registered once");
+        let Self(ring) = self;
+        assert!(ring.buffers.is_none(), "receive buffers are registered once");
         buffers
-            .register(&self.uring)
+            .register(&ring.uring)
             .map_err(|source| SetupError { step: "registering a buffer ring with io_uring", source })?;
-        *self.buffers = Some(buffers);
+        *ring.buffers = Some(buffers);
         Ok(())
     }
 
-    /// Takes the memory that [`Self::push_receive`] receives into.
+    /// Takes the memory that [`ReceiveRing::push_receive`] receives into.
     pub fn set_receive_memory(&mut self, memory: Region) {
-        assert!(self.scratch.is_none(), "receive memory is set once");
-        *self.scratch = Some(memory);
+        assert!(self.0.scratch.is_none(), "receive memory is set once");
+        *self.0.scratch = Some(memory);
     }
 
+    /// The ring, which from now on can do these operations and nothing else.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn enable(self, operations: &[Operation]) -> Result<Ring, SetupError> {
+        enable(&self.0.uring, operations)?;
+        Ok(self.0)
+    }
+}
+
+impl Ring {
     /// Submissions that can be pushed before the next [`Self::wait`].
     pub fn free_entries(&mut self) -> usize {
         let queue = self.uring.submission();
@@ -160,12 +173,12 @@ impl Ring {
             .build()
     }
 
-    fn push(&mut self, entry: &squeue::Entry) {
+    fn push(&mut self, entry: squeue::Entry, owner: Owner) {
+        let entry = entry.user_data(self.in_flight.begin(owner));
         // SAFETY: the entry was built by one of the methods above from memory that self owns until nothing is
         // in flight, as the invariant of Ring says.
-        let pushed = unsafe { self.uring.submission().push(entry) };
+        let pushed = unsafe { self.uring.submission().push(&entry) };
         assert!(pushed.is_ok(), "callers push no more than free_entries");
-        self.in_flight += 1;
     }
 }
 
@@ -187,15 +200,19 @@ impl AnyRing for Ring {
         loop {
             let entry = self.uring.completion().next()?;
             let more = cqueue::more(entry.flags());
-            // A linked send by reference that is cancelled before it begins has a result that says nothing of
-            // a notification, and one follows all the same.
-            let Some(token) = self.payload.completed(entry.user_data(), more) else { continue };
-            if !more {
-                // A notification that no result has announced would be one too many.
-                self.in_flight = self.in_flight.saturating_sub(1);
-            }
-            if token == CANCEL_TOKEN {
-                continue;
+            let token = match self.in_flight.completed(entry.user_data(), more) {
+                None | Some(Owner::Cancellation) => continue,
+                Some(Owner::Loop(token)) => token,
+                Some(Owner::Slot(slot)) => {
+                    if !more {
+                        self.payload.free_slot(slot);
+                    }
+                    u64::try_from(slot).expect("a usize fits a u64")
+                }
+            };
+            let buffer = cqueue::buffer_select(entry.flags());
+            if let (Some(index), Some(buffers)) = (buffer, self.buffers.as_mut()) {
+                buffers.taken(index);
             }
             let notification = cqueue::notif(entry.flags());
             return Some(Completion {
@@ -204,13 +221,13 @@ impl AnyRing for Ring {
                 more,
                 notification,
                 copied: notification && entry.result() & NOTIF_USAGE_ZC_COPIED != 0,
-                buffer: cqueue::buffer_select(entry.flags()),
+                buffer,
             });
         }
     }
 
     fn in_flight(&self) -> u32 {
-        self.in_flight
+        self.in_flight.count()
     }
 
     fn overflows(&self) -> u64 {
@@ -220,7 +237,7 @@ impl AnyRing for Ring {
     fn cancel_all(&mut self) {
         let everything = io_uring::types::CancelBuilder::any();
         if self.free_entries() > 0 {
-            self.push(&opcode::AsyncCancel2::new(everything).build().user_data(CANCEL_TOKEN));
+            self.push(opcode::AsyncCancel2::new(everything).build(), Owner::Cancellation);
         }
     }
 }
@@ -228,20 +245,20 @@ impl AnyRing for Ring {
 impl SendRing for Ring {
     fn push_send(&mut self, bytes: u32, token: u64) {
         let entry = self.copying_send(self.payload.start(bytes), bytes);
-        self.push(&entry.user_data(token));
+        self.push(entry, Owner::Loop(token));
     }
 
     fn push_send_zc(&mut self, bytes: u32, token: u64) {
         let entry = self.zero_copy_send(self.payload.start(bytes), bytes);
-        self.push(&entry.user_data(token));
+        self.push(entry, Owner::Loop(token));
     }
 
     fn push_send_slot(&mut self, slot: usize, bytes: u32, zero_copy: bool, linked: bool) {
-        let (address, token) = self.payload.use_slot(slot, bytes);
+        let address = self.payload.use_slot(slot, bytes);
         let entry =
             if zero_copy { self.zero_copy_send(address, bytes) } else { self.copying_send(address, bytes) };
         let flags = if linked { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
-        self.push(&entry.flags(flags).user_data(token));
+        self.push(entry.flags(flags), Owner::Slot(slot));
     }
 
     fn is_busy(&self, slot: usize) -> bool {
@@ -261,19 +278,20 @@ impl ReceiveRing for Ring {
             .ioprio(RECVSEND_POLL_FIRST)
             .flags(if discard { libc::MSG_TRUNC } else { 0 })
             .build();
-        self.push(&entry.user_data(token));
+        self.push(entry, Owner::Loop(token));
     }
 
     fn push_receive_multishot(&mut self, token: u64) {
         assert!(self.buffers.is_some(), "buffers are registered before the first receive");
-        self.push(&opcode::RecvMulti::new(SOCKET, GROUP).build().user_data(token));
+        self.push(opcode::RecvMulti::new(SOCKET, GROUP).build(), Owner::Loop(token));
     }
 
     fn push_receive_messages(&mut self, discard: bool, token: u64) {
         assert!(self.buffers.is_some(), "buffers are registered before the first receive");
         let header: *const libc::msghdr = &raw const **self.message_header;
         let flags = if discard { libc::MSG_TRUNC.unsigned_abs() } else { 0 };
-        self.push(&opcode::RecvMsgMulti::new(SOCKET, header, GROUP).flags(flags).build().user_data(token));
+        let entry = opcode::RecvMsgMulti::new(SOCKET, header, GROUP).flags(flags).build();
+        self.push(entry, Owner::Loop(token));
     }
 
     fn message(&self, completion: &Completion) -> Option<Message<'_>> {
@@ -303,22 +321,22 @@ impl ReceiveRing for Ring {
 impl Ring {
     /// Waits until nothing is in flight, with more and more force; says whether it came to that.
     fn let_go(&mut self) -> bool {
-        if self.in_flight > 0 {
+        if self.in_flight.count() > 0 {
             self.cancel_all();
             self.settle(DROP_WAIT_MAX);
         }
-        if self.in_flight > 0 {
+        if self.in_flight.count() > 0 {
             // Sends by reference that a peer does not read stay queued for as long as it likes, even after
             // shutdown(2). Each test of such a peer would cost its memory for ever.
             self.socket.disconnect();
             self.settle(DROP_WAIT_MAX);
         }
-        self.in_flight == 0
+        self.in_flight.count() == 0
     }
 
     fn settle(&mut self, longest: Duration) {
         let deadline = Instant::now() + longest;
-        while self.in_flight > 0 && Instant::now() < deadline {
+        while self.in_flight.count() > 0 && Instant::now() < deadline {
             if self.wait(Duration::from_millis(50)).is_err() {
                 break;
             }
@@ -348,7 +366,7 @@ impl std::fmt::Debug for Ring {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring")
             .field("socket", &self.socket)
-            .field("in_flight", &self.in_flight)
+            .field("in_flight", &self.in_flight.count())
             .finish_non_exhaustive()
     }
 }
@@ -370,6 +388,7 @@ pub fn probe() -> Result<bool, SetupError> {
             return Err(SetupError { step: "looking for io_uring's send and receive", source });
         }
     }
+    enable(&uring, &[Operation::Send, Operation::Receive])?;
     Ok(probe.is_supported(opcode::SendZc::CODE))
 }
 
@@ -381,11 +400,12 @@ fn control_only_header() -> libc::msghdr {
     header
 }
 
-/// One bar for all: what Linux 6.1 has.
+/// One bar for all: what Linux 6.1 has. The ring can do nothing before it is enabled.
 fn build(entries: u32) -> Result<IoUring, SetupError> {
     let uring = IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
+        .setup_r_disabled()
         .setup_cqsize(entries * 4)
         .build(entries)
         .map_err(|source| SetupError { step: "io_uring_setup", source })?;
@@ -395,6 +415,15 @@ fn build(entries: u32) -> Result<IoUring, SetupError> {
         return Err(SetupError { step: "looking for io_uring's timed waits", source });
     }
     Ok(uring)
+}
+
+/// Takes from a ring everything but these operations, for good, and lets it begin.
+fn enable(uring: &IoUring, operations: &[Operation]) -> Result<(), SetupError> {
+    let failed = |step| move |source| SetupError { step, source };
+    let submitter = uring.submitter();
+    let restricted = submitter.register_restrictions(&mut restrictions(operations));
+    restricted.map_err(failed("restricting io_uring to what is needed"))?;
+    submitter.register_enable_rings().map_err(failed("enabling io_uring"))
 }
 
 #[cfg(test)]
@@ -430,8 +459,9 @@ mod tests {
     #[test]
     fn copying_and_zero_copy_sends_arrive_whole() {
         let (mut near, socket) = pair();
-        let mut ring = Ring::new(socket, 8).unwrap();
+        let mut ring = RingBuilder::new(socket, 8).unwrap();
         ring.register_payload(payload()).unwrap();
+        let mut ring = ring.enable(&[Operation::Send, Operation::SendZeroCopy]).unwrap();
         ring.push_send(4096, 1);
         ring.push_send_zc(1000, 2);
         let seen = settle(&mut ring);
@@ -448,9 +478,10 @@ mod tests {
     #[test]
     fn a_peer_that_does_not_read_keeps_no_memory() {
         let (near, socket) = pair();
-        let mut ring = Ring::new(Arc::clone(&socket), 8).unwrap();
+        let mut ring = RingBuilder::new(Arc::clone(&socket), 8).unwrap();
         let bytes = 8 * 1024 * 1024;
         ring.register_payload(Region::new(bytes).unwrap()).unwrap();
+        let mut ring = ring.enable(&[Operation::SendZeroCopy]).unwrap();
         ring.push_send_zc(u32::try_from(bytes).unwrap(), 1);
         // The part that fits is in the queue now.
         ring.wait(Duration::from_millis(50)).unwrap();
@@ -462,8 +493,9 @@ mod tests {
     #[test]
     fn multishot_receives_use_the_buffers_and_end_at_the_end() {
         let (mut near, socket) = pair();
-        let mut ring = Ring::new(socket, 8).unwrap();
+        let mut ring = RingBuilder::new(socket, 8).unwrap();
         ring.register_buffers(ReceiveBuffers::new(2, 4096).unwrap()).unwrap();
+        let mut ring = ring.enable(&[Operation::ReceiveMultishot]).unwrap();
         near.write_all(&[1; 10_000]).unwrap();
         drop(near);
         let mut received = 0;
@@ -493,8 +525,9 @@ mod tests {
     #[test]
     fn discarding_receives_count() {
         let (mut near, socket) = pair();
-        let mut ring = Ring::new(socket, 8).unwrap();
+        let mut ring = RingBuilder::new(socket, 8).unwrap();
         ring.set_receive_memory(Region::new(8192).unwrap());
+        let mut ring = ring.enable(&[Operation::Receive]).unwrap();
         near.write_all(&[1; 5000]).unwrap();
         ring.push_receive(true, 3);
         assert_eq!(settle(&mut ring)[0].result, 5000);
@@ -503,9 +536,10 @@ mod tests {
     #[test]
     fn slots_are_sent_in_order_and_lent_out_when_they_are_free() {
         let (near, far) = crate::sys::datagram::tests::pair();
-        let mut ring = Ring::new(Arc::new(near), 8).unwrap();
+        let mut ring = RingBuilder::new(Arc::new(near), 8).unwrap();
         ring.register_payload(Region::new(4 * 1000).unwrap()).unwrap();
         ring.divide_payload(1000);
+        let mut ring = ring.enable(&[Operation::Send, Operation::SendZeroCopy, Operation::Link]).unwrap();
         for slot in 0..4_u8 {
             ring.slot_mut(slot.into()).unwrap().fill(slot);
             ring.push_send_slot(slot.into(), 1000, slot == 3, slot != 3);
@@ -525,9 +559,10 @@ mod tests {
     fn a_send_by_reference_that_was_never_begun_is_over_once() {
         const TOO_LONG: u32 = 65_508;
         let (near, far) = crate::sys::datagram::tests::pair();
-        let mut ring = Ring::new(Arc::new(near), 8).unwrap();
+        let mut ring = RingBuilder::new(Arc::new(near), 8).unwrap();
         ring.register_payload(Region::new(2 * 65_508).unwrap()).unwrap();
         ring.divide_payload(65_508);
+        let mut ring = ring.enable(&[Operation::SendZeroCopy, Operation::Link]).unwrap();
         for _ in 0..3 {
             ring.push_send_slot(0, TOO_LONG, true, true);
             ring.push_send_slot(1, 1000, true, false);
@@ -561,8 +596,9 @@ mod tests {
         far.set_receive_offload().unwrap();
         near.set_segment_bytes(700).unwrap();
         near.send(&[9; 2000]).unwrap();
-        let mut ring = Ring::new(Arc::new(far), 8).unwrap();
+        let mut ring = RingBuilder::new(Arc::new(far), 8).unwrap();
         ring.register_buffers(ReceiveBuffers::new(4, 70_000).unwrap()).unwrap();
+        let mut ring = ring.enable(&[Operation::ReceiveMessages]).unwrap();
         ring.push_receive_messages(false, 5);
         ring.wait(Duration::from_millis(100)).unwrap();
         let completion = ring.next_completion().unwrap();
@@ -577,8 +613,9 @@ mod tests {
     fn discarded_messages_keep_their_length() {
         let (near, far) = crate::sys::datagram::tests::pair();
         near.send(&[9; 2000]).unwrap();
-        let mut ring = Ring::new(Arc::new(far), 8).unwrap();
+        let mut ring = RingBuilder::new(Arc::new(far), 8).unwrap();
         ring.register_buffers(ReceiveBuffers::new(4, 128).unwrap()).unwrap();
+        let mut ring = ring.enable(&[Operation::ReceiveMessages]).unwrap();
         ring.push_receive_messages(true, 5);
         ring.wait(Duration::from_millis(100)).unwrap();
         let completion = ring.next_completion().unwrap();
@@ -592,8 +629,9 @@ mod tests {
     fn a_queue_that_overflows_loses_nothing_and_says_so() {
         const MESSAGES: u32 = 60;
         let (near, far) = crate::sys::datagram::tests::pair();
-        let mut ring = Ring::new(Arc::new(far), 2).unwrap();
+        let mut ring = RingBuilder::new(Arc::new(far), 2).unwrap();
         ring.register_buffers(ReceiveBuffers::new(64, 256).unwrap()).unwrap();
+        let mut ring = ring.enable(&[Operation::ReceiveMessages]).unwrap();
         ring.push_receive_messages(false, 5);
         ring.wait(Duration::from_millis(1)).unwrap();
         for number in 0..MESSAGES {
@@ -623,12 +661,54 @@ mod tests {
     #[test]
     fn a_dropped_ring_leaves_nothing_in_flight() {
         let (_near, socket) = pair();
-        let mut ring = Ring::new(socket.clone(), 8).unwrap();
+        let mut ring = RingBuilder::new(socket.clone(), 8).unwrap();
         ring.set_receive_memory(Region::new(4096).unwrap());
+        let mut ring = ring.enable(&[Operation::Receive]).unwrap();
         ring.push_receive(false, 1);
         ring.wait(Duration::from_millis(1)).unwrap();
         assert_eq!(ring.in_flight(), 1);
         drop(ring);
         assert_eq!(Arc::strong_count(&socket), 1);
+    }
+
+    #[test]
+    fn a_ring_does_nothing_that_it_was_not_made_for() {
+        let (mut near, socket) = pair();
+        let mut ring = RingBuilder::new(socket, 8).unwrap();
+        ring.register_payload(payload()).unwrap();
+        let mut ring = ring.enable(&[Operation::SendZeroCopy]).unwrap();
+        ring.push_send(1000, 1);
+        assert_eq!(settle(&mut ring)[0].result, -libc::EACCES, "a copying send");
+        let entry = opcode::Nop::new().build();
+        ring.push(entry, Owner::Loop(2));
+        assert_eq!(settle(&mut ring)[0].result, -libc::EACCES, "an operation of no loop");
+        let entry = ring.zero_copy_send(ring.payload.start(1000), 1000).flags(squeue::Flags::ASYNC);
+        ring.push(entry, Owner::Loop(3));
+        assert_eq!(settle(&mut ring)[0].result, -libc::EACCES, "a thread of the kernel's");
+        let refused = ring.uring.submitter().register_files_update(0, &[-1]).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EACCES), "another socket");
+        ring.push_send_zc(1000, 4);
+        assert_eq!(settle(&mut ring)[0].result, 1000);
+        near.read_exact(&mut [0; 1000]).unwrap();
+    }
+
+    #[test]
+    fn only_filled_buffers_are_read_and_given_back() {
+        let (mut near, socket) = pair();
+        let mut ring = RingBuilder::new(socket, 8).unwrap();
+        ring.register_buffers(ReceiveBuffers::new(2, 4096).unwrap()).unwrap();
+        let mut ring = ring.enable(&[Operation::ReceiveMultishot]).unwrap();
+        near.write_all(&[5; 100]).unwrap();
+        ring.push_receive_multishot(7);
+        ring.wait(Duration::from_millis(100)).unwrap();
+        let mine = ring.next_completion().unwrap().buffer.unwrap();
+        let buffers = |ring: &Ring, index| {
+            let filled = || ring.buffers.as_ref().unwrap().filled(index, 100).to_vec();
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(filled))
+        };
+        assert_eq!(buffers(&ring, mine).unwrap(), [5; 100]);
+        assert!(buffers(&ring, 1 - mine).is_err(), "the kernel has it");
+        ring.give_back(mine);
+        assert!(buffers(&ring, mine).is_err(), "the kernel has it again");
     }
 }
