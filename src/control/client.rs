@@ -25,7 +25,8 @@ use crate::engine;
 use crate::error::{Fault, RunError};
 use crate::protocol::results::Sieve;
 use crate::protocol::{
-    Cookie, ErrorCode, Hello, Request, Results, ServerError, ServerText, State, params, results,
+    Cookie, ErrorCode, Extension, Hello, Request, Results, ServerError, ServerHello, ServerText, State,
+    params, results,
 };
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
 use crate::sys::{Pinned, Socket, random_bytes};
@@ -104,6 +105,7 @@ async fn run(
             test: Arc::new(config.test.clone()),
         },
         meter: CpuMeter::start(),
+        extension: Extension::NONE,
     };
     let result = client.converse(&cookie, &mut signals).await;
     tokio::select! {
@@ -124,6 +126,8 @@ struct Client<'a> {
     server: SocketAddr,
     info: SessionInfo,
     meter: CpuMeter,
+    /// What the server, if it is a ringperf, understands as well; known from its consent on.
+    extension: Extension,
 }
 
 impl Client<'_> {
@@ -186,7 +190,7 @@ impl Client<'_> {
             Some(_) => "the server's consent; user, password, key, padding or clock may be wrong",
             None => "the server's consent to the parameters; it may want a --username",
         };
-        self.expect(State::CreateStreams, consent).await?;
+        self.expect_consent(consent).await?;
 
         let test = Arc::clone(&self.info.test);
         let local = &self.config.local;
@@ -411,6 +415,23 @@ impl Client<'_> {
         }
     }
 
+    /// Waits until the server wants the streams. One that is a ringperf says so before, since it was asked.
+    async fn expect_consent(&mut self, waiting_for: &'static str) -> Result<(), RunError> {
+        let mut state = self.link.state_within(limits::SET_UP, waiting_for).await?;
+        if state == State::Hello {
+            let hello = self.link.frame_within("hello", ServerHello::MAX_BYTES, limits::SET_UP).await?;
+            match ServerHello::decode(&hello) {
+                Ok(hello) => self.extension = hello.extension.common(Extension::OWN),
+                Err(strange) => self.report.emit(RunEvent::Warning(strange.to_string())),
+            }
+            state = self.link.state_within(limits::SET_UP, waiting_for).await?;
+        }
+        match state {
+            State::CreateStreams => Ok(()),
+            other => Err(self.refusal(other, waiting_for).await),
+        }
+    }
+
     /// Waits for the server's answer to the end of the test. Who asks for a keepalive of its own has as much
     /// patience with silent hosts as it likes.
     async fn expect_readiness(&mut self) -> Result<(), RunError> {
@@ -502,6 +523,7 @@ fn request(
             engine: config.peer_engine,
             cpus: config.peer_cpus.clone(),
             explicit_block: test.block.explicit,
+            extension: Extension::OWN,
         }),
     })
 }

@@ -28,7 +28,7 @@ use super::udp_door::UdpDoor;
 use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::engine;
 use crate::error::RunError;
-use crate::protocol::{Request, ServerError, ServerText, State, params, results};
+use crate::protocol::{Extension, Request, ServerError, ServerHello, ServerText, State, params, results};
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
 use crate::sys::{Pinned, Transport};
 
@@ -280,6 +280,7 @@ impl Session {
             waiting_for: "all of the client's data connections",
             after: limits::ALL_STREAMS,
         };
+        self.invite(request.extension()).await?;
         let arrived = timeout(limits::ALL_STREAMS, self.take_streams(&mut streams, &mut door)).await;
         door.shut().await;
         if !arrived.map_err(late)?? {
@@ -329,9 +330,17 @@ impl Session {
         turn.map(Some).map_err(|_| RunError::NoTurn(limits::TURN))
     }
 
+    /// Lets the client know that it may open its streams, and that this is a ringperf if it is one as well.
+    async fn invite(&mut self, extension: Extension) -> Result<(), RunError> {
+        if extension.is_spoken() {
+            self.link.write_state(State::Hello).await?;
+            self.link.write_frame("hello", &ServerHello::own().encode()).await?;
+        }
+        self.link.write_state(State::CreateStreams).await
+    }
+
     /// Takes the streams of the test as they come; `false` when the client changes its mind.
     async fn take_streams(&mut self, streams: &mut Streams, door: &mut Door<'_>) -> Result<bool, RunError> {
-        self.link.write_state(State::CreateStreams).await?;
         let test = Arc::clone(&self.info.test);
         let local = self.local_config();
         let receives = test.direction.flows(Role::Server).contains(&Flow::Receive);

@@ -8,7 +8,7 @@ mod keys;
 
 use serde::Serialize;
 
-use super::{ErrorCode, JsonError};
+use super::{ErrorCode, Extension, JsonError};
 use crate::config::{EngineChoice, Placement, TestConfig};
 
 pub use decode::decode;
@@ -46,6 +46,16 @@ pub struct Hello {
     pub cpus: Option<Placement>,
     /// The user has set the block size, see [`crate::config::BlockSize::explicit`].
     pub explicit_block: bool,
+    /// What the client understands of the extension.
+    pub extension: Extension,
+}
+
+impl Request {
+    /// What the client and this ringperf both understand of the extension; nothing with an iperf3.
+    #[must_use]
+    pub fn extension(&self) -> Extension {
+        self.hello.as_ref().map_or(Extension::NONE, |hello| hello.extension.common(Extension::OWN))
+    }
 }
 
 /// The parameters do not fit in what servers read.
@@ -185,9 +195,16 @@ mod tests {
         let words = prop::sample::select(vec!["auto", "spread", "pack"]).prop_map(str::to_owned);
         let list = prop::collection::vec(0..=1024u32, 1..10).prop_map(|list| ranges(&list));
         let cpus = prop::option::of(prop_oneof![words, list]);
-        ("[0-9.]{1,8}", engine, cpus, any::<bool>()).prop_map(|(version, engine, cpus, explicit_block)| {
-            Hello { version, engine, cpus: cpus.map(|cpus| cpus.parse().unwrap()), explicit_block }
-        })
+        let extension = prop::sample::select(vec![Extension::NONE, Extension::OWN]);
+        ("[0-9.]{1,8}", engine, cpus, any::<bool>(), extension).prop_map(
+            |(version, engine, cpus, explicit_block, extension)| Hello {
+                version,
+                engine,
+                cpus: cpus.map(|cpus| cpus.parse().unwrap()),
+                explicit_block,
+                extension,
+            },
+        )
     }
 
     /// A request as a ringperf client makes it, so that the other end must read exactly the same.
@@ -315,7 +332,14 @@ mod tests {
 
     #[test]
     fn what_is_left_to_the_server_stays_unnamed() {
-        let hello = Hello { version: "1".to_owned(), engine: None, cpus: None, explicit_block: false };
-        assert_eq!(serde_json::to_string(&hello).unwrap(), "{\"version\":\"1\",\"explicit_block\":false}");
+        let hello = Hello {
+            version: "1".to_owned(),
+            engine: None,
+            cpus: None,
+            explicit_block: false,
+            extension: Extension::OWN,
+        };
+        let text = r#"{"version":"1","explicit_block":false,"extension":1}"#;
+        assert_eq!(serde_json::to_string(&hello).unwrap(), text);
     }
 }

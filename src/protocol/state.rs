@@ -29,11 +29,14 @@ pub enum State {
     AccessDenied,
     /// Server: something failed; two 32-bit numbers follow, see [`super::ServerError`].
     ServerError,
+    /// Server: I am a ringperf, as you are; see [`super::ServerHello`]. No iperf3 has this state, and none ever
+    /// gets it.
+    Hello,
 }
 
 impl State {
-    /// Every state, in the order of the values.
-    const ALL: [Self; 12] = [
+    /// Every state.
+    const ALL: [Self; 13] = [
         Self::TestStart,
         Self::TestRunning,
         Self::TestEnd,
@@ -46,6 +49,7 @@ impl State {
         Self::IperfDone,
         Self::AccessDenied,
         Self::ServerError,
+        Self::Hello,
     ];
 
     /// The byte on the wire. The two negative values of iperf3 are two's complement.
@@ -64,16 +68,17 @@ impl State {
             Self::IperfDone => 16,
             Self::AccessDenied => 0xff,
             Self::ServerError => 0xfe,
+            Self::Hello => b'R',
         }
     }
 
-    /// The state of that byte; `None` for a value that no iperf3 sends.
+    /// The state of that byte; `None` for a value that nobody sends.
     #[must_use]
     pub fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.byte() == byte)
     }
 
-    /// iperf3's name for it, for messages.
+    /// Its name for messages, which is iperf3's where it has one.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -89,6 +94,7 @@ impl State {
             Self::IperfDone => "IPERF_DONE",
             Self::AccessDenied => "ACCESS_DENIED",
             Self::ServerError => "SERVER_ERROR",
+            Self::Hello => "RINGPERF_HELLO",
         }
     }
 }
@@ -106,7 +112,7 @@ mod tests {
     #[test]
     fn exactly_the_bytes_of_the_protocol_are_states() {
         let known: Vec<u8> = (0..=255).filter(|byte| State::from_byte(*byte).is_some()).collect();
-        assert_eq!(known, [1, 2, 4, 9, 10, 11, 12, 13, 14, 16, 0xfe, 0xff]);
+        assert_eq!(known, [1, 2, 4, 9, 10, 11, 12, 13, 14, 16, b'R', 0xfe, 0xff]);
         for byte in known {
             assert_eq!(State::from_byte(byte).map(State::byte), Some(byte));
         }

@@ -170,7 +170,13 @@ fn client_against(case: &Case, mode: &str) -> Checked<Finished> {
 
 fn in_text(client: &Finished, case: &Case) -> Checked {
     if case.exit == 0 {
-        ensure!(client.stderr.is_empty(), "something on standard error\n{client}");
+        let lines: Vec<&str> = client.stderr.lines().collect();
+        let is_due = match (&case.warns, lines.as_slice()) {
+            (None, []) => true,
+            (Some(warns), [line]) => line.starts_with("ringperf: warning: ") && line.contains(warns),
+            _ => false,
+        };
+        ensure!(is_due, "{:?} on standard error, {:?} is due\n{client}", lines, case.warns);
         return Ok(());
     }
     let line = client.failed_with_one_line()?;
@@ -180,7 +186,14 @@ fn in_text(client: &Finished, case: &Case) -> Checked {
 
 fn in_document(client: &Finished, case: &Case) -> Checked {
     if case.exit == 0 {
-        client.document()?;
+        let document = client.document()?;
+        let warnings = document.list("/ringperf/warnings").cloned().unwrap_or_default();
+        let is_due = match (&case.warns, warnings.as_slice()) {
+            (None, []) => true,
+            (Some(warns), [warning]) => warning.as_str().is_some_and(|text| text.contains(warns)),
+            _ => false,
+        };
+        ensure!(is_due, "{warnings:?} are the warnings, {:?} is due\n{client}", case.warns);
         return Ok(());
     }
     let (_, error) = client.failed_in_document()?;

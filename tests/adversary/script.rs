@@ -7,7 +7,8 @@
 //!   within 12                                     seconds that all of it may take; 3 if it is not there
 //!   client -t 0.2                                 only at a client: its options ...
 //!   exit 1                                        ... its exit status, which is 1 if it is not there ...
-//!   says the server has terminated                ... and words that its error must have
+//!   says the server has terminated                ... words that its error must have ...
+//!   warns the server's hello makes no sense       ... and those of its only warning, if there must be one
 //!   reach admitted {"tcp":true}                   play the honest peer up to a point, with these parameters
 //!   connect NAME, accept NAME, udp NAME [FROM]    a new connection, or datagrams, to speak on
 //!   on NAME                                       speak on that one again; the first is called `control`
@@ -49,6 +50,8 @@ pub struct Case {
     pub exit: i32,
     /// What the client's error must contain.
     pub says: String,
+    /// What the client's warning must contain; without it there is none.
+    pub warns: Option<String>,
     pub steps: Vec<Step>,
 }
 
@@ -104,6 +107,7 @@ fn read_case(lines: &[(usize, &str)], fill_in: impl Fn(&str) -> String) -> Check
         client: String::new(),
         exit: 1,
         says: String::new(),
+        warns: None,
         steps: Vec::new(),
     };
     for (number, line) in lines.iter().filter(|(_, line)| !line.starts_with("for ")) {
@@ -123,6 +127,7 @@ fn read_line(case: &mut Case, word: &str, rest: &str) -> Checked {
         "client" => case.client = rest.to_owned(),
         "exit" => case.exit = number(rest)?,
         "says" => case.says = rest.to_owned(),
+        "warns" => case.warns = Some(rest.to_owned()),
         _ => case.steps.push(read_step(word, rest)?),
     }
     Ok(())
@@ -247,6 +252,7 @@ fn state_byte(name: &str) -> Checked<u8> {
         "EXCHANGE_RESULTS" => state::EXCHANGE_RESULTS,
         "DISPLAY_RESULTS" => state::DISPLAY_RESULTS,
         "IPERF_DONE" => state::IPERF_DONE,
+        "HELLO" => state::HELLO,
         "SERVER_ERROR" => state::SERVER_ERROR,
         "ACCESS_DENIED" => state::ACCESS_DENIED,
         _ => return Err(Failure(format!("no piece: {name}"))),

@@ -70,6 +70,7 @@ fn case((point, parameters, count): (&str, Option<&str>, usize), byte: u8) -> Ca
         client: String::new(),
         exit: 0,
         says: String::new(),
+        warns: None,
         steps,
     }
 }

@@ -21,6 +21,8 @@ pub mod state {
     pub const EXCHANGE_RESULTS: u8 = 13;
     pub const DISPLAY_RESULTS: u8 = 14;
     pub const IPERF_DONE: u8 = 16;
+    /// A ringperf's own.
+    pub const HELLO: u8 = b'R';
     pub const SERVER_ERROR: u8 = 0xFE;
     pub const ACCESS_DENIED: u8 = 0xFF;
     /// No state at all.

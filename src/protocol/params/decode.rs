@@ -10,7 +10,7 @@ use crate::config::{
     MAX_FLOW_LABEL, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES,
     MIN_DATAGRAM_BYTES, Pacing, Protocol, SctpConfig, SocketConfig, TestConfig, UdpConfig,
 };
-use crate::protocol::{ErrorCode, Value, parse_object};
+use crate::protocol::{ErrorCode, Extension, Value, parse_object};
 
 /// Largest size in bytes of an iperf3's offload buffers: whatever fits in a C `int`.
 const MAX_OFFLOAD_BYTES: u32 = 0x7fff_ffff;
@@ -160,6 +160,7 @@ impl Keys {
             engine: hello.get("engine").and_then(Value::text).and_then(EngineChoice::from_name),
             cpus: hello.get("cpus").and_then(Value::text).and_then(|cpus| cpus.parse().ok()),
             explicit_block: hello.get("explicit_block") == Some(&Value::Bool(true)),
+            extension: Extension::of(hello),
         })
     }
 }

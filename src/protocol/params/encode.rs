@@ -199,6 +199,7 @@ fn is_zero(number: &u64) -> bool {
 mod tests {
     use super::*;
     use crate::config::{BlockSize, EngineChoice, Pacing, SctpConfig, SocketConfig, TestConfig};
+    use crate::protocol::Extension;
 
     fn text_of(test: TestConfig) -> String {
         encode(&Request { test, client_version: None, auth_token: None, hello: None }).unwrap()
@@ -343,6 +344,7 @@ mod tests {
             engine: Some(EngineChoice::UringZc),
             cpus: Some("2-3,7".parse().unwrap()),
             explicit_block: true,
+            extension: Extension::OWN,
         };
         let request = Request {
             test: TestConfig::default(),
@@ -351,8 +353,10 @@ mod tests {
             hello: Some(hello),
         };
         let text = encode(&request).unwrap();
-        let end =
-            r#""ringperf":{"version":"0.1.0","engine":"uring-zc","cpus":"2-3,7","explicit_block":true}}"#;
+        let end = concat!(
+            r#""ringperf":{"version":"0.1.0","engine":"uring-zc","cpus":"2-3,7","#,
+            r#""explicit_block":true,"extension":1}}"#
+        );
         assert!(text.ends_with(end), "{text}");
     }
 
