@@ -530,7 +530,8 @@ fn request(
 
 fn random_cookie() -> Result<Cookie, RunError> {
     let mut random = [0; Cookie::LEN - 1];
-    random_bytes(&mut random).map_err(|source| RunError::System { what: "reading /dev/urandom", source })?;
+    random_bytes(&mut random)
+        .map_err(|source| RunError::System { what: "getting random bytes from the kernel", source })?;
     Ok(Cookie::from_random(random))
 }
 

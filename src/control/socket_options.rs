@@ -11,15 +11,23 @@ use crate::sys::{PacketMark, Socket};
 
 /// Options of a control connection: how soon a vanished peer is noticed.
 pub(super) fn control(socket: &Socket, local: &LocalConfig) -> Result<(), RunError> {
-    set(socket.enable_keepalive(), "switching keepalive on", ErrorCode::KEEPALIVE)?;
-    keepalive(socket, local.keepalive.unwrap_or(limits::KEEPALIVE))?;
-    let timeout = match (local.send_timeout, local.keepalive) {
-        (Some(timeout), _) => timeout,
+    let kept = keepalive(socket, local.keepalive.unwrap_or(limits::KEEPALIVE));
+    // What nobody has asked for is worth having and not worth a test: where it is refused, a peer that has
+    // vanished is noticed later.
+    if local.keepalive.is_some() {
+        kept?;
+    }
+    match (local.send_timeout, local.keepalive) {
+        (Some(timeout), _) => {
+            set(socket.set_user_timeout(timeout), "setting TCP_USER_TIMEOUT", ErrorCode::USER_TIMEOUT)
+        }
         // With a timeout the kernel would not look at the number of probes.
-        (None, Some(_)) => return Ok(()),
-        (None, None) => limits::KEEPALIVE_TIMEOUT,
-    };
-    set(socket.set_user_timeout(timeout), "setting TCP_USER_TIMEOUT", ErrorCode::USER_TIMEOUT)
+        (None, Some(_)) => Ok(()),
+        (None, None) => {
+            let _ = socket.set_user_timeout(limits::KEEPALIVE_TIMEOUT);
+            Ok(())
+        }
+    }
 }
 
 /// Options of a client's data connection, which must stand before the handshake.
@@ -137,6 +145,7 @@ fn either_end(
 
 fn keepalive(socket: &Socket, times: Keepalive) -> Result<(), RunError> {
     let Keepalive { idle_secs, interval_secs, count } = times;
+    set(socket.enable_keepalive(), "switching keepalive on (SO_KEEPALIVE)", ErrorCode::KEEPALIVE)?;
     if let Some(idle) = idle_secs {
         let what = format!("setting TCP_KEEPIDLE to {idle}");
         set(socket.set_keepalive_idle(idle), &what, ErrorCode::KEEPALIVE_IDLE)?;

@@ -1,18 +1,22 @@
 //! What is sent: the same bytes on every engine.
 
+use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::StreamJob;
 use crate::config::MAX_BLOCK_BYTES;
-use crate::sys::{Missing, Region, random_bytes};
+use crate::sys::{Missing, Region, plain, random_bytes};
 
 /// Memory of `bytes` bytes filled with the payload that the job asks for.
 ///
 /// # Errors
-/// What is missing when there is no memory for it.
+/// What is missing when there is no memory for it, or the kernel gives no random bytes.
 pub(super) fn payload(job: &StreamJob, bytes: u32) -> Result<Region, Missing> {
     let mut region = memory(bytes)?;
-    fill(region.as_mut_slice(), job.repeating_payload);
+    fill(region.as_mut_slice(), job.repeating_payload).map_err(|error| Missing {
+        reason: format!("no random bytes for the payload: {}", plain(&error)),
+        fix: "allow getrandom(2), or use --repeating-payload".to_owned(),
+    })?;
     Ok(region)
 }
 
@@ -32,18 +36,19 @@ pub(super) fn repeating_payload(job: &StreamJob, part_bytes: u32, bytes: u32) ->
 }
 
 /// Digits over and over, or random bytes.
-fn fill(payload: &mut [u8], repeating: bool) {
+fn fill(payload: &mut [u8], repeating: bool) -> io::Result<()> {
     if repeating {
         for (byte, digit) in payload.iter_mut().zip((b'0'..=b'9').cycle()) {
             *byte = digit;
         }
     } else {
         let longest = usize::try_from(MAX_BLOCK_BYTES).expect("a u32 fits a usize on Linux");
-        let random = random_bytes_of_process(payload.len().min(longest));
+        let random = random_bytes_of_process(payload.len().min(longest))?;
         for chunk in payload.chunks_mut(longest) {
             chunk.copy_from_slice(&random[..chunk.len()]);
         }
     }
+    Ok(())
 }
 
 /// Memory of `bytes` bytes to receive into.
@@ -60,15 +65,16 @@ pub(super) fn memory(bytes: u32) -> Result<Region, Missing> {
 
 /// At least so many random bytes, the same for all streams of the process: what matters is that no device can
 /// compress them. They are drawn as they are needed, since a short test would wait for those of a long block.
-fn random_bytes_of_process(least: usize) -> MutexGuard<'static, Vec<u8>> {
+fn random_bytes_of_process(least: usize) -> io::Result<MutexGuard<'static, Vec<u8>>> {
     static DRAWN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
     let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
     let before = drawn.len();
     if before < least {
-        drawn.resize(least, 0);
-        random_bytes(&mut drawn[before..]).expect("/dev/urandom can be read, as iperf3 needs it too");
+        let mut more = vec![0; least - before];
+        random_bytes(&mut more)?;
+        drawn.append(&mut more);
     }
-    drawn
+    Ok(drawn)
 }
 
 #[cfg(test)]
@@ -78,10 +84,10 @@ mod tests {
     #[test]
     fn a_payload_is_digits_or_cannot_be_compressed() {
         let mut payload = vec![0; 3_000_000];
-        fill(&mut payload, true);
+        fill(&mut payload, true).unwrap();
         assert_eq!(&payload[..12], b"012345678901");
         assert_eq!(payload[2_999_999], b'9');
-        fill(&mut payload, false);
+        fill(&mut payload, false).unwrap();
         for half in payload.chunks(1_500_000) {
             let mut seen = [0_u32; 256];
             half.iter().for_each(|&byte| seen[usize::from(byte)] += 1);

@@ -1,7 +1,6 @@
 //! Threads: how they start, what they know of themselves, where they run; and randomness.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -111,12 +110,13 @@ pub fn start_thread<T: Send + 'static>(
     thread
 }
 
-/// Fills `buffer` with random bytes from the kernel.
+/// Fills `buffer` with random bytes from the kernel. It takes neither a descriptor nor a file of `/dev` where
+/// the kernel has getrandom(2), as Linux has since 3.17.
 ///
 /// # Errors
-/// Those of reading `/dev/urandom`.
+/// That of getrandom(2), which only a sandbox refuses.
 pub fn random_bytes(buffer: &mut [u8]) -> io::Result<()> {
-    File::open("/dev/urandom")?.read_exact(buffer)
+    getrandom::fill(buffer).map_err(io::Error::from)
 }
 
 fn to_duration(time: TimeVal) -> Duration {

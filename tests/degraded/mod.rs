@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use nix::libc;
 
-use self::restrict::{ALL_OF_IO_URING, PublicCopy, forbid_locked_memory, refuse};
+use self::restrict::{ALL_OF_IO_URING, PublicCopy, forbid_locked_memory, refuse, refuse_keepalive};
 use crate::harness::{
-    Account, Checked, Document, Program, Server, Way, ensure, ours, run_client, run_pair, shared, wait_until,
+    Account, Checked, Document, Program, Server, Way, ensure, ours, run, run_client, run_pair, shared,
+    wait_until,
 };
 
 /// A server is done with its last client within `limit`; until then it refuses the next one.
@@ -119,4 +120,33 @@ fn an_engine_that_needs_locked_memory_says_so() -> Checked {
     let line = client.failed_with_one_line()?;
     ensure!(line.contains("memory lock limit"), "the reason is not said\n{client}");
     run_client(&ours(), server.port, "-n 1K")?.succeeded()
+}
+
+/// As in a sandbox that knows few socket options: what nobody has asked for is done without.
+#[test]
+fn a_test_needs_no_keepalive_that_was_not_asked_for() -> Checked {
+    let _permit = shared();
+    let program = Program { prepare: refuse_keepalive, ..ours() };
+    let pair = run_pair((&program, ""), (&program, "-n 1M -J"))?;
+    ensure!(pair.client.document()?.totals()?.received == 1024 * 1024, "{}", pair.client);
+    let server = Server::start(&ours(), "")?;
+    for (option, expected) in
+        [("--cntl-ka=10/1/2", "SO_KEEPALIVE"), ("--snd-timeout 1000", "TCP_USER_TIMEOUT")]
+    {
+        let client = run_client(&program, server.port, &format!("-n 1M {option}"))?;
+        let line = client.failed_with_one_line()?;
+        ensure!(line.contains(expected), "the option is not named\n{client}");
+    }
+    Ok(())
+}
+
+/// As in a container that was put together by hand.
+#[test]
+fn a_test_needs_no_files_of_the_system() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "")?;
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", "mount -t tmpfs none /dev && exec \"$0\" \"$@\""]).arg(ours().path);
+    command.args(["-c", "127.0.0.1", "-p", &server.port.to_string(), "-n", "1M"]);
+    run(command)?.succeeded()
 }

@@ -67,7 +67,19 @@ pub(super) fn refuse<const CALL: u32, const ERRNO: i32>(command: &mut Command) {
 /// Lets io_uring_register fail with `ERRNO` for one of its operations (`IORING_REGISTER_*` of
 /// include/uapi/linux/io_uring.h).
 pub(super) fn refuse_registering<const OPERATION: u32, const ERRNO: i32>(command: &mut Command) {
-    restrict(command, || filter(REGISTER, Some(OPERATION), ERRNO));
+    restrict(command, || filter(REGISTER, Some((SECOND, OPERATION)), ERRNO));
+}
+
+/// Lets setsockopt fail with EPERM for the options that notice a peer which has vanished.
+pub(super) fn refuse_keepalive(command: &mut Command) {
+    restrict(command, || {
+        let call = u32::try_from(libc::SYS_setsockopt).map_err(io::Error::other)?;
+        for option in [libc::SO_KEEPALIVE, libc::TCP_USER_TIMEOUT, libc::TCP_KEEPINTVL] {
+            let option = u32::try_from(option).map_err(io::Error::other)?;
+            filter(call, Some((THIRD, option)), libc::EPERM)?;
+        }
+        Ok(())
+    });
 }
 
 /// No locked memory, for a user without privileges.
@@ -125,24 +137,28 @@ fn restrict(command: &mut Command, action: fn() -> io::Result<()>) {
     unsafe { command.pre_exec(action) };
 }
 
-/// Makes a system call, or those of its calls whose second argument is `operation`, fail with `errno` from
-/// now on. The child's architecture is its parent's, so the filter does not look at it.
-fn filter(call: u32, operation: Option<u32>, errno: i32) -> io::Result<()> {
+/// Which argument of a call is looked at: the second one, the third one.
+const SECOND: u32 = 1;
+const THIRD: u32 = 2;
+
+/// Makes a system call, or those of its calls that have a certain argument, fail with `errno` from now on. The
+/// child's architecture is its parent's, so the filter does not look at it.
+fn filter(call: u32, argument: Option<(u32, u32)>, errno: i32) -> io::Result<()> {
     // Operation codes of linux/bpf_common.h.
     const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
     const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
-    // Offsets in struct seccomp_data: the number of the call, and the low half of its second argument.
+    // Offsets in struct seccomp_data: the number of the call, and the low half of its first argument.
     const NUMBER: u32 = 0;
-    const SECOND_ARGUMENT: u32 = 24 + if cfg!(target_endian = "big") { 4 } else { 0 };
+    const FIRST_ARGUMENT: u32 = 16 + if cfg!(target_endian = "big") { 4 } else { 0 };
     let refusal = libc::SECCOMP_RET_ERRNO | u32::try_from(errno).map_err(io::Error::other)?;
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-    // Without an operation the second comparison holds either way.
-    let (wanted, otherwise) = operation.map_or((0, 0), |operation| (operation, 1));
+    // Without an argument the second comparison holds either way.
+    let (place, wanted, otherwise) = argument.map_or((0, 0, 0), |(place, wanted)| (place, wanted, 1));
     let mut filter = [
         step(LOAD_WORD, 0, 0, NUMBER),
         step(JUMP_IF_EQUAL, 0, 3, call),
-        step(LOAD_WORD, 0, 0, SECOND_ARGUMENT),
+        step(LOAD_WORD, 0, 0, FIRST_ARGUMENT + 8 * place),
         step(JUMP_IF_EQUAL, 0, otherwise, wanted),
         step(RETURN, 0, 0, refusal),
         step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
