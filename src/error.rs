@@ -306,6 +306,9 @@ pub enum RunError {
     /// The report cannot be written, which has been told already.
     #[error(transparent)]
     Unwritten(#[from] Unwritten),
+    /// What was to happen before the test or the first client did not. It is told by whoever wanted it.
+    #[error("{0}")]
+    NotReady(String),
     /// Something that always works did not.
     #[error("{what}: {}", plain(source))]
     System {
@@ -331,6 +334,7 @@ impl RunError {
             | Self::Listen { .. }
             | Self::UdpListen { .. }
             | Self::Unwritten(_)
+            | Self::NotReady(_)
             | Self::StreamListen { .. }
             | Self::NoProtocol { .. }
             | Self::Affinity(_)

@@ -1,19 +1,20 @@
 //! The program: parse, run, exit.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ringperf::config::cli::{self, Command};
 use ringperf::config::{ClientConfig, OutputConfig, OutputFormat, Role, ServerConfig};
 use ringperf::control::{run_client, run_loopback, run_server};
-use ringperf::error::{Fault, RunError};
+use ringperf::error::RunError;
 use ringperf::process::{Daemon, Launched, PidFile, launch};
 use ringperf::report::{
     JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter,
     version_text,
 };
-use ringperf::sys::{default_signals, ignore_failed_writes, plain};
+use ringperf::sys::{exit_at_signals, has_signal_come, ignore_failed_writes, plain};
 
 /// The rest of a report may take this long when a signal has ended the run.
 const PATIENCE_AFTER_SIGNAL: Duration = Duration::from_secs(5);
@@ -48,12 +49,13 @@ fn main() -> ExitCode {
 type Started = Result<ExitCode, String>;
 
 fn client(config: &ClientConfig) -> Started {
-    let _pid_file = pid_file(config.local.pid_file.as_deref())?;
     let output = &config.output;
     let report =
         start_report(output, |sink| ReportHandle::start(reporter(Role::Client, output, None), sink))?;
-    let result = run_client(config, &report);
-    Ok(finish(report, &result))
+    let mut pid_file = None;
+    let result =
+        run_client(config, &report, || create_pid_file(&mut pid_file, config.local.pid_file.as_deref()));
+    finish(report, result, pid_file)
 }
 
 /// The launching process waits until the server listens and its files are open, so that its own exit status
@@ -66,19 +68,21 @@ fn in_background(config: &ServerConfig) -> Started {
 }
 
 fn server(config: &ServerConfig, daemon: Option<Daemon>) -> Started {
-    let _pid_file = pid_file(config.local.pid_file.as_deref())?;
     let output = config.output.clone();
     // Only tests side by side need to be told apart.
     let is_marked = config.limits.tests > 1;
     let make = move |test: Option<u64>| reporter(Role::Server, &output, test.filter(|_| is_marked));
     let report = start_report(&config.output, |sink| ReportHandle::start_many(Box::new(make), sink))?;
-    let result = run_server(config, &report, || daemon.map_or(Ok(()), Daemon::detach));
-    Ok(finish(report, &result))
+    let mut pid_file = None;
+    let opened = || create_pid_file(&mut pid_file, config.local.pid_file.as_deref());
+    let result = run_server(config, &report, opened, || daemon.map_or(Ok(()), Daemon::detach));
+    finish(report, result, pid_file)
 }
 
-/// The pid file is there until what this returns is dropped.
-fn pid_file(path: Option<&std::path::Path>) -> Result<Option<PidFile>, String> {
-    path.map(PidFile::create).transpose().map_err(|error| error.to_string())
+/// The file is there until it is dropped.
+fn create_pid_file(file: &mut Option<PidFile>, path: Option<&Path>) -> Result<(), String> {
+    *file = path.map(PidFile::create).transpose().map_err(|error| error.to_string())?;
+    Ok(())
 }
 
 fn start_report(
@@ -116,17 +120,18 @@ fn reporter(role: Role, output: &OutputConfig, mark: Option<u64>) -> Box<dyn Rep
 ///
 /// Its reader may be slow, or a pager that somebody looks at, and is waited for. But a signal ends that at
 /// once, and behind a signal there is not much patience.
-fn finish(report: ReportHandle, result: &Result<(), RunError>) -> ExitCode {
-    default_signals();
-    let written = match result {
-        Err(error) if error.fault() == Fault::Interrupted => report.finish_within(PATIENCE_AFTER_SIGNAL),
-        _ => report.finish(),
+fn finish(report: ReportHandle, result: Result<(), RunError>, pid_file: Option<PidFile>) -> Started {
+    let status = match result {
+        Ok(()) => 0,
+        Err(RunError::NotReady(why)) => return Err(why),
+        Err(error) => error.exit_code(),
     };
-    match (written, result) {
-        (Err(_), _) => ExitCode::FAILURE,
-        (Ok(()), Err(error)) => ExitCode::from(error.exit_code()),
-        (Ok(()), Ok(())) => ExitCode::SUCCESS,
-    }
+    // Nothing may end the process before the file is gone, and anything afterwards.
+    drop(pid_file);
+    exit_at_signals(status).map_err(|error| format!("unable to catch signals: {}", plain(&error)))?;
+    let written =
+        if has_signal_come() { report.finish_within(PATIENCE_AFTER_SIGNAL) } else { report.finish() };
+    Ok(if written.is_err() { ExitCode::FAILURE } else { ExitCode::from(status) })
 }
 
 /// Prints what was asked for, or what is wrong, instead of a test.

@@ -38,6 +38,38 @@ fn the_pid_file_of_a_server_is_there_until_a_signal_or_an_error_ends_it() -> Che
     Ok(())
 }
 
+/// Whoever waits for the file may end its process, and connect to it, as soon as it is there.
+#[test]
+fn a_pid_file_names_a_server_that_listens_and_knows_how_to_end() -> Checked {
+    let folder = Folder::new()?;
+    for attempt in 0..10 {
+        let (path, port) = (folder.file(&format!("pid-{attempt}")), pick());
+        let server =
+            Process::spawn(ours().command(&format!("-s -B 127.0.0.1 -p {port} -I {}", path.display())))?;
+        server.runs_until(LIMIT, || fs::read(&path).is_ok_and(|text| !text.is_empty()))?;
+        server.terminate()?;
+        server.finish(LIMIT)?.succeeded()?;
+        ensure!(!path.exists(), "the pid file has outlived its process");
+    }
+    Ok(())
+}
+
+/// The end of a run is no hole: a signal there leaves neither a file nor another exit status than at other times.
+#[test]
+fn a_signal_while_a_run_ends_leaves_no_pid_file() -> Checked {
+    let folder = Folder::new()?;
+    for attempt in 0..10 {
+        let path = folder.file(&format!("pid-{attempt}"));
+        let server = Server::start(&ours(), &format!("-1 -I {}", path.display()))?;
+        run_client(&ours(), server.port, "-n 1K")?.succeeded()?;
+        server.process.terminate()?;
+        let server = server.finish()?;
+        ensure!(server.code == Some(0), "not the status of a run that is over\n{server}");
+        ensure!(!path.exists(), "the pid file has outlived its process");
+    }
+    Ok(())
+}
+
 /// What somebody else does to it while the process runs is theirs.
 #[test]
 fn a_pid_file_that_was_taken_away_or_replaced_is_let_go() -> Checked {

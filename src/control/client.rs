@@ -39,25 +39,38 @@ const UDP_SETTLE: Duration = Duration::from_millis(2);
 /// Time between two looks at what is unacknowledged.
 const SETTLE_LOOK: Duration = Duration::from_millis(1);
 
-/// Runs one test against a server and reports it, whatever becomes of it.
+/// Runs one test against a server and reports it, whatever becomes of it. Calls `ready` once signals are events
+/// and before anything is connected.
 ///
 /// # Errors
-/// Why there is no complete result. It has been reported already, with everything measured so far.
-pub fn run_client(config: &ClientConfig, report: &ReportHandle) -> Result<(), RunError> {
-    let result = load_and_run(config, report);
-    if let Err(error) = &result {
-        report.emit(RunEvent::Error(error.to_string()));
+/// Why there is no complete result. It has been reported already, with everything measured so far, but for
+/// [`RunError::NotReady`], which is what `ready` says.
+pub fn run_client(
+    config: &ClientConfig,
+    report: &ReportHandle,
+    ready: impl FnOnce() -> Result<(), String>,
+) -> Result<(), RunError> {
+    let result = load_and_run(config, report, ready);
+    match &result {
+        Err(RunError::NotReady(_)) => return result,
+        Err(error) => report.emit(RunEvent::Error(error.to_string())),
+        Ok(()) => {}
     }
     report.emit(RunEvent::Done);
     result
 }
 
-fn load_and_run(config: &ClientConfig, report: &ReportHandle) -> Result<(), RunError> {
+fn load_and_run(
+    config: &ClientConfig,
+    report: &ReportHandle,
+    ready: impl FnOnce() -> Result<(), String>,
+) -> Result<(), RunError> {
     // It may have to ask for a password, and as long as nobody waits for signals they should end the process.
     let credentials = config.login.as_ref().map(Credentials::load).transpose()?;
     let ran = block_on(|runtime| async move {
         let signals =
             Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
+        ready().map_err(RunError::NotReady)?;
         run((config, credentials), report, runtime, signals).await
     });
     ran.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }))

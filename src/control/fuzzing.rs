@@ -83,7 +83,7 @@ pub(crate) fn converse_with_client(script: &[u8]) {
         let report = ReportHandle::start(Box::new(TextReporter::new(&output)), Sink::Nowhere)
             .expect("the system has room for a thread");
         // How it ends is the client's affair; that it ends is what is looked at.
-        let _ = run_client(&client_config(port, choice, output), &report);
+        let _ = run_client(&client_config(port, choice, output), &report, || Ok(()));
         report.finish().expect("nothing is written anywhere");
         // The accepting thread takes this for the end. The first stands in for a client that never came.
         for _ in 0..2 {

@@ -37,7 +37,7 @@ pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
         let collector = comparison.collector(engine);
         let report = ReportHandle::start(Box::new(Collector::clone(&collector)), Sink::Nowhere)
             .map_err(|source| RunError::System { what: "starting the report thread", source })?;
-        let result = run_client(&client_config(config, engine, server.port), &report);
+        let result = run_client(&client_config(config, engine, server.port), &report, || Ok(()));
         // Nothing is written anywhere, so this cannot fail.
         let _ = report.finish();
         match result {
@@ -106,7 +106,7 @@ fn serve(
                 let _ = listening.send(Ok(port));
                 Ok(())
             };
-            server.serve(tell).await
+            server.serve(|| Ok(()), tell).await
         }
     })?;
     match served {

@@ -30,19 +30,21 @@ use crate::error::RunError;
 use crate::report::{ReportHandle, RunEvent};
 use crate::sys::Pinned;
 
-/// Serves until a signal comes, or one test with `-1`. Calls `ready` once it listens and has said so.
+/// Serves until a signal comes, or one test with `-1`. Calls `opened` once signals are events and it listens,
+/// and `ready` once it has said so.
 ///
 /// # Errors
-/// Why the server cannot serve, or which signal ended it. It has been reported already. A failed test ends
-/// only itself.
+/// Why the server cannot serve, or which signal ended it. It has been reported already, but for
+/// [`RunError::NotReady`], which is what `opened` says. A failed test ends only itself.
 pub fn run_server(
     config: &ServerConfig,
     report: &ReportHandle,
+    opened: impl FnOnce() -> Result<(), String>,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), RunError> {
-    let result = load_and_serve(config, report, ready);
+    let result = load_and_serve(config, report, opened, ready);
     if let Err(error) = &result
-        && !matches!(error, RunError::Interrupted { .. } | RunError::Unwritten(_))
+        && !matches!(error, RunError::Interrupted { .. } | RunError::Unwritten(_) | RunError::NotReady(_))
     {
         report.emit(RunEvent::Error(error.to_string()));
         report.emit(RunEvent::Done);
@@ -53,13 +55,15 @@ pub fn run_server(
 fn load_and_serve(
     config: &ServerConfig,
     report: &ReportHandle,
+    opened: impl FnOnce() -> Result<(), String>,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), RunError> {
     let gatekeeper = config.authentication.as_ref().map(Gatekeeper::load).transpose()?;
     let served = block_on(|runtime| async move {
         let signals =
             Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
-        Server::new(House::new(config, gatekeeper, runtime), report, signals).serve(|_| ready()).await
+        let house = House::new(config, gatekeeper, runtime);
+        Server::new(house, report, signals).serve(opened, |_| ready()).await
     });
     served.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }))
 }
@@ -140,15 +144,17 @@ impl<'a> Server<'a> {
         }
     }
 
-    /// Listens, tells `listening` the port, and runs tests as clients come.
+    /// Listens, calls `opened`, says that it listens, tells `listening` the port, and runs tests as clients
+    /// come.
     ///
     /// # Errors
     /// As [`run_server`].
     pub(super) async fn serve(
         mut self,
+        opened: impl FnOnce() -> Result<(), String>,
         listening: impl FnOnce(u16) -> io::Result<()>,
     ) -> Result<(), RunError> {
-        let served = self.serve_all(listening).await;
+        let served = self.serve_all(opened, listening).await;
         let last_words = async { while self.tasks.join_next().await.is_some() {} };
         // The last control connections end as they should, which is a matter of seconds at most.
         if matches!(served, Err(RunError::Interrupted { .. })) {
@@ -160,7 +166,11 @@ impl<'a> Server<'a> {
         served
     }
 
-    async fn serve_all(&mut self, listening: impl FnOnce(u16) -> io::Result<()>) -> Result<(), RunError> {
+    async fn serve_all(
+        &mut self,
+        opened: impl FnOnce() -> Result<(), String>,
+        listening: impl FnOnce(u16) -> io::Result<()>,
+    ) -> Result<(), RunError> {
         let house = Rc::clone(&self.house);
         let config = &house.config;
         let _pinned = config.local.cpu.map(Pinned::to).transpose().map_err(RunError::Affinity)?;
@@ -169,6 +179,7 @@ impl<'a> Server<'a> {
             .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
         let mut listener = Listener::open(config)?;
         let port = listener.port();
+        opened().map_err(RunError::NotReady)?;
         self.report.emit(RunEvent::Listening { port, test_number: 1 });
         // A server that cannot report does not start; one that no longer can goes on.
         tokio::select! {

@@ -6,6 +6,8 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
+use crate::sys::note_signals;
+
 /// What ends a run from outside, as events of the control thread.
 pub(super) enum Signals {
     /// SIGINT, SIGTERM and SIGHUP, with iperf3's names for them.
@@ -24,6 +26,7 @@ impl Signals {
     /// # Errors
     /// The system's.
     pub(super) fn catch() -> io::Result<Self> {
+        note_signals()?;
         let caught = [
             (signal(SignalKind::interrupt())?, "Interrupt(2)"),
             (signal(SignalKind::terminate())?, "Terminated(15)"),

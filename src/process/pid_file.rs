@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 
 use crate::sys::plain;
 
@@ -39,6 +39,12 @@ pub enum PidFileError {
         path: String,
         /// What it is instead.
         why: &'static str,
+    },
+    /// Another process is starting with it, or keeps it locked.
+    #[error("{path} is locked by another process; wait for it, or choose another name")]
+    Locked {
+        /// The file.
+        path: String,
     },
     /// The system's answer.
     #[error("unable to write the pid file {path}: {}", plain(source))]
@@ -74,12 +80,23 @@ impl PidFile {
             Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Err(foreign("it is a link")),
             opened => opened.map_err(failed)?,
         };
-        if !file.metadata().map_err(failed)?.is_file() {
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
             return Err(foreign("it is no regular file"));
         }
-        // Two that start at the same moment come one after the other.
+        if metadata.nlink() > 1 {
+            return Err(foreign("it has other names, too (hard links)"));
+        }
+        // Its owner could name any process in it, now or later.
+        if metadata.uid() != geteuid().as_raw() {
+            return Err(foreign("it belongs to another user"));
+        }
+        // Of two that start at the same moment one is first, and the other does not wait for it.
         let mut file =
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))?;
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+                Errno::EWOULDBLOCK => PidFileError::Locked { path: name() },
+                errno => failed(errno.into()),
+            })?;
         match read_pid(&mut file).map_err(failed)? {
             Content::Pid(pid) if is_another_process(pid) => {
                 return Err(PidFileError::Running { pid, path: name() });
@@ -214,6 +231,33 @@ mod tests {
         assert!(error.contains("/dev/null is not a pid file: it is no regular file"), "{error}");
         let error = PidFile::create(&folder.0.join("no/pid")).unwrap_err().to_string();
         assert!(error.contains("unable to write the pid file"), "{error}");
+    }
+
+    #[test]
+    fn a_file_with_other_names_or_of_another_user_is_no_pid_file() {
+        let folder = Folder::new("names");
+        let (path, other) = (folder.0.join("pid"), folder.0.join("other"));
+        fs::write(&other, "2147483647").unwrap();
+        fs::hard_link(&other, &path).unwrap();
+        let error = PidFile::create(&path).unwrap_err().to_string();
+        assert!(error.contains("it has other names"), "{error}");
+        fs::remove_file(&other).unwrap();
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+            let error = PidFile::create(&path).unwrap_err().to_string();
+            assert!(error.contains("it belongs to another user"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2147483647");
+    }
+
+    #[test]
+    fn a_locked_file_is_not_waited_for() {
+        let folder = Folder::new("locked");
+        let path = folder.0.join("pid");
+        let file = File::create(&path).unwrap();
+        let _held = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
+        let error = PidFile::create(&path).unwrap_err().to_string();
+        assert!(error.contains("is locked by another process"), "{error}");
     }
 
     #[test]

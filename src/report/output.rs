@@ -2,10 +2,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sys::plain;
 
@@ -135,7 +137,12 @@ impl Output {
 
 /// Tells that the rest of the report is given up, while its own thread still waits for somebody to take it.
 pub(super) fn complain_of_no_reader() {
-    to_standard_error("ringperf: error - unable to write the report: nobody reads it\n");
+    // Standard error may be the very thing that nobody reads.
+    let error = io::stderr();
+    let mut ready = [PollFd::new(error.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut ready, PollTimeout::ZERO) == Ok(1) {
+        to_standard_error("ringperf: error - unable to write the report: nobody reads it\n");
+    }
 }
 
 fn to_standard_output(text: &str) -> io::Result<()> {

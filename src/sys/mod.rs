@@ -27,7 +27,7 @@ pub use listen::{Diversion, ListenAddress, SpareDescriptor, is_out_of_descriptor
 pub use memory::{PayloadFile, Pipe, Region, nameless_file, send_file};
 pub use options::PacketMark;
 pub use process::{Fork, fork};
-pub use signal::{default_signals, ignore_failed_writes};
+pub use signal::{exit_at_signals, has_signal_come, ignore_failed_writes, note_signals};
 pub use socket::{Socket, Transport, unmap};
 pub use thread::{
     Pinned, current_processor, random_bytes, set_time_slice, start_thread, thread_cpu_time, thread_sleeps,

@@ -1,5 +1,9 @@
 //! Process-wide signal dispositions.
 
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+
 use nix::sys::signal::{SigHandler, Signal, signal};
 
 /// Makes two things an error of the write that meets them instead of the end of the process: a pipe or socket
@@ -12,11 +16,37 @@ pub fn ignore_failed_writes() {
     }
 }
 
-/// Lets SIGINT, SIGTERM and SIGHUP end the process again, at once, which they do not once they were caught.
-pub fn default_signals() {
-    for caught in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: SIG_DFL installs no handler, so no code runs in signal context.
-        let result = unsafe { signal(caught, SigHandler::SigDfl) };
-        debug_assert!(result.is_ok(), "these signals always have a default");
+/// Signals that end a run.
+const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// Whether one of the signals that end a run has come since [`note_signals`].
+static HAS_COME: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// From now on SIGINT, SIGTERM and SIGHUP do not end the process, and [`has_signal_come`] knows of them.
+///
+/// # Errors
+/// The system's.
+pub fn note_signals() -> io::Result<()> {
+    for signal in ENDING {
+        signal_hook::flag::register(signal as i32, Arc::clone(&HAS_COME))?;
     }
+    Ok(())
+}
+
+/// Whether SIGINT, SIGTERM or SIGHUP has come since [`note_signals`], also if nobody was waiting for it.
+#[must_use]
+pub fn has_signal_come() -> bool {
+    HAS_COME.load(Ordering::SeqCst)
+}
+
+/// From now on SIGINT, SIGTERM and SIGHUP end the process at once with this status.
+///
+/// # Errors
+/// The system's.
+pub fn exit_at_signals(status: u8) -> io::Result<()> {
+    for signal in ENDING {
+        let always = Arc::new(AtomicBool::new(true));
+        signal_hook::flag::register_conditional_shutdown(signal as i32, status.into(), always)?;
+    }
+    Ok(())
 }

@@ -192,6 +192,33 @@ fn a_report_that_cannot_be_written_is_a_failure() -> Checked {
     Ok(())
 }
 
+/// Complaints go into the same full pipe as the report, so not even the last one can be written.
+#[test]
+fn a_process_none_of_whose_outputs_is_read_obeys_signals() -> Checked {
+    let port = pick();
+    let start = |options: &str, output: File| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec \"$0\" \"$@\" 2>&1"]).arg(ours().path).args(options.split_whitespace());
+        command.stdout(output);
+        Process::spawn_with_output(command)
+    };
+    let (_unread, mut writer) = small_pipe()?;
+    writer.write_all(&[b'\n'; SMALL_PIPE as usize])?;
+    let server = start(&format!("-s -p {port}"), writer.try_clone()?)?;
+    wait_until(LIMIT, || is_listening(port))?;
+    let other = Server::start(&ours(), "")?;
+    let began = Instant::now();
+    let client = start(&format!("-c 127.0.0.1 -p {} -t 0.1", other.port), writer)?;
+    // The client's test is over when the next one is served.
+    wait_until(LIMIT, || {
+        let next = run_client(&ours(), other.port, "-n 1K");
+        next.is_ok_and(|next| next.code == Some(0)) && began.elapsed() > Duration::from_secs(1)
+    })?;
+    ends_though_unread(client)?;
+    ends_though_unread(server)?;
+    Ok(())
+}
+
 /// Reports of so many streams fill a pipe that nobody reads. The test runs to its end, and signals end both
 /// ends: a client at once, since its run is over, a server within seconds.
 #[test]
