@@ -54,7 +54,7 @@ fn a_pid_file_names_a_server_that_listens_and_knows_how_to_end() -> Checked {
     Ok(())
 }
 
-/// The end of a run is no hole: a signal there leaves neither a file nor another exit status than at other times.
+/// The end of a run is no hole: a signal there leaves no file, and the exit status of other times.
 #[test]
 fn a_signal_while_a_run_ends_leaves_no_pid_file() -> Checked {
     let folder = Folder::new()?;

@@ -39,8 +39,8 @@ const UDP_SETTLE: Duration = Duration::from_millis(2);
 /// Time between two looks at what is unacknowledged.
 const SETTLE_LOOK: Duration = Duration::from_millis(1);
 
-/// Runs one test against a server and reports it, whatever becomes of it. Calls `ready` once signals are events
-/// and before anything is connected.
+/// Runs one test against a server and reports it, whatever becomes of it. Calls `ready` once signals are
+/// events and before anything is connected.
 ///
 /// # Errors
 /// Why there is no complete result. It has been reported already, with everything measured so far, but for

@@ -141,8 +141,8 @@ fn restrict(command: &mut Command, action: fn() -> io::Result<()>) {
 const SECOND: u32 = 1;
 const THIRD: u32 = 2;
 
-/// Makes a system call, or those of its calls that have a certain argument, fail with `errno` from now on. The
-/// child's architecture is its parent's, so the filter does not look at it.
+/// Makes a system call, or those of its calls that have a certain argument, fail with `errno` from now on.
+/// The child's architecture is its parent's, so the filter does not look at it.
 fn filter(call: u32, argument: Option<(u32, u32)>, errno: i32) -> io::Result<()> {
     // Operation codes of linux/bpf_common.h.
     const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
