@@ -28,7 +28,7 @@ pub(crate) fn refusal(sealed: bool, text: &[u8]) -> Option<String> {
     } else {
         String::from_utf8_lossy(text).into_owned()
     };
-    let mut gatekeeper = Gatekeeper::load(&CONFIG).expect("its files have just been written");
+    let mut gatekeeper = Gatekeeper::load(&CONFIG, None).expect("its files have just been written");
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_498_104);
     let admitted = gatekeeper.admit(Some(&token), Ipv4Addr::LOCALHOST.into(), now);
     admitted.err().map(|refusal| refusal.to_string())

@@ -10,14 +10,14 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use super::guesses::{GUESSES_PER_MINUTE, Guesses};
 use super::key::{Padding, PrivateKey};
 use super::replays::Replays;
 use super::token::{Claim, from_text};
-use super::users::{Standing, Users};
+use super::users::{Standing, Users, UsersFile};
 use super::{AuthError, KeyFlaw, ServerFlaw, unix_seconds};
 use crate::config::Authentication;
 
@@ -28,6 +28,8 @@ pub struct Gatekeeper {
     /// A ciphertext for the own key, to be decrypted in place of what is none.
     decoy: Vec<u8>,
     time_skew_secs: u64,
+    /// Second, since 1970, in which this server began to take tokens; it may have forgotten older ones.
+    began: Option<i64>,
     replays: Replays,
     guesses: Guesses,
 }
@@ -56,6 +58,21 @@ pub enum Reason {
     /// What it holds is not a user, a password and a time.
     #[error("the token does not hold a user, a password and a time")]
     NoClaim,
+    /// It may have been used at a server that ran before this one.
+    #[error(
+        "the token is from before this server began, by {seconds} seconds of the client's clock, and may have \
+         been used; a client whose clock is behind comes in once it has passed that moment"
+    )]
+    BeforeStart {
+        /// Between the two, by the client's clock.
+        seconds: u64,
+    },
+    /// It was not judged in time, since reading the users takes too long.
+    #[error(
+        "not judged within {} seconds; is the file of users on a file system that does not answer?",
+        .0.as_secs()
+    )]
+    Late(Duration),
     /// The file of users is gone.
     #[error("cannot read the users: {0}")]
     Users(io::Error),
@@ -96,26 +113,27 @@ impl fmt::Display for Refusal {
 }
 
 impl Gatekeeper {
-    /// Reads the key, and the users once to see that they can be read.
+    /// Reads the key, and the users once to see that they can be read. Tokens from before `began` are
+    /// refused: a server that ran before may have taken them already.
     ///
     /// # Errors
     /// One of the two files is not what it should be.
-    pub fn load(config: &Authentication) -> Result<Self, AuthError> {
-        Self::try_load(config).map_err(AuthError::Server)
+    pub fn load(config: &Authentication, began: Option<SystemTime>) -> Result<Self, AuthError> {
+        Self::try_load(config, began.map(unix_seconds)).map_err(AuthError::Server)
     }
 
-    fn try_load(config: &Authentication) -> Result<Self, ServerFlaw> {
+    fn try_load(config: &Authentication, began: Option<i64>) -> Result<Self, ServerFlaw> {
         let path = || config.private_key.clone();
         let (key, public) = PrivateKey::read(&config.private_key, Padding::new(config.pkcs1_padding))?;
         let nobody = Claim { user: b"-".to_vec(), password: b"-".to_vec(), time: 0 };
         let decoy = public
             .encrypt(&nobody.to_plaintext())
             .map_err(|why| KeyFlaw::Rejected { path: path(), why: why.to_string() })?;
-        let files = Files { key, users: config.users.clone() };
+        let files = Files { key, users: UsersFile::new(&config.users) };
         files.users().map_err(|source| ServerFlaw::Users { path: config.users.clone(), source })?;
         let time_skew_secs = config.time_skew.as_secs();
         let (replays, guesses) = (Replays::default(), Guesses::default());
-        Ok(Self { files, decoy, time_skew_secs, replays, guesses })
+        Ok(Self { files, decoy, time_skew_secs, began, replays, guesses })
     }
 
     /// The user whose token this is, if it is good. It is not good a second time, and after too many that
@@ -125,12 +143,12 @@ impl Gatekeeper {
     /// Why not. Whatever it is, the client should hear the same, and not earlier than of anything else.
     pub fn admit(&mut self, token: Option<&str>, client: IpAddr, now: SystemTime) -> Result<String, Refusal> {
         let now = unix_seconds(now);
-        let Self { files, decoy, time_skew_secs, replays, guesses } = self;
+        let Self { files, decoy, time_skew_secs, began, replays, guesses } = self;
         if !guesses.may_try(client, now) {
             return Err(Refusal { reason: Reason::TooMany, user: None });
         }
-        let judged =
-            Trial { steps: files, decoy, time_skew_secs: *time_skew_secs, replays }.judge(token, now);
+        let judged = Trial { steps: files, decoy, time_skew_secs: *time_skew_secs, began: *began, replays }
+            .judge(token, now);
         if judged.is_err() {
             guesses.failed(client, now);
         }
@@ -141,13 +159,13 @@ impl Gatekeeper {
 /// What takes noticeable time.
 trait Steps {
     fn decrypt(&self, ciphertext: &[u8]) -> Option<Vec<u8>>;
-    fn users(&self) -> io::Result<Users>;
+    fn users(&self) -> io::Result<Arc<Users>>;
 }
 
 #[derive(Debug)]
 struct Files {
     key: PrivateKey,
-    users: PathBuf,
+    users: UsersFile,
 }
 
 impl Steps for Files {
@@ -155,9 +173,9 @@ impl Steps for Files {
         self.key.decrypt(ciphertext)
     }
 
-    /// Read anew for each test, so that users come and go without a restart.
-    fn users(&self) -> io::Result<Users> {
-        Users::read(&self.users)
+    /// Looked at anew for each test, so that users come and go without a restart.
+    fn users(&self) -> io::Result<Arc<Users>> {
+        self.users.read()
     }
 }
 
@@ -166,6 +184,7 @@ struct Trial<'a, S> {
     steps: &'a S,
     decoy: &'a [u8],
     time_skew_secs: u64,
+    began: Option<i64>,
     replays: &'a mut Replays,
 }
 
@@ -189,6 +208,11 @@ impl<S: Steps> Trial<'_, S> {
         let (seconds, most) = (now.abs_diff(time), self.time_skew_secs);
         let in_time =
             if seconds <= most { Ok(()) } else { Err(Reason::Skew { seconds, is_old: time < now, most }) };
+        // In whole seconds, so that one of the first second is not refused to a client with a good clock.
+        let is_fresh = match self.began {
+            Some(began) if time < began => Err(Reason::BeforeStart { seconds: began.abs_diff(time) }),
+            _ => Ok(()),
+        };
         // A token that came too early would be good later, so it counts as shown as well.
         let is_genuine = sealed.is_ok() && claim.is_ok() && known.is_ok();
         let until = time.saturating_add_unsigned(most);
@@ -197,7 +221,7 @@ impl<S: Steps> Trial<'_, S> {
 
         let user = String::from_utf8_lossy(user).into_owned();
         let is_readable = sealed.is_ok() && claim.is_ok();
-        match sealed.map(drop).and(claim.map(drop)).and(known).and(in_time).and(unused) {
+        match sealed.map(drop).and(claim.map(drop)).and(known).and(in_time).and(is_fresh).and(unused) {
             Ok(()) => Ok(user),
             Err(reason) => Err(Refusal { reason, user: is_readable.then_some(user) }),
         }
@@ -229,13 +253,13 @@ mod tests {
 
     fn gatekeeper(name: &str, pkcs1_padding: bool) -> Gatekeeper {
         let users = line("mario", "rossi") + &line("luigi", "verdi");
-        Gatekeeper::load(&Authentication {
+        let config = Authentication {
             private_key: PAIR.private.clone(),
             users: file(&format!("users-{name}"), users.as_bytes()),
             time_skew: Duration::from_secs(10),
             pkcs1_padding,
-        })
-        .unwrap()
+        };
+        Gatekeeper::load(&config, None).unwrap()
     }
 
     fn sealed(pair: &Pair, padding: Padding, plaintext: &str) -> String {
@@ -364,7 +388,7 @@ mod tests {
     #[test]
     fn users_are_read_anew_for_each_test() {
         let mut gatekeeper = gatekeeper("anew", false);
-        let users = gatekeeper.files.users.clone();
+        let users = gatekeeper.files.users.path().to_owned();
         let fresh = || token("peach", "toadstool", NOW);
         assert!(judged(&mut gatekeeper, Some(&fresh()), NOW).is_err());
         fs::write(&users, line("peach", "toadstool")).unwrap();
@@ -372,6 +396,24 @@ mod tests {
         fs::remove_file(&users).unwrap();
         let refusal = judged(&mut gatekeeper, Some(&fresh()), NOW).unwrap_err();
         assert!(refusal.starts_with("cannot read the users: No such file"), "{refusal}");
+    }
+
+    #[test]
+    fn a_token_from_before_the_start_may_have_been_used() {
+        let mut gatekeeper = Gatekeeper { began: Some(NOW), ..gatekeeper("restarted", false) };
+        for (time, verdict) in [
+            (NOW - 1, Err("the token is from before this server began, by 1 seconds of the client's clock")),
+            (NOW - 10, Err("the token is from before this server began, by 10 seconds")),
+            (NOW - 11, Err("the token is 11 seconds old")),
+            (NOW, Ok("mario")),
+            (NOW + 1, Ok("mario")),
+        ] {
+            let judged = judged(&mut gatekeeper, Some(&token("mario", "rossi", time)), NOW);
+            match verdict {
+                Ok(user) => assert_eq!(judged, Ok(user.to_owned())),
+                Err(reason) => assert!(judged.as_ref().unwrap_err().starts_with(reason), "{judged:?}"),
+            }
+        }
     }
 
     /// Counts what takes time, and does it.
@@ -389,7 +431,7 @@ mod tests {
             self.files.decrypt(ciphertext)
         }
 
-        fn users(&self) -> io::Result<Users> {
+        fn users(&self) -> io::Result<Arc<Users>> {
             self.searched.set(self.searched.get() + 1);
             self.files.users()
         }
@@ -402,7 +444,8 @@ mod tests {
         let good_twice = [(Some(good.clone()), "good"), (Some(good), "replayed")];
         for (token, what) in bad_tokens().into_iter().chain(good_twice) {
             let steps = Counted { files: &files, decrypted: Cell::new(0), searched: Cell::new(0) };
-            let trial = Trial { steps: &steps, decoy: &decoy, time_skew_secs, replays: &mut replays };
+            let trial =
+                Trial { steps: &steps, decoy: &decoy, time_skew_secs, began: None, replays: &mut replays };
             assert_eq!(trial.judge(token.as_deref(), NOW).is_ok(), what == "good");
             assert_eq!((steps.decrypted.get(), steps.searched.get()), (1, 1), "{what}");
         }
@@ -422,7 +465,7 @@ mod tests {
         ] {
             let time_skew = Duration::from_secs(10);
             let config = Authentication { private_key, users, time_skew, pkcs1_padding: false };
-            let error = Gatekeeper::load(&config).unwrap_err().to_string();
+            let error = Gatekeeper::load(&config, None).unwrap_err().to_string();
             assert!(error.starts_with("you must specify a path to a valid RSA private key"), "{error}");
             assert!(error.contains(text), "{error}");
         }

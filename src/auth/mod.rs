@@ -114,8 +114,13 @@ pub enum KeyFlaw {
 
 /// A whole file of at most `most` bytes.
 fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    read_all(File::open(path)?, most)
+}
+
+/// The rest of a file of at most `most` bytes.
+fn read_all(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let count = File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    let count = file.take(most + 1).read_to_end(&mut bytes)?;
     if u64::try_from(count).is_ok_and(|count| count <= most) {
         Ok(bytes)
     } else {

@@ -1,20 +1,41 @@
 //! The file of users: lines of a name, a comma, and the SHA-256 of `{name}password` in lower-case hex.
 
+use std::cell::RefCell;
+use std::fmt;
+use std::fs::{Metadata, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::read_file;
+use super::read_all;
 
 /// Room for some two hundred thousand users, and nothing that would hold a server up for long.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Longer lines are none for iperf3 either (its buffer has 1024 bytes).
 const MAX_LINE_BYTES: usize = 1023;
 
+/// A file that was changed within this time may be changed again without its times showing it: those of some
+/// file systems are whole seconds.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// A SHA-256 digest. Whatever is compared is hashed before, so its length does not show in the time.
 type Digest = [u8; 32];
+
+/// The file, read only where it may have changed.
+#[derive(Debug)]
+pub(super) struct UsersFile {
+    path: PathBuf,
+    last: RefCell<Option<(Identity, Arc<Users>)>>,
+}
+
+/// What changes when a file is replaced or written to: device, number, length, and the times of its contents
+/// and of its state.
+type Identity = (u64, u64, u64, (i64, i64), (i64, i64));
 
 /// Everybody who may run tests.
 pub(super) struct Users(Vec<User>);
@@ -24,6 +45,13 @@ struct User {
     name: Digest,
     /// Of the name with the hash of its password.
     login: Digest,
+}
+
+impl fmt::Debug for Users {
+    /// Shows nothing of the passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Users").field(&self.0.len()).finish()
+    }
 }
 
 /// What the file says of a name and a password.
@@ -37,12 +65,55 @@ pub(super) enum Standing {
     Unknown,
 }
 
-impl Users {
-    /// The users in this file.
-    pub(super) fn read(path: &Path) -> io::Result<Self> {
-        Ok(Self::parse(&read_file(path, MAX_FILE_BYTES)?))
+impl UsersFile {
+    /// Nothing is read yet.
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), last: RefCell::new(None) }
     }
 
+    /// Where it is.
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The users in it now. May take as long as its file system likes.
+    ///
+    /// # Errors
+    /// The system's, and those of what is no regular file: a pipe would have no end.
+    pub(super) fn read(&self) -> io::Result<Arc<Users>> {
+        let mut options = OpenOptions::new();
+        // Otherwise a pipe would be waited for before it can be seen to be one.
+        let file = options.read(true).custom_flags(libc::O_NONBLOCK).open(&self.path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        let identity = identity(&metadata);
+        if let Some((of, users)) = &*self.last.borrow()
+            && *of == identity
+        {
+            return Ok(Arc::clone(users));
+        }
+        let users = Arc::new(Users::parse(&read_all(file, MAX_FILE_BYTES)?));
+        let keep = is_settled(&metadata).then(|| (identity, Arc::clone(&users)));
+        *self.last.borrow_mut() = keep;
+        Ok(users)
+    }
+}
+
+fn identity(of: &Metadata) -> Identity {
+    (of.dev(), of.ino(), of.len(), (of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec()))
+}
+
+/// Whether a later change would show in its times.
+fn is_settled(of: &Metadata) -> bool {
+    let changed =
+        u64::try_from(of.ctime()).map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|since| since > SETTLED))
+}
+
+impl Users {
     /// As iperf3 reads them: comments, empty lines and those without a comma are skipped, further fields too.
     pub(super) fn parse(text: &[u8]) -> Self {
         let lines = text.split(|byte| *byte == b'\n').filter(|line| line.len() <= MAX_LINE_BYTES);
@@ -173,10 +244,35 @@ mod tests {
 
     #[test]
     fn a_file_that_is_none() {
-        assert!(Users::read(Path::new("/nonexistent")).is_err());
-        let error = Users::read(Path::new("/dev/zero")).err().unwrap();
+        let read = |path: &Path| UsersFile::new(path).read();
+        assert!(read(Path::new("/nonexistent")).is_err());
+        let pipe = file("pipe", b"").with_file_name("users-pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for none in [Path::new("/dev/zero"), &pipe, &std::env::temp_dir()] {
+            let error = read(none).err().unwrap();
+            assert!(error.to_string().contains("no regular file"), "{none:?}: {error}");
+        }
+        let long = file("long", b"");
+        std::fs::File::options().write(true).open(&long).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        let error = read(&long).err().unwrap();
         assert!(error.to_string().contains("larger than 16777216 bytes"), "{error}");
-        let users = Users::read(&file("some-users", line("mario", "rossi").as_bytes())).unwrap();
+        let users = read(&file("some-users", line("mario", "rossi").as_bytes())).unwrap();
         assert_eq!(users.standing(b"mario", b"rossi"), Standing::Right);
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_it_may_have_changed() {
+        let settled = UsersFile::new(Path::new("/etc/passwd"));
+        assert!(Arc::ptr_eq(&settled.read().unwrap(), &settled.read().unwrap()));
+        let path = file("changing", line("mario", "rossi").as_bytes());
+        let changing = UsersFile::new(&path);
+        for name in ["mario", "luigi", "peach"] {
+            // Of one length, and most likely within one tick of the clock.
+            std::fs::write(&path, line(name, "rossi")).unwrap();
+            assert_eq!(changing.read().unwrap().standing(name.as_bytes(), b"rossi"), Standing::Right);
+        }
+        let other = file("other", line("daisy", "rossi").as_bytes());
+        std::fs::rename(&other, &path).unwrap();
+        assert_eq!(changing.read().unwrap().standing(b"daisy", b"rossi"), Standing::Right);
     }
 }

@@ -23,6 +23,10 @@ pub(super) const SET_UP: Duration = Duration::from_secs(10);
 /// A client that a server does not let in hears of it this long after it has asked, whatever the reason. It
 /// is far more than judging takes.
 pub(super) const REFUSED_LOGIN: Duration = Duration::from_secs(1);
+/// A login must be judged by then, which takes milliseconds unless a file system does not answer ...
+pub(super) const LOGIN: Duration = Duration::from_secs(2);
+/// ... and so many may wait for it.
+pub(super) const WAITING_LOGINS: usize = 64;
 /// A data connection must be made by then.
 pub(super) const STREAM_CONNECT: Duration = Duration::from_secs(10);
 /// A client's data connections must all be made by then, however many they are.

@@ -15,6 +15,7 @@ pub(crate) mod fuzzing;
 mod limits;
 mod link;
 mod listener;
+mod logins;
 mod loopback;
 mod panics;
 mod places;

@@ -1,11 +1,10 @@
 //! The server: who comes, which tests run side by side, and when it ends. One test is in `session.rs`.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroU32;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -14,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::budget::Budget;
 use super::limits;
 use super::listener::Listener;
+use super::logins::Logins;
 use super::panics::contain_future;
 use super::places::Places;
 use super::router::{Control, Slot};
@@ -58,11 +58,16 @@ fn load_and_serve(
     opened: impl FnOnce() -> Result<(), String>,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), RunError> {
-    let gatekeeper = config.authentication.as_ref().map(Gatekeeper::load).transpose()?;
+    // Tokens from before this moment may have been used at a server that ran before. One that runs a single
+    // test is started anew for each, and would refuse every client whose clock is behind.
+    let began = Some(SystemTime::now()).filter(|_| !config.one_off);
+    let load = |logins| Gatekeeper::load(logins, began);
+    let gatekeeper = config.authentication.as_ref().map(load).transpose()?;
+    let logins = gatekeeper.map(Logins::judged_by).transpose()?;
     let served = block_on(|runtime| async move {
         let signals =
             Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
-        let house = House::new(config, gatekeeper, runtime);
+        let house = House::new(config, logins, runtime);
         Server::new(house, report, signals).serve(opened, |_| ready()).await
     });
     served.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }))
@@ -72,7 +77,7 @@ fn load_and_serve(
 pub(super) struct House {
     pub(super) config: ServerConfig,
     /// Lets in only those who have a good token; without one everybody comes in.
-    pub(super) gatekeeper: RefCell<Option<Gatekeeper>>,
+    pub(super) logins: Option<Logins>,
     pub(super) runtime: RuntimeKind,
     pub(super) budget: Budget,
     pub(super) porters: Porters,
@@ -80,10 +85,10 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn new(config: &ServerConfig, gatekeeper: Option<Gatekeeper>, runtime: RuntimeKind) -> Self {
+    pub(super) fn new(config: &ServerConfig, logins: Option<Logins>, runtime: RuntimeKind) -> Self {
         Self {
             config: config.clone(),
-            gatekeeper: RefCell::new(gatekeeper),
+            logins,
             runtime,
             budget: Budget::new(config.limits.total),
             porters: Porters::default(),

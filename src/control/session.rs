@@ -259,7 +259,7 @@ impl Session {
         self.link.write_state(State::ParamExchange).await?;
         let frame = self.link.frame_within("parameters", limits::PARAMS_BYTES, limits::SET_UP).await?;
         let request = params::decode(&frame)?;
-        self.info.user = self.admit(&request)?;
+        self.info.user = self.admit(&request).await?;
         self.info.test = Arc::new(request.test.clone());
         let engine = self.engine_for(&request);
         self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
@@ -378,12 +378,11 @@ impl Session {
     }
 
     /// The user that the client is, on a server that wants to know.
-    fn admit(&mut self, request: &Request) -> Result<Option<String>, RunError> {
-        let mut gatekeeper = self.house.gatekeeper.borrow_mut();
-        let Some(gatekeeper) = &mut *gatekeeper else { return Ok(None) };
+    async fn admit(&mut self, request: &Request) -> Result<Option<String>, RunError> {
+        let Some(logins) = &self.house.logins else { return Ok(None) };
         let asked = Instant::now();
         let client = self.client.to_canonical();
-        let judged = gatekeeper.admit(request.auth_token.as_deref(), client, SystemTime::now());
+        let judged = logins.admit(request.auth_token.clone(), client).await;
         judged.map(Some).map_err(|refusal| {
             // Whatever was wrong, and even if the client does not wait for it: guessing is slow.
             self.told_at = Some(asked + limits::REFUSED_LOGIN);

@@ -29,8 +29,8 @@ pub enum State {
     AccessDenied,
     /// Server: something failed; two 32-bit numbers follow, see [`super::ServerError`].
     ServerError,
-    /// Server: I am a ringperf, as you are; see [`super::ServerHello`]. No iperf3 has this state, and none ever
-    /// gets it.
+    /// Server: I am a ringperf, as you are; see [`super::ServerHello`]. No iperf3 has this state, and none
+    /// ever gets it.
     Hello,
 }
 

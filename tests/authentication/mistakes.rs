@@ -3,6 +3,9 @@
 use std::fs::{self, File};
 use std::time::Duration;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+
 use super::keys::{Login, folder};
 use crate::harness::{Checked, Holdings, Process, Server, ensure, ours, pick, run};
 
@@ -111,6 +114,14 @@ fn the_users_may_change_in_any_way_while_a_test_runs() -> Checked {
         ("without a comma", false, &|| fs::write(&users, &no_comma)),
         ("of Windows", true, &|| fs::write(&users, &windows)),
         ("empty", false, &|| fs::write(&users, "")),
+        ("a pipe that nobody writes", false, &|| {
+            fs::remove_file(&users)?;
+            Ok(mkfifo(&users, Mode::S_IRWXU)?)
+        }),
+        ("a file again", true, &|| {
+            fs::remove_file(&users)?;
+            fs::write(&users, &good)
+        }),
         ("half written", false, &|| fs::write(&users, &good[..good.len() / 3])),
         ("good again", true, &|| fs::write(&users, &good)),
     ] {

@@ -7,8 +7,9 @@ use super::{Checked, Failure, Process, wait_until};
 
 /// Far longer than a server needs to be done with a client.
 const LIMIT: Duration = Duration::from_secs(20);
-/// The control thread and the one that prints.
-const THREADS_AT_REST: usize = 2;
+/// Threads that are there without a test, besides the control thread: the one that prints, and, where there
+/// are users, the one that judges logins.
+const AT_REST: [&str; 2] = ["report", "login"];
 
 /// Descriptors, threads and memory of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,15 @@ pub struct Holdings {
 impl Holdings {
     /// What a server holds once the threads of its last test have gone.
     pub fn at_rest(process: &Process) -> Checked<Self> {
-        let rests = || Self::of(process).is_ok_and(|holdings| holdings.threads == THREADS_AT_REST);
+        let others = || -> Checked<Vec<String>> {
+            let tasks = fs::read_dir(format!("/proc/{}/task", process.id()))?;
+            let tasks = tasks.collect::<Result<Vec<_>, _>>()?;
+            let others = tasks.iter().filter(|task| *task.file_name() != *process.id().to_string());
+            others.map(|task| Ok(fs::read_to_string(task.path().join("comm"))?)).collect()
+        };
+        let is_at_rest =
+            |names: &[String]| !names.is_empty() && names.iter().all(|name| AT_REST.contains(&name.trim()));
+        let rests = || others().is_ok_and(|names| is_at_rest(&names));
         wait_until(LIMIT, rests)?;
         Self::of(process)
     }
