@@ -7,6 +7,7 @@
 mod dropped;
 mod fragments;
 mod full_socket;
+mod narrow;
 mod proxied;
 mod zero_copy;
 

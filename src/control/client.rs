@@ -384,9 +384,11 @@ impl Client<'_> {
     /// Joins the stream threads and reports their last interval.
     async fn close_streams(&self, streams: &mut Streams) {
         let interval = self.info.interval;
-        if let Some(last) = streams.finish().await.filter(|last| keep_last(last, interval)) {
+        let Some(last) = streams.finish().await else { return };
+        if keep_last(&last, interval) {
             self.report.emit(RunEvent::Interval(last));
         }
+        streams.warnings().into_iter().for_each(|warning| self.report.emit(RunEvent::Warning(warning)));
     }
 
     fn report_end(&self, end: TestEnd, output: Option<ServerText>) {

@@ -469,9 +469,11 @@ impl Session {
 
     async fn close_streams(&self, streams: &mut Streams) {
         let interval = self.info.interval;
-        if let Some(last) = streams.finish().await.filter(|last| keep_last(last, interval)) {
+        let Some(last) = streams.finish().await else { return };
+        if keep_last(&last, interval) {
             self.report.emit(RunEvent::Interval(last));
         }
+        streams.warnings().into_iter().for_each(|warning| self.report.emit(RunEvent::Warning(warning)));
     }
 }
 

@@ -18,7 +18,7 @@ use super::socket_options::{bind_device, mark_packets, set_buffers, set_pacing};
 use crate::config::{ClientConfig, Direction, Flow, TestConfig, UdpConfig};
 use crate::error::RunError;
 use crate::protocol::{ErrorCode, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
-use crate::sys::Socket;
+use crate::sys::{Socket, tells_of_the_way};
 
 /// A datagram of the handshake has four bytes; more is read to see that a longer one is no such datagram.
 pub(super) const WORD_ROOM: usize = 8;
@@ -31,6 +31,8 @@ const ALL_RECEIVE_BUFFERS_BYTES: u32 = 64 * 1024 * 1024;
 const BUFFER_MARGIN_BYTES: u32 = 1024;
 /// Most messages that are thrown away before a stream is used.
 pub(super) const FORGOTTEN_MAX: u32 = 100_000;
+/// Attempts to answer a word; each takes an ICMP message off, and anybody can send those.
+const ANSWER_ATTEMPTS: u32 = 8;
 /// Most messages of a stream that are looked at for a repeated word at a time.
 const WORDS_AGAIN_MAX: u32 = 64;
 
@@ -111,7 +113,7 @@ impl Handshake<'_> {
                 Ok(Ok(true)) => return Ok(()),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
-                    let error = only_unreachable(error)?;
+                    let error = only_of_the_way(error)?;
                     if unreachable.is_none() && !has_started {
                         unreachable = Some(error);
                         next = Instant::now() + limits::UDP_REFUSED;
@@ -134,7 +136,7 @@ impl Handshake<'_> {
     /// Sends the word. What the system reports instead of sending it may be about something earlier.
     async fn say(&self) -> io::Result<Option<io::Error>> {
         let Err(error) = self.socket.send(&UDP_CONNECT).await else { return Ok(None) };
-        let error = only_unreachable(error)?;
+        let error = only_of_the_way(error)?;
         Ok(self.socket.send(&UDP_CONNECT).await.err().map(|_| error))
     }
 
@@ -155,12 +157,20 @@ impl Handshake<'_> {
 }
 
 /// Lets only an error pass that tells of the way to the peer.
-fn only_unreachable(error: io::Error) -> io::Result<io::Error> {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    match error.kind() {
-        ConnectionRefused | HostUnreachable | NetworkUnreachable => Ok(error),
-        _ => Err(error),
+fn only_of_the_way(error: io::Error) -> io::Result<io::Error> {
+    if error.raw_os_error().is_some_and(tells_of_the_way) { Ok(error) } else { Err(error) }
+}
+
+/// Answers a word. What the system reports instead of sending may be about something earlier.
+pub(super) fn answer(socket: &Socket) -> io::Result<()> {
+    let mut answered = socket.send(&UDP_REPLY);
+    for _ in 1..ANSWER_ATTEMPTS {
+        match answered {
+            Err(error) => answered = only_of_the_way(error).and_then(|_| socket.send(&UDP_REPLY)),
+            Ok(_) => break,
+        }
     }
+    answered.map(drop)
 }
 
 /// Throws away whatever a stream has received before the test began.
@@ -175,7 +185,7 @@ pub(super) fn answer_again(socket: &Socket) {
         match socket.receive_now(&mut word) {
             Ok(bytes) if is_udp_connect(&word[..bytes]) => {
                 // A client that hears nothing says it once more.
-                let _ = socket.send(&UDP_REPLY);
+                let _ = answer(socket);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             // A pending error is about the answer that did not arrive.

@@ -19,10 +19,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::socket_options::bind_device;
-use super::udp::{FORGOTTEN_MAX, RECEIVE_BUFFER_BYTES, WORD_ROOM, prepare};
+use super::udp::{FORGOTTEN_MAX, RECEIVE_BUFFER_BYTES, WORD_ROOM, answer, prepare};
 use crate::config::{Flow, LocalConfig, TestConfig};
 use crate::error::RunError;
-use crate::protocol::{UDP_REPLY, is_udp_connect};
+use crate::protocol::is_udp_connect;
 use crate::sys::{Socket, unmap};
 
 /// Words that may wait for a test. An honest client says the next one when it has heard the answer.
@@ -113,7 +113,7 @@ impl UdpDoor<'_> {
         let socket = self.porter.guests.take_back(socket).map_err(failed)?;
         prepare(&socket, test, flow, &source)?;
         // The kernel has room for four bytes; a lost answer is the client's to notice.
-        socket.send(&UDP_REPLY).map_err(failed)?;
+        answer(&socket).map_err(failed)?;
         Ok(socket)
     }
 }
@@ -185,7 +185,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::protocol::UDP_CONNECT;
+    use crate::protocol::{UDP_CONNECT, UDP_REPLY};
 
     fn socket_of(client: [u8; 4]) -> std::net::UdpSocket {
         let socket = std::net::UdpSocket::bind(SocketAddr::from((client, 0))).unwrap();

@@ -219,6 +219,8 @@ pub struct StreamExit {
     pub cpu: CpuTime,
     /// Why it ended before its time.
     pub fault: Option<io::Error>,
+    /// What the user should know besides.
+    pub warnings: Vec<String>,
 }
 
 impl StreamExit {
@@ -243,6 +245,7 @@ impl StreamExit {
             processors: Processors::default(),
             cpu: CpuTime::default(),
             fault: None,
+            warnings: Vec::new(),
         }
     }
 }

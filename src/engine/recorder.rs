@@ -23,6 +23,7 @@ pub(super) struct Recorder {
     finished: Option<Instant>,
     without: Option<Missing>,
     set_back: Option<(u64, i32)>,
+    passed_over: Option<(u64, i32)>,
     exit: StreamExit,
 }
 
@@ -40,6 +41,7 @@ impl Recorder {
             finished: None,
             without: None,
             set_back: None,
+            passed_over: None,
             exit,
         };
         // However short the test is, it is known where it ran.
@@ -149,6 +151,16 @@ impl Recorder {
         self.set_back.get_or_insert((0, errno)).0 += 1;
     }
 
+    /// A receive has failed with this error about something that was sent before, and means nothing.
+    pub(super) fn passed_over(&mut self, errno: i32) {
+        self.passed_over.get_or_insert((0, errno)).0 += 1;
+    }
+
+    /// Something happened that the user should know.
+    pub(super) fn warn(&mut self, warning: String) {
+        self.exit.warnings.push(warning);
+    }
+
     /// The engine has to do without something.
     pub(super) fn does_without(&mut self, missing: &Missing) {
         self.without = Some(missing.clone());
@@ -182,10 +194,15 @@ impl Recorder {
         fault: Option<io::Error>,
         cpu: CpuTime,
     ) -> StreamExit {
+        let why = |errno| plain(&io::Error::from_raw_os_error(errno));
+        let reason = &mut self.exit.engine.reason;
         if let Some((times, errno)) = self.set_back {
-            let why = plain(&io::Error::from_raw_os_error(errno));
-            let reason = &mut self.exit.engine.reason;
+            let why = why(errno);
             reason.push_str(&format!("; the network refused {times} sends, which were made again ({why})"));
+        }
+        if let Some((times, errno)) = self.passed_over {
+            let why = why(errno);
+            reason.push_str(&format!("; {times} ICMP messages were passed over ({why})"));
         }
         StreamExit { totals: self.totals, finished, fault, cpu, ..self.exit }
     }

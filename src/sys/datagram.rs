@@ -146,6 +146,29 @@ impl Socket {
     }
 }
 
+/// Whether a failed send or receive of a connected UDP socket only tells of the way to the peer: what ICMP says
+/// of earlier datagrams, which anybody can say who knows the ports, or what this machine's own filter, routes
+/// and devices say for the moment.
+#[must_use]
+pub fn tells_of_the_way(errno: i32) -> bool {
+    // Of ICMP `icmp_err_convert` of net/ipv4/icmp.c and `udp_err` of net/ipv4/udp.c, of ICMPv6
+    // `icmpv6_err_convert` of net/ipv6/icmp.c.
+    let says_icmp = matches!(
+        errno,
+        libc::ENETUNREACH
+            | libc::EHOSTUNREACH
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::ECONNREFUSED
+            | libc::ENOPROTOOPT
+            | libc::EOPNOTSUPP
+            | libc::EMSGSIZE
+            | libc::EPROTO
+            | libc::EACCES
+    );
+    says_icmp || matches!(errno, libc::EPERM | libc::ENETDOWN)
+}
+
 /// One message from the kernel: a datagram, or several of equal length put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {

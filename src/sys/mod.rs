@@ -21,7 +21,7 @@ mod words;
 mod zerocopy;
 
 pub use clock::{monotonic_now, use_exact_timers};
-pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots};
+pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots, tells_of_the_way};
 pub use features::{Features, Missing};
 pub use listen::{Diversion, ListenAddress, SpareDescriptor, is_out_of_descriptors, listen_on, receive_now};
 pub use memory::{PayloadFile, Pipe, Region, nameless_file, send_file};

@@ -1,4 +1,4 @@
-//! Two network namespaces joined by a cable, for what loopback cannot show: real devices, MTUs and losses.
+//! Two network namespaces joined by a cable, or by one through others, for what loopback cannot show: real devices, MTUs and losses.
 //!
 //! Threads and processes are put into a namespace by [`Namespace::within`]; a child stays in that of the
 //! thread that has started it.
@@ -28,8 +28,7 @@ pub struct Cable {
     /// Where servers run.
     pub server: Namespace,
     /// What the cable leads through, if anything.
-    #[expect(dead_code, reason = "it is there as long as the cable is")]
-    middle: Option<Namespace>,
+    middle: Vec<Namespace>,
 }
 
 impl Cable {
@@ -40,7 +39,7 @@ impl Cable {
     pub fn lay(mtu: u32, single_segments: bool) -> Checked<Self> {
         let (client, server) = Self::ends()?;
         ip(&format!("link add {} type veth peer {}", client.device(), server.device()))?;
-        Self { client, server, middle: None }.plug_in(mtu, single_segments)
+        Self { client, server, middle: Vec::new() }.plug_in(mtu, single_segments)
     }
 
     /// Lays a cable through a switch that passes `rate`, as tc understands it, in each direction, and holds
@@ -61,7 +60,33 @@ impl Cable {
             command.args(["-n", name, "qdisc", "add", "dev", port, "root"]).args(queue.split_whitespace());
             run(command)?.succeeded()?;
         }
-        Self { client, server, middle: Some(middle) }.plug_in(1500, false)
+        Self { client, server, middle: vec![middle] }.plug_in(1500, false)
+    }
+
+    /// Lays a cable for packets of 1500 bytes through two routers, between which only `mtu` bytes pass.
+    pub fn lay_routed(mtu: u32) -> Checked<Self> {
+        let (client, server) = Self::ends()?;
+        let (left, right) = (Namespace::add(3)?, Namespace::add(4)?);
+        for (router, end) in [(&left, &client), (&right, &server)] {
+            let near = format!("name near netns {} address {}", router.name, router.near_mac());
+            ip(&format!("link add {} type veth peer {near}", end.device()))?;
+        }
+        let far = |router: &Namespace| format!("name far netns {} address {}", router.name, router.mac);
+        ip(&format!("link add {} type veth peer {}", far(&left), far(&right)))?;
+        left.route(&client, &right, &server)?;
+        right.route(&server, &left, &client)?;
+        for (router, end, peer) in [(&left, &client, &server), (&right, &server, &client)] {
+            end.configure(1500, false, peer, &router.near_mac())?;
+            end.wait_until_up()?;
+        }
+        let cable = Self { client, server, middle: vec![left, right] };
+        cable.narrow(mtu)?;
+        Ok(cable)
+    }
+
+    /// Lets only packets of up to `mtu` bytes pass between the routers from now on.
+    pub fn narrow(&self, mtu: u32) -> Checked {
+        self.middle.iter().try_for_each(|router| ip(&format!("-n {} link set far mtu {mtu} up", router.name)))
     }
 
     fn ends() -> Checked<(Namespace, Namespace)> {
@@ -73,8 +98,8 @@ impl Cable {
 
     fn plug_in(self, mtu: u32, single_segments: bool) -> Checked<Self> {
         let Self { client, server, .. } = &self;
-        client.configure(mtu, single_segments, server)?;
-        server.configure(mtu, single_segments, client)?;
+        client.configure(mtu, single_segments, server, &server.mac)?;
+        server.configure(mtu, single_segments, client, &client.mac)?;
         client.wait_until_up()?;
         server.wait_until_up()?;
         Ok(self)
@@ -174,7 +199,36 @@ impl Namespace {
         format!("name {DEVICE} netns {} address {}", self.name, self.mac)
     }
 
-    fn configure(&self, mtu: u32, single_segments: bool, peer: &Self) -> Checked {
+    /// The hardware address of a router's device at the side of its end.
+    fn near_mac(&self) -> String {
+        self.mac.replacen("02:00", "02:01", 1)
+    }
+
+    /// Makes a router of it, between an end and another router, beyond which the other end is. Its devices have
+    /// no addresses of their own, since the ends take each other for neighbours.
+    fn route(&self, end: &Self, other: &Self, beyond: &Self) -> Checked {
+        let Self { name, v4, v6, .. } = self;
+        self.within(|| {
+            for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                fs::write(format!("/proc/sys/net/{switch}"), "1")?;
+            }
+            Ok(())
+        })?;
+        // Where its ICMP messages come from.
+        ip(&format!("-n {name} link set lo up"))?;
+        ip(&format!("-n {name} addr add {v4}/32 dev lo"))?;
+        ip(&format!("-n {name} addr add {v6}/128 dev lo nodad"))?;
+        for (device, to, mac) in [("near", end, &end.mac), ("far", beyond, &other.mac)] {
+            ip(&format!("-n {name} link set {device} up"))?;
+            for address in [IpAddr::V4(to.v4), IpAddr::V6(to.v6)] {
+                ip(&format!("-n {name} route add {address} dev {device}"))?;
+                ip(&format!("-n {name} neigh replace {address} lladdr {mac} dev {device} nud permanent"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn configure(&self, mtu: u32, single_segments: bool, peer: &Self, next_mac: &str) -> Checked {
         let Self { name, v4, v6, .. } = self;
         let segments = if single_segments { "gso_max_segs 1" } else { "" };
         ip(&format!("-n {name} link set lo up"))?;
@@ -184,8 +238,7 @@ impl Namespace {
         ip(&format!("-n {name} link set {DEVICE} mtu {mtu} {segments} up"))?;
         // While the kernel asked for the hardware address of a neighbour it would keep only a few datagrams.
         for address in [IpAddr::V4(peer.v4), IpAddr::V6(peer.v6)] {
-            let mac = &peer.mac;
-            ip(&format!("-n {name} neigh replace {address} lladdr {mac} dev {DEVICE} nud permanent"))?;
+            ip(&format!("-n {name} neigh replace {address} lladdr {next_mac} dev {DEVICE} nud permanent"))?;
         }
         Ok(())
     }

@@ -82,6 +82,12 @@ impl Streams {
         different.into_iter().collect()
     }
 
+    /// Every different warning of a stream.
+    pub(in crate::control) fn warnings(&self) -> BTreeSet<String> {
+        let exits = self.streams.iter().filter_map(|stream| stream.exit.as_ref());
+        exits.flat_map(|exit| exit.warnings.iter().cloned()).collect()
+    }
+
     /// Waits until the receivers get nothing more; for a peer that does not end its connections.
     pub(in crate::control) async fn wait_quiet(&mut self) {
         let deadline = Instant::now() + limits::DRAIN;

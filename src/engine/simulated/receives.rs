@@ -164,7 +164,7 @@ impl HostileReceiveRing {
             left -= 1;
             if self.life.peer_is_gone() {
                 self.arrivals.borrow_mut().failed = true;
-                self.end(-libc::ENETDOWN);
+                self.end(-libc::ENOTCONN);
             } else if self.failures < FAILURES_MAX && self.life.dice.chance(self.life.temper.failures) {
                 self.failures += 1;
                 let errno = self.life.dice.pick(&[libc::EAGAIN, libc::EINTR, libc::ENOBUFS]);

@@ -27,6 +27,8 @@ pub(super) struct Ledger {
     pub(super) copied_bytes: u64,
     /// The peer is gone, and a send was told so.
     pub(super) failed: bool,
+    /// A send was told that the network refuses it for the moment.
+    pub(super) refused: bool,
     /// The datagrams may have got out of order: a submission was cut, so sends that should be linked were
     /// not.
     pub(super) order_unknown: bool,
@@ -186,14 +188,22 @@ impl HostileSendRing {
         if self.life.peer_is_gone() {
             self.ledger.borrow_mut().failed = true;
             let dice = &mut self.life.dice;
-            let errno = if is_udp { libc::EPERM } else { dice.pick(&[libc::EPIPE, libc::ECONNRESET]) };
+            let errno = if is_udp { libc::EPIPE } else { dice.pick(&[libc::EPIPE, libc::ECONNRESET]) };
             return -errno;
         }
         let dice = &mut self.life.dice;
         if dice.chance(self.life.temper.failures) {
             let tcp = [libc::EAGAIN, libc::EINTR];
-            let udp = [libc::EAGAIN, libc::EINTR, libc::ENOBUFS, libc::ECONNREFUSED];
-            return -if is_udp { dice.pick(&udp) } else { dice.pick(&tcp) };
+            let busy = [libc::EAGAIN, libc::EINTR, libc::ENOBUFS];
+            let network = [libc::ECONNREFUSED, libc::EMSGSIZE, libc::EPROTO, libc::EACCES, libc::EPERM];
+            return -match (is_udp, dice.chance(50)) {
+                (false, _) => dice.pick(&tcp),
+                (true, false) => dice.pick(&busy),
+                (true, true) => {
+                    self.ledger.borrow_mut().refused = true;
+                    dice.pick(&network)
+                }
+            };
         }
         let full = i32::try_from(send.bytes).unwrap();
         let is_short = !is_udp && dice.chance(self.life.temper.short);

@@ -18,18 +18,17 @@ use std::time::{Duration, Instant};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use account::count_messages;
-use setback::Setback;
+use setback::{Setback, send_error};
 pub(super) use stamp::Stamper;
 pub(super) use sync_receive::UdpSyncReceive;
 pub(super) use sync_send::UdpSyncSend;
 pub(super) use uring_receive::UdpUringReceive;
 pub(super) use uring_send::UdpUringSend;
 
-use self::uring_receive::is_passing;
 use super::StreamJob;
 use super::recorder::Recorder;
 use crate::config::Pacing;
-use crate::sys::{MESSAGE_BYTES_MAX, Missing, SEGMENTS_MAX};
+use crate::sys::{MESSAGE_BYTES_MAX, Missing, SEGMENTS_MAX, plain, tells_of_the_way};
 
 /// Longest stretch of missed sending that a paced sender makes up for.
 pub(super) const CATCH_UP_MAX: Duration = Duration::from_millis(100);
@@ -66,19 +65,35 @@ pub(super) struct Layout {
     per_slot: u32,
     /// Slots of a batch.
     batch_slots: u32,
+    /// The path takes no datagram of the test in one piece, which has been said.
+    in_fragments: bool,
+}
+
+/// What a send that has failed needs before it is made again.
+enum Remedy {
+    /// Sends of one datagram each.
+    OneByOne,
+    /// So much time.
+    Pause(Duration),
 }
 
 impl Layout {
     /// Decides it, and prepares the socket for it. The note says why datagrams go one by one although they
     /// should not.
     fn prepare(job: &StreamJob, offload: bool) -> (Self, Option<Missing>) {
+        let one_by_one = Self::new(job, false);
+        if let Some(missing) = too_large(job) {
+            // What may not go in fragments does not go at all, and that is another story.
+            let note = (!forbids_fragments(job)).then_some(missing);
+            return (Self { in_fragments: note.is_some(), ..one_by_one }, note);
+        }
         let wanted = Self::new(job, offload);
         if wanted.per_slot == 1 {
             return (wanted, None);
         }
         match segmentation(job) {
             Ok(()) => (wanted, None),
-            Err(missing) => (Self::new(job, false), Some(missing)),
+            Err(missing) => (one_by_one, Some(missing)),
         }
     }
 
@@ -102,6 +117,7 @@ impl Layout {
             datagram_bytes: usize::try_from(bytes).expect("a u32 fits a usize on Linux"),
             per_slot,
             batch_slots,
+            in_fragments: false,
         }
     }
 
@@ -128,18 +144,66 @@ impl Layout {
         recorder.sent_datagrams(to_u64(bytes / self.datagram_bytes));
     }
 
+    /// What a send needs that was refused at `now`.
+    ///
+    /// # Errors
+    /// Why another attempt is no use.
+    fn remedy(
+        &mut self,
+        job: &StreamJob,
+        (errno, now): (i32, Instant),
+        setback: &mut Setback,
+        recorder: &mut Recorder,
+    ) -> io::Result<Remedy> {
+        if errno == libc::EMSGSIZE && too_large(job).is_some() {
+            if forbids_fragments(job) {
+                return Err(send_error(job, errno));
+            }
+            self.note_fragments(job, recorder);
+            if self.per_slot > 1 {
+                give_segmentation_up(job, None, recorder);
+                return Ok(Remedy::OneByOne);
+            }
+        }
+        // An ICMP message that changes nothing is over with the send that has failed.
+        let is_icmp = errno == libc::EMSGSIZE && !setback.is_one();
+        if self.per_slot > 1 && is_refused_segmentation(errno) && !is_icmp {
+            give_segmentation_up(job, Some(errno), recorder);
+            return Ok(Remedy::OneByOne);
+        }
+        setback.failed(job, errno, now, recorder).map(Remedy::Pause)
+    }
+
+    /// Says once that datagrams go in fragments, if they do.
+    fn note_fragments(&mut self, job: &StreamJob, recorder: &mut Recorder) {
+        if self.in_fragments || forbids_fragments(job) {
+            return;
+        }
+        if let Some(missing) = too_large(job) {
+            self.in_fragments = true;
+            recorder.does_without(&missing);
+            recorder
+                .warn(format!("on the way it came out that {}; {} avoids it", missing.reason, missing.fix));
+        }
+    }
+
     /// Sends the datagrams of a slot that the kernel does not cut up.
-    fn send_one_by_one(self, job: &StreamJob, slot: &[u8], recorder: &mut Recorder) -> io::Result<()> {
-        let mut setback = Setback::default();
+    fn send_one_by_one(
+        &mut self,
+        job: &StreamJob,
+        slot: &[u8],
+        setback: &mut Setback,
+        recorder: &mut Recorder,
+    ) -> io::Result<()> {
         for datagram in slot.chunks(self.datagram_bytes) {
             while let Err(error) = job.socket.send(datagram) {
                 match error.raw_os_error() {
                     Some(errno) if is_temporary(errno) && !job.stop.is_set() => {}
                     Some(errno) if is_temporary(errno) => return Ok(()),
-                    Some(_) if is_passing(&error) && job.stop.is_set() => return Ok(()),
-                    Some(errno) => match setback.failed(errno, Instant::now(), recorder) {
-                        Some(pause) => std::thread::sleep(pause),
-                        None => return Err(send_error(job, errno)),
+                    Some(errno) if tells_of_the_way(errno) && job.stop.is_set() => return Ok(()),
+                    Some(errno) => match self.remedy(job, (errno, Instant::now()), setback, recorder)? {
+                        Remedy::Pause(pause) => std::thread::sleep(pause),
+                        Remedy::OneByOne => {}
                     },
                     None => return Err(error),
                 }
@@ -151,33 +215,43 @@ impl Layout {
     }
 }
 
-/// Takes segmentation back and puts down why.
-fn give_segmentation_up(job: &StreamJob, error: &io::Error, recorder: &mut Recorder) {
+/// Takes segmentation back and puts down why, if it was refused.
+fn give_segmentation_up(job: &StreamJob, refused: Option<i32>, recorder: &mut Recorder) {
     // Best effort: a socket that refuses even that fails at the next send.
     let _ = job.socket.set_segment_bytes(0);
-    let reason = format!(
-        "the kernel refused to cut a send into datagrams of {} bytes ({error}), so each is sent by itself",
-        job.block.bytes
-    );
-    recorder.does_without(&Missing { reason, fix: String::new() });
+    if let Some(errno) = refused {
+        let why = plain(&io::Error::from_raw_os_error(errno));
+        let reason = format!(
+            "the kernel refused to cut a send into datagrams of {} bytes ({why}), so each is sent by itself",
+            job.block.bytes
+        );
+        recorder.does_without(&Missing { reason, fix: String::new() });
+    }
+}
+
+/// Whether the user wants no fragments. As in iperf3 it is a matter of IPv4.
+fn forbids_fragments(job: &StreamJob) -> bool {
+    let is_wanted = job.protocol.udp().is_some_and(|udp| udp.dont_fragment);
+    is_wanted && job.socket.peer_addr().is_ok_and(|peer| peer.is_ipv4())
+}
+
+/// What is to be said of datagrams that the path does not take in one piece, as far as the kernel knows it.
+fn too_large(job: &StreamJob) -> Option<Missing> {
+    let bytes = job.block.bytes;
+    let is_ipv4 = job.socket.peer_addr().is_ok_and(|peer| peer.is_ipv4());
+    let headers = if is_ipv4 { HEADERS_BYTES.0 } else { HEADERS_BYTES.1 };
+    let mtu = job.socket.path_mtu().ok().filter(|mtu| bytes + headers > *mtu)?;
+    Some(Missing {
+        reason: format!(
+            "datagrams of {bytes} bytes do not fit the path's MTU of {mtu}, so each is sent by itself, in fragments"
+        ),
+        fix: format!("-l {} or less", mtu.saturating_sub(headers)),
+    })
 }
 
 /// Lets the kernel cut sends into datagrams, where it can.
 fn segmentation(job: &StreamJob) -> Result<(), Missing> {
-    let bytes = job.block.bytes;
-    let is_ipv4 = job.socket.peer_addr().is_ok_and(|peer| peer.is_ipv4());
-    let headers = if is_ipv4 { HEADERS_BYTES.0 } else { HEADERS_BYTES.1 };
-    if let Ok(mtu) = job.socket.path_mtu()
-        && bytes + headers > mtu
-    {
-        return Err(Missing {
-            reason: format!(
-                "datagrams of {bytes} bytes do not fit the path's MTU of {mtu}, so each is sent by itself, in fragments"
-            ),
-            fix: format!("-l {} or less", mtu.saturating_sub(headers)),
-        });
-    }
-    job.socket.set_segment_bytes(bytes).map_err(|error| Missing {
+    job.socket.set_segment_bytes(job.block.bytes).map_err(|error| Missing {
         reason: format!("no UDP segmentation offload, so each datagram is sent by itself: {error}"),
         fix: "use Linux 4.18 or later".to_owned(),
     })
@@ -191,29 +265,6 @@ fn is_refused_segmentation(errno: i32) -> bool {
 /// Whether a failed send has only to be tried again.
 fn is_temporary(errno: i32) -> bool {
     matches!(errno, libc::EAGAIN | libc::EINTR | libc::ECANCELED | libc::ENOBUFS | libc::ENOMEM)
-}
-
-/// A send that failed for good, in words.
-fn send_error(job: &StreamJob, errno: i32) -> io::Error {
-    use io::{Error, ErrorKind};
-    match errno {
-        libc::EMSGSIZE => {
-            let mtu = job.socket.path_mtu().map_or_else(|_| "unknown".to_owned(), |mtu| mtu.to_string());
-            let bytes = job.block.bytes;
-            Error::other(format!(
-                "datagrams of {bytes} bytes do not fit the path's MTU of {mtu} and may not be fragmented; use a \
-                 smaller -l or drop --dont-fragment"
-            ))
-        }
-        libc::ECONNREFUSED => {
-            Error::new(ErrorKind::ConnectionRefused, "the peer's UDP port is closed (or a firewall says so)")
-        }
-        libc::EPERM => Error::new(
-            ErrorKind::PermissionDenied,
-            "sending UDP is forbidden on this machine (a local firewall?)",
-        ),
-        errno => Error::from_raw_os_error(errno),
-    }
 }
 
 #[cfg(test)]
@@ -266,8 +317,9 @@ mod tests {
     fn datagrams_larger_than_the_mtu_go_one_by_one_and_it_is_said() {
         let (layout, note) = Layout::prepare(&job(1460, 0, 0), true);
         assert_eq!((layout.per_slot, note), (44, None));
-        let fits_nothing = job(65_520, 0, 0);
-        assert!(segmentation(&fits_nothing).unwrap_err().reason.contains("65535"));
+        let (layout, note) = Layout::prepare(&job(65_520, 0, 0), true);
+        assert!(layout.per_slot == 1 && layout.in_fragments);
+        assert!(note.unwrap().reason.contains("65535"));
     }
 
     #[test]

@@ -1,12 +1,16 @@
 //! Sends that the network refuses for the moment.
 //!
 //! An ICMP message about an earlier datagram makes the next send fail, and anybody on the way can say such a
-//! thing. Whether the peer is still there is a matter of the control connection. So a send that fails like
-//! that is made again, unless none succeeds for seconds.
+//! thing. Whether the peer is still there is a matter of the control connection. This machine's own filter,
+//! routes and devices may change their mind as well. So a send that fails like that is made again, unless none
+//! succeeds for seconds, or none at all.
 
+use std::io;
 use std::time::{Duration, Instant};
 
+use super::super::StreamJob;
 use super::super::recorder::Recorder;
+use crate::sys::{plain, tells_of_the_way};
 
 /// Nothing left for so long: there is no way to the peer.
 const MOST: Duration = Duration::from_secs(5);
@@ -20,6 +24,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(super) struct Setback {
     since: Option<Instant>,
     attempts: u32,
+    errno: i32,
 }
 
 impl Setback {
@@ -30,19 +35,74 @@ impl Setback {
         }
     }
 
-    /// A send has failed at `now`: how long to wait before it is made again, or `None` if that is no use.
-    pub(super) fn failed(&mut self, errno: i32, now: Instant, recorder: &mut Recorder) -> Option<Duration> {
+    /// Whether a send has failed since the last one that went through.
+    pub(super) fn is_one(&self) -> bool {
+        self.attempts > 0
+    }
+
+    /// A send has failed at `now`: how long to wait before it is made again.
+    ///
+    /// # Errors
+    /// Why that is no use.
+    pub(super) fn failed(
+        &mut self,
+        job: &StreamJob,
+        errno: i32,
+        now: Instant,
+        recorder: &mut Recorder,
+    ) -> io::Result<Duration> {
         let since = *self.since.get_or_insert(now);
-        if !says_unreachable(errno) || now.duration_since(since) >= MOST {
-            return None;
+        // EINVAL is what a blackhole route says, and a route whose own address is gone.
+        let may_pass = tells_of_the_way(errno) || errno == libc::EINVAL;
+        if !may_pass || now.duration_since(since) >= MOST {
+            return Err(send_error(job, errno));
         }
         recorder.set_back(errno);
         self.attempts += 1;
-        Some(if self.attempts.is_multiple_of(AT_ONCE) { PAUSE } else { Duration::ZERO })
+        self.errno = errno;
+        Ok(if self.attempts.is_multiple_of(AT_ONCE) { PAUSE } else { Duration::ZERO })
+    }
+
+    /// The verdict on a stream that is over.
+    ///
+    /// # Errors
+    /// Why nothing at all could be sent.
+    pub(super) fn verdict(&self, job: &StreamJob, recorder: &Recorder) -> io::Result<()> {
+        if self.is_one() && recorder.bytes() == 0 { Err(send_error(job, self.errno)) } else { Ok(()) }
     }
 }
 
-/// Whether an error only tells of the way to the peer, or of something that was sent before.
-pub(super) fn says_unreachable(errno: i32) -> bool {
-    matches!(errno, libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN)
+/// A send that failed for good, in words.
+pub(super) fn send_error(job: &StreamJob, errno: i32) -> io::Error {
+    use io::{Error, ErrorKind};
+    let error = Error::from_raw_os_error(errno);
+    let forbidden =
+        |whose: &str| Error::new(ErrorKind::PermissionDenied, format!("sending UDP is forbidden {whose}"));
+    match errno {
+        libc::EMSGSIZE => {
+            let mtu = job.socket.path_mtu().map_or_else(|_| "unknown".to_owned(), |mtu| mtu.to_string());
+            let bytes = job.block.bytes;
+            Error::other(format!(
+                "datagrams of {bytes} bytes do not fit the path's MTU of {mtu} and may not be fragmented; use a \
+                 smaller -l or drop --dont-fragment"
+            ))
+        }
+        libc::ECONNREFUSED => {
+            Error::new(ErrorKind::ConnectionRefused, "the peer's UDP port is closed (or a firewall says so)")
+        }
+        libc::EPERM => forbidden("on this machine (a local firewall?)"),
+        libc::EACCES => forbidden("on the way to the peer (a firewall or a route says so)"),
+        libc::ENETUNREACH
+        | libc::EHOSTUNREACH
+        | libc::EHOSTDOWN
+        | libc::ENONET
+        | libc::ENETDOWN
+        | libc::EINVAL => {
+            Error::new(error.kind(), format!("there is no way to the peer over UDP: {}", plain(&error)))
+        }
+        errno if tells_of_the_way(errno) => {
+            Error::new(error.kind(), format!("somebody on the way refuses the datagrams: {}", plain(&error)))
+        }
+        _ => error,
+    }
 }

@@ -8,7 +8,7 @@ use super::super::recorder::Recorder;
 use super::super::{StreamJob, UdpJob};
 use super::account::Account;
 use super::pause::Pause;
-use super::uring_receive::{drops_before, is_passing, prepare_socket, slot_bytes};
+use super::uring_receive::{drops_before, pass_over, prepare_socket, slot_bytes};
 use crate::sys::{Missing, ReceiveSlots, monotonic_now, use_exact_timers};
 
 /// Messages of one system call when each may hold many datagrams ...
@@ -58,8 +58,8 @@ impl UdpSyncReceive {
                         account.take(&self.slots.message(index), arrived, recorder);
                     }
                 }
-                Err(error) if is_pause(&error) || is_passing(&error) => {}
-                Err(error) => return Err(error),
+                Err(error) if is_pause(&error) => {}
+                Err(error) => pass_over(error, recorder)?,
             }
             let now = Instant::now();
             let came = account.settle(job, recorder, before, now);

@@ -7,7 +7,7 @@ use super::super::gate::{GateState, SendGate};
 use super::super::recorder::Recorder;
 use super::super::{StreamJob, UdpJob};
 use super::stamp::{Stamper, slot_memory};
-use super::{Layout, Setback, is_refused_segmentation, is_temporary, send_error};
+use super::{Layout, Remedy, Setback, is_temporary};
 use crate::sys::{Missing, SendSlots, use_exact_timers};
 
 /// Longest sleep of a paced sender before it looks at the stop token again.
@@ -48,6 +48,17 @@ impl UdpSyncSend {
     }
 
     pub(in super::super) fn run(
+        &mut self,
+        job: &StreamJob,
+        gate: &mut SendGate,
+        recorder: &mut Recorder,
+    ) -> io::Result<()> {
+        self.send_until_over(job, gate, recorder)?;
+        self.layout.note_fragments(job, recorder);
+        self.setback.verdict(job, recorder)
+    }
+
+    fn send_until_over(
         &mut self,
         job: &StreamJob,
         gate: &mut SendGate,
@@ -119,30 +130,32 @@ impl UdpSyncSend {
             }
             Err(error) => match error.raw_os_error() {
                 Some(errno) if is_temporary(errno) => Ok(()),
-                Some(errno) if is_refused_segmentation(errno) && self.layout.per_slot > 1 => {
-                    self.demote(job, &error, recorder)
-                }
                 Some(errno) => {
-                    let again = self.setback.failed(errno, Instant::now(), recorder);
-                    std::thread::sleep(again.ok_or_else(|| send_error(job, errno))?);
-                    Ok(())
+                    let refused = (errno, Instant::now());
+                    match self.layout.remedy(job, refused, &mut self.setback, recorder)? {
+                        Remedy::OneByOne => self.demote(job, recorder),
+                        Remedy::Pause(pause) => {
+                            std::thread::sleep(pause);
+                            Ok(())
+                        }
+                    }
                 }
                 None => Err(error),
             },
         }
     }
 
-    /// The kernel or the device does not cut sends of this size into datagrams: from now on each is sent by
-    /// itself, those that are numbered already first.
-    fn demote(&mut self, job: &StreamJob, error: &io::Error, recorder: &mut Recorder) -> io::Result<()> {
-        super::give_segmentation_up(job, error, recorder);
+    /// Sends are not cut into datagrams any more: from now on each is sent by itself, those that are numbered
+    /// already first.
+    fn demote(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+        let slots = self.layout.batch_slots * self.layout.per_slot;
+        self.layout.per_slot = 1;
         for index in self.gone..self.lengths.len() {
             let slot = &self.slots.slot(index)[..self.lengths[index]];
-            self.layout.send_one_by_one(job, slot, recorder)?;
+            self.layout.send_one_by_one(job, slot, &mut self.setback, recorder)?;
         }
         self.gone = self.lengths.len();
-        let slots = self.layout.batch_slots * self.layout.per_slot;
-        self.layout = Layout { per_slot: 1, batch_slots: slots.min(super::BATCH_SLOTS_MAX), ..self.layout };
+        self.layout.batch_slots = slots.min(super::BATCH_SLOTS_MAX);
         self.slots.divide(self.layout.slot_bytes());
         Ok(())
     }

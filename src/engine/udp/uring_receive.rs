@@ -7,9 +7,8 @@ use super::super::recorder::Recorder;
 use super::super::{StreamJob, UdpJob};
 use super::account::{Account, WAIT_MAX};
 use super::pause::Pause;
-use super::setback::says_unreachable;
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring, RingBuilder};
-use crate::sys::{Missing, monotonic_now, use_exact_timers};
+use crate::sys::{Missing, monotonic_now, tells_of_the_way, use_exact_timers};
 
 /// Memory for the buffers of one stream: few large ones, so that they stay in the processor's cache ...
 const BUFFERS_BYTES: u32 = 1024 * 1024 + 128 * 1024;
@@ -105,11 +104,9 @@ impl<R: ReceiveRing> UdpUringReceive<R> {
                 self.ring.give_back(buffer);
             }
             if completion.result < 0 {
-                let error = io::Error::from_raw_os_error(-completion.result);
                 // ENOBUFS: all buffers were full at once; they are given back by now.
-                let again = matches!(-completion.result, libc::ENOBUFS | libc::EAGAIN | libc::EINTR);
-                if !again && !is_passing(&error) {
-                    return Err(error);
+                if !matches!(-completion.result, libc::ENOBUFS | libc::EAGAIN | libc::EINTR) {
+                    pass_over(io::Error::from_raw_os_error(-completion.result), recorder)?;
                 }
             }
             if !completion.more {
@@ -170,9 +167,19 @@ pub(super) fn slot_bytes(job: &StreamJob, together: bool) -> usize {
     }
 }
 
-/// Whether a failed receive only tells of the past: an ICMP message about something this socket has sent.
-pub(super) fn is_passing(error: &io::Error) -> bool {
-    error.raw_os_error().is_some_and(says_unreachable)
+/// Puts down a failed receive that only tells of the way to the peer: an ICMP message about something that this
+/// socket has sent.
+///
+/// # Errors
+/// The same error, if it is another one.
+pub(super) fn pass_over(error: io::Error, recorder: &mut Recorder) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(errno) if tells_of_the_way(errno) => {
+            recorder.passed_over(errno);
+            Ok(())
+        }
+        _ => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::super::recorder::Recorder;
 use super::super::zero_copy::Judge;
 use super::super::{StreamJob, UdpJob};
 use super::stamp::{Stamper, slot_memory};
-use super::{Layout, Setback, is_refused_segmentation, is_temporary, send_error};
+use super::{Layout, Remedy, Setback, is_refused_segmentation, is_temporary};
 use crate::config::EngineChoice;
 use crate::sys::uring::{Completion, Operation, Ring, RingBuilder, SendRing};
 use crate::sys::{Missing, use_exact_timers};
@@ -120,6 +120,17 @@ impl<R: SendRing> UdpUringSend<R> {
     }
 
     pub(in super::super) fn run(
+        &mut self,
+        job: &StreamJob,
+        gate: &mut SendGate,
+        recorder: &mut Recorder,
+    ) -> io::Result<()> {
+        self.send_until_over(job, gate, recorder)?;
+        self.layout.note_fragments(job, recorder);
+        self.setback.verdict(job, recorder)
+    }
+
+    fn send_until_over(
         &mut self,
         job: &StreamJob,
         gate: &mut SendGate,
@@ -298,34 +309,38 @@ impl<R: SendRing> UdpUringSend<R> {
         self.zero_copy && self.judge.objection_to_failure(errno).is_some()
     }
 
-    /// Something was refused for good. The batch still holds what was not sent.
+    /// Something was refused. The batch still holds what was not sent.
     fn failed(&mut self, job: &StreamJob, errno: i32, recorder: &mut Recorder) -> io::Result<()> {
-        if is_refused_segmentation(errno) && self.layout.per_slot > 1 {
-            return self.demote(job, errno, recorder);
-        }
-        if let Some(objection) = self.judge.objection_to_failure(errno).filter(|_| self.zero_copy) {
+        // A send of several datagrams may have been refused because it is one.
+        let is_about_segments = self.layout.per_slot > 1 && is_refused_segmentation(errno);
+        let objection = self.judge.objection_to_failure(errno).filter(|_| self.zero_copy);
+        if let Some(objection) = objection.filter(|_| !is_about_segments) {
             self.zero_copy = false;
             Judge::step_down(recorder, &objection);
             return Ok(());
         }
-        let again = self.setback.failed(errno, self.ring.now(), recorder);
-        self.ring.pause(again.ok_or_else(|| send_error(job, errno))?);
-        Ok(())
+        let refused = (errno, self.ring.now());
+        match self.layout.remedy(job, refused, &mut self.setback, recorder)? {
+            Remedy::OneByOne => self.demote(job, recorder),
+            Remedy::Pause(pause) => {
+                self.ring.pause(pause);
+                Ok(())
+            }
+        }
     }
 
-    /// The kernel or the device does not cut sends of this size into datagrams: from now on each is sent by
-    /// itself, those that are numbered already first.
-    fn demote(&mut self, job: &StreamJob, errno: i32, recorder: &mut Recorder) -> io::Result<()> {
-        super::give_segmentation_up(job, &io::Error::from_raw_os_error(errno), recorder);
+    /// Sends are not cut into datagrams any more: from now on each is sent by itself, those that are numbered
+    /// already first.
+    fn demote(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         self.wait_for_slots(recorder)?;
+        // Slots keep their place; from now on only their first datagram is used.
+        self.layout.per_slot = 1;
         while let Some(slot) = self.batch.pop_front() {
             let bytes = self.slots[slot].bytes;
             let memory = self.ring.slot_mut(slot).expect("all slots of the batch were waited for");
-            self.layout.send_one_by_one(job, &memory[..bytes], recorder)?;
+            self.layout.send_one_by_one(job, &memory[..bytes], &mut self.setback, recorder)?;
             self.free.push(slot);
         }
-        // Slots keep their place; from now on only their first datagram is used.
-        self.layout.per_slot = 1;
         Ok(())
     }
 }
