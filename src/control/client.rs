@@ -290,7 +290,9 @@ impl Client<'_> {
                 (Ok((measured, results, None | Some(RunError::Closed { .. }))), Some(lost)) => {
                     Ok(Exchanged { measured, results, lost: Some(lost) })
                 }
-                (Ok((measured, results, lost)), _) => Ok(Exchanged { measured, results, lost }),
+                (Ok((measured, results, lost)), _) => {
+                    Ok(Exchanged { measured, results, lost: lost.or_else(|| streams.nothing_sent()) })
+                }
                 (Err(RunError::Closed { .. }), Some(lost)) => Err(lost),
                 (Err(error), _) => Err(error),
             }

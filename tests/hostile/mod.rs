@@ -3,12 +3,14 @@
 //! [`wire`] speaks the protocol by hand, independently of the library; [`clients`] torments a ringperf server
 //! with it, [`servers`] a ringperf client. For UDP there are [`datagrams`] by hand, a [`guest`] for the
 //! server in [`udp_clients`], and a [`host`] for the client in [`udp_servers`]. [`udp_wire`] looks at honest
-//! tests with them, [`udp_words`] at handshakes that lose their datagrams, [`unreachable`] at ICMP messages.
+//! tests with them, [`udp_words`] at handshakes that lose their datagrams, [`unreachable`] at ICMP messages
+//! that a closed port makes, [`icmp`] at all that can be forged.
 
 mod clients;
 pub mod datagrams;
 mod guest;
 mod host;
+mod icmp;
 mod servers;
 mod udp_clients;
 mod udp_servers;

@@ -72,6 +72,16 @@ impl Streams {
         }
     }
 
+    /// Why none of the senders could send anything, at the end of a test.
+    pub(in crate::control) fn nothing_sent(&self) -> Option<RunError> {
+        let mut reason = None;
+        for stream in self.of(Flow::Send) {
+            let exit = stream.exit.as_ref().filter(|exit| exit.totals.bytes == 0)?;
+            reason = Some(exit.fault.as_ref()?.to_string());
+        }
+        reason.map(|reason| RunError::StreamsLost { reason })
+    }
+
     /// Every different way in which a stream has failed, with the stream's descriptor.
     pub(in crate::control) fn faults(&self) -> Vec<String> {
         let fault = |stream: &Stream| {
