@@ -146,9 +146,9 @@ impl Socket {
     }
 }
 
-/// Whether a failed send or receive of a connected UDP socket only tells of the way to the peer: what ICMP says
-/// of earlier datagrams, which anybody can say who knows the ports, or what this machine's own filter, routes
-/// and devices say for the moment.
+/// Whether a failed send or receive of a connected UDP socket only tells of the way to the peer: what ICMP
+/// says of earlier datagrams, which anybody can say who knows the ports, or what this machine's own filter,
+/// routes and devices say for the moment.
 #[must_use]
 pub fn tells_of_the_way(errno: i32) -> bool {
     // Of ICMP `icmp_err_convert` of net/ipv4/icmp.c and `udp_err` of net/ipv4/udp.c, of ICMPv6

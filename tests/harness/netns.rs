@@ -1,4 +1,5 @@
-//! Two network namespaces joined by a cable, or by one through others, for what loopback cannot show: real devices, MTUs and losses.
+//! Two network namespaces joined by a cable, or by one through others, for what loopback cannot show: real
+//! devices, MTUs and losses.
 //!
 //! Threads and processes are put into a namespace by [`Namespace::within`]; a child stays in that of the
 //! thread that has started it.
@@ -204,8 +205,8 @@ impl Namespace {
         self.mac.replacen("02:00", "02:01", 1)
     }
 
-    /// Makes a router of it, between an end and another router, beyond which the other end is. Its devices have
-    /// no addresses of their own, since the ends take each other for neighbours.
+    /// Makes a router of it, between an end and another router, beyond which the other end is. Its devices
+    /// have no addresses of their own, since the ends take each other for neighbours.
     fn route(&self, end: &Self, other: &Self, beyond: &Self) -> Checked {
         let Self { name, v4, v6, .. } = self;
         self.within(|| {

@@ -1,5 +1,5 @@
-//! A path that is narrower somewhere than the cables at both ends: the first datagrams are lost, a router says
-//! so, and the others go in fragments.
+//! A path that is narrower somewhere than the cables at both ends: the first datagrams are lost, a router
+//! says so, and the others go in fragments.
 
 use std::time::Duration;
 

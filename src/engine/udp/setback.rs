@@ -2,8 +2,8 @@
 //!
 //! An ICMP message about an earlier datagram makes the next send fail, and anybody on the way can say such a
 //! thing. Whether the peer is still there is a matter of the control connection. This machine's own filter,
-//! routes and devices may change their mind as well. So a send that fails like that is made again, unless none
-//! succeeds for seconds, or none at all.
+//! routes and devices may change their mind as well. So a send that fails like that is made again, unless
+//! none succeeds for seconds, or none at all.
 
 use std::io;
 use std::time::{Duration, Instant};

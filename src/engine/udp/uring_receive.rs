@@ -167,8 +167,8 @@ pub(super) fn slot_bytes(job: &StreamJob, together: bool) -> usize {
     }
 }
 
-/// Puts down a failed receive that only tells of the way to the peer: an ICMP message about something that this
-/// socket has sent.
+/// Puts down a failed receive that only tells of the way to the peer: an ICMP message about something that
+/// this socket has sent.
 ///
 /// # Errors
 /// The same error, if it is another one.
