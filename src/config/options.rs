@@ -208,7 +208,8 @@ pub(super) struct ServerOptions {
     /// --max-tests-per-minute 6; not in iperf3
     #[arg(long)]
     pub(super) public: bool,
-    /// Listen anew, or with -1 leave, after so many seconds without a client, 1 to 86400 [default: never]
+    /// Leave with -1, else look after the device of --bind-dev, after so many seconds without a client, 1 to
+    /// 86400 [default: never]
     #[arg(long, value_name = "SECS")]
     pub(super) idle_timeout: Option<String>,
     /// File with the private RSA key that tokens of clients are read with, PEM

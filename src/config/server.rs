@@ -40,7 +40,8 @@ pub struct ServerLimits {
     pub rate: Option<RateLimit>,
     /// `--server-max-duration`: longest test, the omit period included.
     pub duration: Option<Duration>,
-    /// `--idle-timeout`: a server that nobody came to for so long listens anew, or leaves with `-1`.
+    /// `--idle-timeout`: a server that nobody came to for so long looks whether its device is still the same,
+    /// or leaves with `-1`.
     pub idle: Option<Duration>,
 }
 

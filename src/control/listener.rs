@@ -4,45 +4,39 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::rc::Rc;
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
 use super::admission::Admission;
-use super::limits;
+use super::members::{Lent, Members};
 use super::router::{Accepted, Control, Router, Slot, Streams};
 use super::socket_options::device_clause;
 use crate::config::{Family, ServerConfig};
 use crate::error::RunError;
 use crate::protocol::ErrorCode;
-use crate::sys::{
-    Diversion, ListenAddress, Socket, SpareDescriptor, Transport, is_out_of_descriptors, listen_on, unmap,
-};
+use crate::sys::{ListenAddress, Socket, Transport, listen_on};
 
 /// A listening server.
 pub(super) struct Listener {
     entrance: Entrance,
     controls: mpsc::Receiver<Control>,
-    accepting: Accepting,
 }
 
 /// What a session needs of the listener. All copies are one; the port is in use as long as one is there.
 #[derive(Clone)]
 pub(super) struct Entrance {
-    address: ListenAddress,
-    socket: Rc<TcpListener>,
+    members: Members,
     admission: Admission,
 }
 
-/// Where the data connections of a test come in.
+/// Where the data connections of a test come in, until it is dropped.
 pub(super) struct StreamDoor {
     streams: Streams,
-    /// A listener of its own, for what the server's cannot accept.
-    accepting: Option<Accepting>,
-    diversion: Option<Diversion>,
+    /// What the kernel is told to do with them meanwhile.
+    _lent: Option<Lent>,
+    /// Why they come with the same window as all others, which is set only afterwards.
+    pub(super) late_window: Option<io::Error>,
 }
 
 impl Listener {
@@ -63,28 +57,32 @@ impl Listener {
         admission: Admission,
         controls: mpsc::Receiver<Control>,
     ) -> Result<Self, RunError> {
-        let (address, socket) = listen(config, port)?;
-        let socket = Rc::new(socket);
-        let accepting = Accepting::start(Rc::clone(&socket), admission.clone())?;
-        Ok(Self { entrance: Entrance { address, socket, admission }, controls, accepting })
+        let (address, first) = listen(config, port)?;
+        let members = Members::start(address, first, admission.clone())?;
+        Ok(Self { entrance: Entrance { members, admission }, controls })
     }
 
-    /// Listens anew on the same port, as a network device or an address may have gone and come back. Whoever
-    /// is being admitted stays. No session may have a copy of the entrance.
+    /// Listens anew on the same port if the network device that it listens on was replaced by another one of
+    /// the same name. Nobody can have come by the old one since, so nobody is lost; otherwise everything
+    /// stays as it is. Whoever is being admitted stays in any case. No session may have a copy of the
+    /// entrance.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(super) async fn reopen(self, config: &ServerConfig) -> Result<Self, RunError> {
-        let Self { entrance: Entrance { address, socket, admission }, controls, accepting } = self;
-        // Two sockets cannot listen on one port, so the old one must be closed.
-        accepting.end().await;
-        drop(socket);
-        Self::open_on(config, address.local.port(), admission, controls)
+    pub(super) async fn renew(self, config: &ServerConfig) -> Result<Self, RunError> {
+        if !self.entrance.members.have_lost_device() {
+            return Ok(self);
+        }
+        let Self { entrance: Entrance { members, admission }, controls } = self;
+        let port = members.address().local.port();
+        // Two sockets cannot listen on one port, so the old ones must be closed.
+        members.close().await;
+        Self::open_on(config, port, admission, controls)
     }
 
     /// The port, also when a free one was asked for.
     pub(super) fn port(&self) -> u16 {
-        self.entrance.address.local.port()
+        self.entrance.members.address().local.port()
     }
 
     /// What a session needs.
@@ -99,29 +97,26 @@ impl Listener {
 }
 
 impl Entrance {
-    /// From now on connections with the cookie of this test are its streams, of which there are `count`.
+    /// From now on connections with the cookie of this test are its streams, of which there are `count`. They
+    /// come from `host`, and have a window of this size from the start if one is given.
     ///
     /// # Errors
-    /// [`RunError::StreamListen`] when they need a listener of their own and it cannot be had.
+    /// [`RunError::StreamListen`] when they need a listener of their own and it cannot be had, if it is for
+    /// more than their window; [`RunError::BufferSize`] for a window that the kernel does not give.
     pub(super) fn expect_streams(
         &self,
         slot: &Slot,
-        transport: Transport,
+        (transport, window_bytes): (Transport, Option<u32>),
+        host: IpAddr,
         count: usize,
     ) -> Result<StreamDoor, RunError> {
-        let failed = |source| RunError::StreamListen { address: self.address.local.to_string(), source };
-        let (diversion, own) = match transport {
-            Transport::Tcp => (None, None),
-            Transport::Sctp => (None, Some(listen_on(transport, &self.address).map_err(failed)?)),
-            Transport::Mptcp => {
-                let opened = Diversion::open(&*self.socket, transport, &self.address);
-                let (diversion, listener) = opened.map_err(failed)?;
-                (Some(diversion), Some(listener))
-            }
+        let (lent, late_window) = match self.members.prepare(transport, window_bytes, host) {
+            Ok(lent) => (lent, None),
+            // Plain connections can be had all the same.
+            Err(RunError::StreamListen { source, .. }) if transport == Transport::Tcp => (None, Some(source)),
+            Err(error) => return Err(error),
         };
-        let own = own.map(TcpListener::from_std).transpose().map_err(failed)?;
-        let accepting = own.map(|own| Accepting::start(Rc::new(own), self.admission.clone())).transpose()?;
-        Ok(StreamDoor { streams: slot.expect_streams(count), accepting, diversion })
+        Ok(StreamDoor { streams: slot.expect_streams(count), _lent: lent, late_window })
     }
 
     /// Says "busy" to a client that had a slot already.
@@ -136,54 +131,6 @@ impl StreamDoor {
     /// The next data connection of the test, in the order of the cookies.
     pub(super) async fn next(&mut self) -> Accepted {
         self.streams.next().await
-    }
-
-    /// Shuts the door; when this is over, the server's own listener gets all connections again.
-    pub(super) async fn shut(self) {
-        drop(self.streams);
-        if let Some(accepting) = self.accepting {
-            accepting.end().await;
-        }
-        drop(self.diversion);
-    }
-}
-
-/// The task that accepts from a listener.
-struct Accepting(JoinHandle<()>);
-
-impl Accepting {
-    fn start(listener: Rc<TcpListener>, admission: Admission) -> Result<Self, RunError> {
-        let spare = SpareDescriptor::take()
-            .map_err(|source| RunError::System { what: "taking a descriptor to spare", source })?;
-        Ok(Self(tokio::task::spawn_local(accept_all(listener, admission, spare))))
-    }
-
-    /// Ends it; its reference to the listener is gone then.
-    async fn end(mut self) {
-        self.0.abort();
-        let _ = (&mut self.0).await;
-    }
-}
-
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-async fn accept_all(listener: Rc<TcpListener>, admission: Admission, mut spare: SpareDescriptor) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => admission.admit(stream, unmap(peer)),
-            Err(error) => {
-                if is_out_of_descriptors(&error) {
-                    // Whoever has waited longest without a cookie makes room for the next one.
-                    admission.evict_one();
-                    spare.turn_away(&*listener, limits::TURNED_AWAY);
-                }
-                sleep(limits::ACCEPT_PAUSE).await;
-            }
-        }
     }
 }
 

@@ -17,6 +17,7 @@ mod link;
 mod listener;
 mod logins;
 mod loopback;
+mod members;
 mod panics;
 mod places;
 mod rate_watch;

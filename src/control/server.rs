@@ -208,7 +208,7 @@ impl<'a> Server<'a> {
                     }
                 }
                 Next::Idle if config.one_off => return Ok(()),
-                Next::Idle => listener = listener.reopen(config).await?,
+                Next::Idle => listener = listener.renew(config).await?,
             }
         }
     }

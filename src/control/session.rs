@@ -30,7 +30,7 @@ use crate::engine;
 use crate::error::RunError;
 use crate::protocol::{Extension, Request, ServerError, ServerHello, ServerText, State, params, results};
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
-use crate::sys::{Pinned, Transport};
+use crate::sys::{Pinned, Transport, plain};
 
 /// One test at a server.
 pub(super) struct Session {
@@ -110,14 +110,6 @@ impl Door<'_> {
                 // A client says its words one after the other.
                 Ok(Accepted { number: 0, socket })
             }
-        }
-    }
-
-    /// No more streams come.
-    async fn shut(self) {
-        match self {
-            Self::Connections(door) => door.shut().await,
-            Self::Udp(_) => {}
         }
     }
 }
@@ -282,7 +274,7 @@ impl Session {
         };
         self.invite(request.extension()).await?;
         let arrived = timeout(limits::ALL_STREAMS, self.take_streams(&mut streams, &mut door)).await;
-        door.shut().await;
+        drop(door);
         if !arrived.map_err(late)?? {
             return Ok(None);
         }
@@ -320,14 +312,15 @@ impl Session {
     }
 
     /// Waits until no other set-up is in the way of this one.
-    async fn turn(&mut self, test: &TestConfig) -> Result<Option<Turn>, RunError> {
+    async fn turn(&mut self, test: &TestConfig) -> Result<Turn, RunError> {
+        let client = self.client.to_canonical();
         let matter = match Transport::of(test.protocol) {
-            Some(Transport::Tcp) => return Ok(None),
-            Some(transport) => Matter::Listener(transport),
-            None => Matter::Words(self.client.to_canonical()),
+            Some(_) if test.socket.window_bytes.is_some() => Matter::ConnectionsOfTheirOwn(client),
+            Some(_) => Matter::Connections(client),
+            None => Matter::Words(client),
         };
         let turn = timeout(limits::TURN, self.house.turns.take(matter)).await;
-        turn.map(Some).map_err(|_| RunError::NoTurn(limits::TURN))
+        turn.map_err(|_| RunError::NoTurn(limits::TURN))
     }
 
     /// Lets the client know that it may open its streams, and that this is a ringperf if it is one as well.
@@ -395,7 +388,19 @@ impl Session {
         let count = Streams::planned(Role::Server, test).len();
         Ok(match Transport::of(test.protocol) {
             None => Door::Udp(self.house.porters.open_door(self.local, self.client, local)?),
-            Some(transport) => Door::Connections(self.entrance.expect_streams(&self.slot, transport, count)?),
+            Some(transport) => {
+                let made = (transport, test.socket.window_bytes);
+                let client = self.client.to_canonical();
+                let door = self.entrance.expect_streams(&self.slot, made, client, count)?;
+                if let Some(why) = &door.late_window {
+                    self.report.emit(RunEvent::Warning(format!(
+                        "the window of -w is set when the connections are made already, so they may be \
+                         slower: no listener of their own could be had: {}",
+                        plain(why)
+                    )));
+                }
+                Door::Connections(door)
+            }
         })
     }
 

@@ -1,14 +1,17 @@
-//! Listening sockets, and how one makes way for another.
+//! Listening sockets.
 
 use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
-use nix::sys::socket::{Backlog, MsgFlags, SockaddrStorage, bind, listen, recv, setsockopt, sockopt};
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{
+    Backlog, MsgFlags, SockaddrStorage, bind, getsockopt, listen, recv, setsockopt, sockopt,
+};
 use socket2::SockRef;
 
-use super::socket::{Transport, set_raw, stream_socket};
+use super::socket::{Transport, stream_socket};
 
 /// Where and how to listen.
 #[derive(Clone, Debug)]
@@ -27,6 +30,31 @@ pub struct ListenAddress {
 /// The system's, most likely EADDRINUSE, or ENODEV.
 pub fn listen_on(transport: Transport, address: &ListenAddress) -> io::Result<TcpListener> {
     start_listening(transport, address, false)
+}
+
+/// Has the connections that come from now on begin with buffers of this size, as
+/// [`Socket::set_buffers`](super::Socket::set_buffers): the scale of a window is chosen when the first packet
+/// comes, by the buffer that the listening socket has at that moment. Returns the size of the smaller one, as
+/// the kernel has it.
+///
+/// # Errors
+/// The system's.
+pub fn set_window(listener: &impl AsFd, bytes: u32) -> io::Result<u32> {
+    let bytes = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
+    setsockopt(listener, sockopt::RcvBuf, &bytes)?;
+    setsockopt(listener, sockopt::SndBuf, &bytes)?;
+    let actual = getsockopt(listener, sockopt::RcvBuf)?.min(getsockopt(listener, sockopt::SndBuf)?);
+    Ok(u32::try_from(actual).unwrap_or(u32::MAX))
+}
+
+/// Whether the device that a listener on this address is bound to is gone and there is another one of its
+/// name.
+pub fn has_lost_device(listener: &impl AsFd, address: &ListenAddress) -> bool {
+    let Some(name) = &address.device else { return false };
+    // The socket goes by the number that the device had, and the kernel tells the name of that one.
+    let is_there =
+        SockRef::from(listener).device().is_ok_and(|bound| bound.as_deref() == Some(name.as_bytes()));
+    !is_there && if_nametoindex(name.as_str()).is_ok()
 }
 
 /// Receives what is there without waiting; 0 means that the peer is done.
@@ -71,50 +99,12 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
-/// A second listener on the address of a first one. As long as it lives it gets all connections that come.
-///
-/// It is for what the first one cannot do: a listener for Multipath TCP takes plain TCP as well, but the
-/// kernel gives its plain connections no zero-copy sends. So that is no listener to keep.
-#[derive(Debug)]
-pub struct Diversion {
-    first: OwnedFd,
-}
-
-impl Diversion {
-    /// Opens the second listener; it ends when it is closed, and then this must be dropped.
-    ///
-    /// # Errors
-    /// The system's, for example EPROTONOSUPPORT where the kernel lacks the transport.
-    pub fn open(
-        first: &impl AsFd,
-        transport: Transport,
-        address: &ListenAddress,
-    ) -> io::Result<(Self, TcpListener)> {
-        let diversion = Self { first: first.as_fd().try_clone_to_owned()? };
-        // Both are in one group by this, and without more the kernel would choose by chance.
-        setsockopt(&diversion.first, sockopt::ReusePort, &true)?;
-        let second = start_listening(transport, address, true)?;
-        // The group's members are numbered as they came.
-        let mut always_the_second = [libc::sock_filter {
-            code: u16::try_from(libc::BPF_RET | libc::BPF_K).expect("an opcode has eight bits"),
-            jt: 0,
-            jf: 0,
-            k: 1,
-        }];
-        let program = libc::sock_fprog { len: 1, filter: always_the_second.as_mut_ptr() };
-        set_raw(&diversion.first, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)?;
-        Ok((diversion, second))
-    }
-}
-
-impl Drop for Diversion {
-    fn drop(&mut self) {
-        // It cannot fail for an open socket; and if it did, nobody else would join the group.
-        let _ = setsockopt(&self.first, sockopt::ReusePort, &false);
-    }
-}
-
-fn start_listening(transport: Transport, address: &ListenAddress, shared: bool) -> io::Result<TcpListener> {
+/// Listens; `shared` joins those who listen on the address already.
+pub(super) fn start_listening(
+    transport: Transport,
+    address: &ListenAddress,
+    shared: bool,
+) -> io::Result<TcpListener> {
     let ListenAddress { local, only_v6, device } = address;
     let socket = stream_socket(transport, local)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
@@ -135,9 +125,6 @@ fn start_listening(transport: Transport, address: &ListenAddress, shared: bool) 
 #[cfg(test)]
 mod tests {
     use std::net::TcpStream;
-    use std::os::fd::AsFd;
-
-    use nix::poll::{PollFd, PollFlags, poll};
 
     use super::super::Socket;
     use super::*;
@@ -146,38 +133,11 @@ mod tests {
         ListenAddress { local: "[::]:0".parse().unwrap(), only_v6: false, device: None }
     }
 
-    /// The kernel may hand a connection over a moment after it has told the other end.
-    fn accepts(listener: &TcpListener) -> bool {
-        let mut events = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-        poll(&mut events, 2000_u16).unwrap() == 1 && listener.accept().is_ok()
-    }
-
     #[test]
     fn a_dual_stack_listener_shows_plain_ipv4() {
         let Ok(listener) = listen_on(Transport::Tcp, &wildcard()) else { return };
         let port = listener.local_addr().unwrap().port();
         let near = TcpStream::connect(("127.0.0.1", port)).unwrap();
         assert_eq!(Socket::from_stream(near).peer_addr().unwrap().to_string(), format!("127.0.0.1:{port}"));
-    }
-
-    #[test]
-    fn a_diversion_takes_every_connection_and_then_none() {
-        let Ok(first) = listen_on(Transport::Tcp, &wildcard()) else { return };
-        let local = first.local_addr().unwrap();
-        let address = ListenAddress { local, ..wildcard() };
-        for transport in [Transport::Tcp, Transport::Mptcp] {
-            if transport.check().is_err() {
-                continue;
-            }
-            let (diversion, second) = Diversion::open(&first, transport, &address).unwrap();
-            let connections: Vec<TcpStream> =
-                (0..16).map(|_| TcpStream::connect(("127.0.0.1", local.port())).unwrap()).collect();
-            assert!(connections.iter().all(|_| accepts(&second)), "{transport:?}");
-            assert_eq!(first.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "{transport:?}");
-            drop((second, diversion));
-            let connections: Vec<TcpStream> =
-                (0..16).map(|_| TcpStream::connect(("127.0.0.1", local.port())).unwrap()).collect();
-            assert!(connections.iter().all(|_| accepts(&first)), "{transport:?}");
-        }
     }
 }

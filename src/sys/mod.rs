@@ -13,6 +13,7 @@ mod process;
 mod sctp;
 mod signal;
 mod socket;
+mod steering;
 mod tcp_info;
 mod thread;
 mod topology;
@@ -23,12 +24,16 @@ mod zerocopy;
 pub use clock::{monotonic_now, use_exact_timers};
 pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots, tells_of_the_way};
 pub use features::{Features, Missing};
-pub use listen::{Diversion, ListenAddress, SpareDescriptor, is_out_of_descriptors, listen_on, receive_now};
+pub use listen::{
+    ListenAddress, SpareDescriptor, has_lost_device, is_out_of_descriptors, listen_on, receive_now,
+    set_window,
+};
 pub use memory::{PayloadFile, Pipe, Region, nameless_file, send_file};
 pub use options::PacketMark;
 pub use process::{Fork, fork};
 pub use signal::{exit_at_signals, has_signal_come, ignore_failed_writes, note_signals};
 pub use socket::{Socket, Transport, unmap};
+pub use steering::{Rule, Who, join, steer};
 pub use thread::{
     Pinned, current_processor, random_bytes, set_time_slice, start_thread, thread_cpu_time, thread_sleeps,
 };

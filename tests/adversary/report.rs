@@ -73,6 +73,6 @@ pub fn number_from(variable: &str, default: u64) -> u64 {
 }
 
 /// Past the test harness, which keeps what a test prints until it fails.
-fn tell(line: &str) {
+pub fn tell(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -1,9 +1,9 @@
 //! A server that stays available: whoever floods it, holds it up or breaks off, the next client is served.
 //!
 //! [`crowds`] are many connections at once, [`datagrams`] many datagrams, [`side_by_side`] several tests at
-//! once, [`public`] the profile for the open internet, [`isolation`] what one test leaves to the next,
-//! [`service`] the unit for systemd. Clients come from addresses of their own in 127.0.0.0/8, since a server
-//! has caps for each address.
+//! once, [`undisturbed`] what they do to those who come meanwhile, [`public`] the profile for the open
+//! internet, [`isolation`] what one test leaves to the next, [`service`] the unit for systemd. Clients come
+//! from addresses of their own in 127.0.0.0/8, since a server has caps for each address.
 
 mod crowds;
 mod datagrams;
@@ -11,6 +11,7 @@ mod isolation;
 mod public;
 mod service;
 mod side_by_side;
+mod undisturbed;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -31,7 +31,7 @@ pub use failure::{Checked, Failure};
 pub use folder::Folder;
 pub use gate::{Permit, alone, heavy, shared};
 pub use holdings::{Holdings, busy};
-pub use netns::{Cable, Namespace};
+pub use netns::{Cable, DEVICE, Namespace};
 pub use plan::{BLOCK_BYTES, End, Plan, Way, plans};
 pub use ports::{bind_both, is_listening, pick, pick_run};
 pub use process::{Finished, Process, wait_until};

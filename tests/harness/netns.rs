@@ -90,6 +90,14 @@ impl Cable {
         self.middle.iter().try_for_each(|router| ip(&format!("-n {} link set far mtu {mtu} up", router.name)))
     }
 
+    /// Takes the cable away and lays another one, with devices of the same names and addresses.
+    pub fn replace(&self, mtu: u32) -> Checked {
+        let Self { client, server, .. } = self;
+        ip(&format!("-n {} link del {DEVICE}", server.name))?;
+        ip(&format!("link add {} type veth peer {}", client.device(), server.device()))?;
+        self.configure(mtu, false)
+    }
+
     fn ends() -> Checked<(Namespace, Namespace)> {
         if let Some(why) = obstacle() {
             return Err(Failure(format!("no network namespaces: {why}")));
@@ -98,12 +106,16 @@ impl Cable {
     }
 
     fn plug_in(self, mtu: u32, single_segments: bool) -> Checked<Self> {
-        let Self { client, server, .. } = &self;
+        self.configure(mtu, single_segments)?;
+        Ok(self)
+    }
+
+    fn configure(&self, mtu: u32, single_segments: bool) -> Checked {
+        let Self { client, server, .. } = self;
         client.configure(mtu, single_segments, server, &server.mac)?;
         server.configure(mtu, single_segments, client, &client.mac)?;
         client.wait_until_up()?;
-        server.wait_until_up()?;
-        Ok(self)
+        server.wait_until_up()
     }
 
     /// Starts a server in its namespace.

@@ -1,6 +1,6 @@
 //! What an end does on its own machine and to its sockets: marks, devices and processors, transports,
-//! timeouts, a server's limits, files, addresses. Seen from outside: in the kernel's tables, and by real
-//! iperf3.
+//! timeouts, windows, a server's limits, files, addresses. Seen from outside: in the kernel's tables, and by
+//! real iperf3.
 
 mod addresses;
 mod files;
@@ -9,6 +9,7 @@ mod places;
 mod processors;
 mod timeouts;
 mod transports;
+mod windows;
 
 use std::fs;
 use std::process::Command;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::LIMIT;
 use crate::harness::{
-    Cable, Checked, Process, Server, ensure, libiperf, ours, run_client, run_pair, shared, start_client,
+    Cable, Checked, DEVICE, Process, Server, ensure, libiperf, ours, run_client, run_pair, shared,
+    start_client,
 };
 use crate::hostile::wire::{COOKIE, Wire, state};
 
@@ -122,13 +123,22 @@ fn a_one_off_server_that_nobody_comes_to_leaves() -> Checked {
 }
 
 #[test]
-fn an_idle_server_listens_anew_on_its_port() -> Checked {
+fn an_idle_server_stays_as_it_is() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "--idle-timeout 1")?;
     let first = listener(server.port);
     ensure!(first.is_some(), "nobody listens");
-    let is_another = || listener(server.port).is_some_and(|now| Some(now) != first);
-    ensure!(server.process.runs_until(LIMIT, is_another)?, "{}", server.process.so_far());
+    // Connected, but its cookie takes longer than the server's patience.
+    let mut control = Wire::connect(server.port)?;
+    control.send(&COOKIE[..20])?;
+    let since = Instant::now();
+    let is_over = || since.elapsed() > Duration::from_millis(2_500);
+    ensure!(server.process.runs_until(LIMIT, is_over)?, "{}", server.process.so_far());
+    ensure!(listener(server.port) == first, "another socket listens");
+    control.send(&COOKIE[20..])?;
+    control.expect_state(state::PARAM_EXCHANGE)?;
+    control.send(&[state::IPERF_DONE])?;
+    control.wait_for_close()?;
     for peer in [ours(), libiperf()?] {
         run_client(&peer, server.port, "-t 1")?.succeeded()?;
     }
@@ -138,18 +148,24 @@ fn an_idle_server_listens_anew_on_its_port() -> Checked {
     Ok(())
 }
 
+/// A socket knows its device by a number, and another device of the same name has another one.
 #[test]
-fn a_client_on_its_way_survives_the_change() -> Checked {
+fn an_idle_server_finds_its_device_again() -> Checked {
     let _permit = shared();
-    let server = Server::start(&ours(), "--idle-timeout 1")?;
-    let first = listener(server.port);
-    // Connected, but its cookie takes longer than the server's patience.
-    let mut control = Wire::connect(server.port)?;
-    control.send(&COOKIE[..20])?;
-    let is_another = || listener(server.port).is_some_and(|now| Some(now) != first);
+    let cable = Cable::lay(1500, false)?;
+    let server = cable.start_server(&ours(), &format!("--idle-timeout 1 --bind-dev {DEVICE}"))?;
+    for options in ["-n 1K", "-n 1K -m", "-n 1K -w 64K"] {
+        cable.run_client(&ours(), server.port, options)?.succeeded()?;
+    }
+    let listens = || cable.server.within(|| Ok(listener(server.port)));
+    let first = listens()?;
+    cable.replace(1500)?;
+    let is_another = || listens().is_ok_and(|now| now.is_some() && now != first);
     ensure!(server.process.runs_until(LIMIT, is_another)?, "{}", server.process.so_far());
-    control.send(&COOKIE[20..])?;
-    control.expect_state(state::PARAM_EXCHANGE)
+    for options in ["-n 1K", "-n 1K -m", "-n 1K -w 64K"] {
+        cable.run_client(&ours(), server.port, options)?.succeeded()?;
+    }
+    Ok(())
 }
 
 /// Waits until a test runs at that server.

@@ -1,0 +1,240 @@
+//! The sockets that a server listens on.
+//!
+//! The first one takes everybody. What a connection must have from its first packet on, it has from the
+//! socket that takes it: Multipath TCP, and a window of a fixed size, by which both ends choose its scale. So
+//! there are others for these, on the same address (`sys/steering.rs`). Each is opened when the first test
+//! needs it, and none is closed before the server ends: a listener that is closed resets the connections that
+//! it has not handed over, and nobody can know whose they are. All accept all the time, and hand everything
+//! to the same [`Admission`], so a connection that comes to another one than it should is admitted as well.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::admission::Admission;
+use super::limits;
+use crate::error::RunError;
+use crate::sys::{
+    ListenAddress, Rule, SpareDescriptor, Transport, Who, has_lost_device, is_out_of_descriptors, join,
+    listen_on, set_window, steer, unmap,
+};
+
+/// The sockets that a server listens on. All copies are one.
+#[derive(Clone)]
+pub(super) struct Members(Rc<Shared>);
+
+struct Shared {
+    address: ListenAddress,
+    admission: Admission,
+    /// In the order in which they were opened, which is how the kernel numbers them.
+    members: RefCell<Vec<Member>>,
+    /// SCTP has ports of its own.
+    sctp: RefCell<Option<Member>>,
+}
+
+struct Member {
+    transport: Transport,
+    takes: Takes,
+    socket: Rc<TcpListener>,
+    accepting: Accepting,
+}
+
+/// Whose connections a member takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Takes {
+    /// Whatever no other one takes.
+    Everybody,
+    Multipath,
+    /// Those of the host that it is lent to. Its window is of a fixed size.
+    Host(Option<IpAddr>),
+}
+
+/// A member that takes the connections of one host until this is dropped.
+pub(super) struct Lent {
+    members: Members,
+    index: usize,
+}
+
+impl Members {
+    /// Accepts from the first socket.
+    ///
+    /// # Errors
+    /// [`RunError::System`].
+    pub(super) fn start(
+        address: ListenAddress,
+        first: TcpListener,
+        admission: Admission,
+    ) -> Result<Self, RunError> {
+        let first = Member::start(Transport::Tcp, Takes::Everybody, first, &admission)
+            .map_err(|source| RunError::System { what: "taking a descriptor to spare", source })?;
+        let members = RefCell::new(vec![first]);
+        Ok(Self(Rc::new(Shared { address, admission, members, sctp: RefCell::default() })))
+    }
+
+    /// The address that all of them listen on.
+    pub(super) fn address(&self) -> &ListenAddress {
+        &self.0.address
+    }
+
+    /// Whether the network device that they listen on was replaced by another one of its name.
+    pub(super) fn have_lost_device(&self) -> bool {
+        let members = self.0.members.borrow();
+        members.first().is_some_and(|first| has_lost_device(&*first.socket, &self.0.address))
+    }
+
+    /// Has the connections of a test from this host come to a socket that is made for them, those with a
+    /// window of their own until what is returned is dropped. No other test of this host may expect
+    /// connections with another window meanwhile.
+    ///
+    /// # Errors
+    /// [`RunError::StreamListen`], or [`RunError::BufferSize`] for a window that the kernel does not give.
+    pub(super) fn prepare(
+        &self,
+        transport: Transport,
+        window_bytes: Option<u32>,
+        host: IpAddr,
+    ) -> Result<Option<Lent>, RunError> {
+        match (transport, window_bytes) {
+            (Transport::Sctp, _) => self.listen_for_sctp().map(|()| None),
+            (Transport::Tcp, None) => Ok(None),
+            (Transport::Mptcp, None) => {
+                self.find_or_open(transport, Takes::Multipath).and_then(|_| self.steer()).map(|()| None)
+            }
+            (_, Some(bytes)) => return self.lend(transport, bytes, host).map(Some),
+        }
+        .map_err(|source| self.failed(source))
+    }
+
+    /// Closes all of them. Who is being admitted stays.
+    pub(super) async fn close(self) {
+        for member in self.0.members.take().into_iter().chain(self.0.sctp.take()) {
+            member.accepting.end().await;
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> RunError {
+        RunError::StreamListen { address: self.0.address.local.to_string(), source }
+    }
+
+    fn lend(&self, transport: Transport, window_bytes: u32, host: IpAddr) -> Result<Lent, RunError> {
+        let failed = |source| self.failed(source);
+        let index = self.find_or_open(transport, Takes::Host(None)).map_err(failed)?;
+        {
+            let member = &mut self.0.members.borrow_mut()[index];
+            let actual = set_window(&*member.socket, window_bytes).map_err(failed)?;
+            if actual < window_bytes {
+                return Err(RunError::BufferSize { asked: window_bytes, actual });
+            }
+            member.takes = Takes::Host(Some(host));
+        }
+        let lent = Lent { members: self.clone(), index };
+        self.steer().map_err(failed)?;
+        Ok(lent)
+    }
+
+    fn find_or_open(&self, transport: Transport, takes: Takes) -> io::Result<usize> {
+        let mut members = self.0.members.borrow_mut();
+        let is_it = |member: &Member| member.transport == transport && member.takes == takes;
+        if let Some(index) = members.iter().position(is_it) {
+            return Ok(index);
+        }
+        let before: Vec<&TcpListener> = members.iter().map(|member| &*member.socket).collect();
+        let socket = TcpListener::from_std(join(&before, transport, &self.0.address)?)?;
+        members.push(Member::start(transport, takes, socket, &self.0.admission)?);
+        Ok(members.len() - 1)
+    }
+
+    fn listen_for_sctp(&self) -> io::Result<()> {
+        let mut sctp = self.0.sctp.borrow_mut();
+        if sctp.is_none() {
+            let socket = TcpListener::from_std(listen_on(Transport::Sctp, &self.0.address)?)?;
+            *sctp = Some(Member::start(Transport::Sctp, Takes::Everybody, socket, &self.0.admission)?);
+        }
+        Ok(())
+    }
+
+    fn steer(&self) -> io::Result<()> {
+        let members = self.0.members.borrow();
+        // They are closed when a session that ends late gives its own back.
+        let Some(first) = members.first() else { return Ok(()) };
+        let rules: Vec<Rule> = members
+            .iter()
+            .enumerate()
+            .filter_map(|(index, member)| {
+                let who = match member.takes {
+                    Takes::Everybody | Takes::Host(None) => return None,
+                    Takes::Multipath => Who::Multipath,
+                    Takes::Host(Some(host)) => Who::Host(host),
+                };
+                Some(Rule { who, member: u32::try_from(index).expect("one for each test at most") })
+            })
+            .collect();
+        steer(&*first.socket, &rules)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(member) = self.members.0.members.borrow_mut().get_mut(self.index) {
+            member.takes = Takes::Host(None);
+        }
+        // If it fails, new connections of this host go on having this window until the rules change again.
+        let _ = self.members.steer();
+    }
+}
+
+impl Member {
+    fn start(
+        transport: Transport,
+        takes: Takes,
+        socket: TcpListener,
+        admission: &Admission,
+    ) -> io::Result<Self> {
+        let socket = Rc::new(socket);
+        let accepting = Accepting::start(Rc::clone(&socket), admission.clone())?;
+        Ok(Self { transport, takes, socket, accepting })
+    }
+}
+
+/// The task that accepts from a listener.
+struct Accepting(JoinHandle<()>);
+
+impl Accepting {
+    fn start(listener: Rc<TcpListener>, admission: Admission) -> io::Result<Self> {
+        let spare = SpareDescriptor::take()?;
+        Ok(Self(tokio::task::spawn_local(accept_all(listener, admission, spare))))
+    }
+
+    /// Ends it; its reference to the listener is gone then.
+    async fn end(mut self) {
+        self.0.abort();
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn accept_all(listener: Rc<TcpListener>, admission: Admission, mut spare: SpareDescriptor) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => admission.admit(stream, unmap(peer)),
+            Err(error) => {
+                if is_out_of_descriptors(&error) {
+                    // Whoever has waited longest without a cookie makes room for the next one.
+                    admission.evict_one();
+                    spare.turn_away(&*listener, limits::TURNED_AWAY);
+                }
+                sleep(limits::ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
