@@ -1,7 +1,7 @@
 //! `--timestamps`, titles and `-d`, with the real program.
 
 use crate::harness::{
-    Checked, Failure, Finished, Server, ensure, libiperf, ours, pick, run, run_client, run_pair,
+    Checked, Failure, Finished, Program, Server, ensure, libiperf, ours, pick, run, run_client, run_pair,
 };
 
 #[test]
@@ -24,6 +24,35 @@ fn every_line_begins_with_the_local_time() -> Checked {
         ensure!(text.lines().all(is_stamped), "a line without its time\n{text}");
     }
     ensure!(refused.stderr.starts_with("+0545;XYZ;ringperf: error - unable to connect"), "{refused}");
+    Ok(())
+}
+
+/// Conversions of strftime(3), as other locales write them, with flags and widths, and what is none. iperf3
+/// has room for 99 bytes.
+#[test]
+fn a_stamp_is_what_c_makes_of_its_format() -> Checked {
+    let first_line = |program: &Program, format: &str| -> Checked<String> {
+        let server = Server::start(program, &format!("--timestamps={format};"))?;
+        server.process.terminate()?;
+        let server = server.finish()?;
+        let line = server.stdout.lines().find(|line| line.contains("Server listening on "));
+        let (stamp, _) = line.and_then(|line| line.split_once(";Server")).unwrap_or_default();
+        Ok(stamp.to_owned())
+    };
+    for format in [
+        "%Ey|%Od|%Q|%5N|%10d|%-d|%_m|%^a|%#Z|%E|%Ez|%!|%+",
+        "%a|%A|%b|%B|%C|%d|%D|%e|%F|%g|%G|%h|%j|%m",
+        "%u|%U|%V|%w|%W|%x|%y|%Y|%z|%Z|%%|%O|%",
+        "%EC|%EY|%Ex|%Om|%Oe|%Ou|%OU|%OV|%Ow|%OW|%Oy|%OB|%Ob",
+        "%-j|%_j|%010j|%-y|%_5Y|%06Y|%^B|%#B|%^b|%#a|%^h|%5",
+        "%f|%i|%J|%K|%L|%N|%o|%q|%v|%3Q|%:z|%::z|%-5d|%_-d|%^#Z",
+    ] {
+        // Between two of them a day may have begun.
+        let stamps = [libiperf()?, ours(), libiperf()?].map(|program| first_line(&program, format));
+        let [before, mine, after] = stamps;
+        let (before, mine, after) = (before?, mine?, after?);
+        ensure!(!mine.is_empty() && (mine == before || mine == after), "{format}: {mine:?}, not {before:?}");
+    }
     Ok(())
 }
 

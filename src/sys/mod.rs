@@ -7,6 +7,7 @@ mod clock;
 mod datagram;
 mod features;
 mod listen;
+mod local_time;
 mod memory;
 mod options;
 mod process;
@@ -28,6 +29,7 @@ pub use listen::{
     ListenAddress, SpareDescriptor, has_lost_device, is_out_of_descriptors, listen_on, receive_now,
     set_window,
 };
+pub use local_time::local_time;
 pub use memory::{PayloadFile, Pipe, Region, nameless_file, send_file};
 pub use options::PacketMark;
 pub use process::{Fork, fork};
