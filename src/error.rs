@@ -33,6 +33,9 @@ pub enum RunError {
         /// What it lacks.
         missing: Missing,
     },
+    /// Of all engines that were to be compared none could run.
+    #[error("no engine could run; the table says why")]
+    NoEngine,
     /// The host name has no address.
     #[error("unable to find an address of {host}: {source}")]
     Resolve {
@@ -326,6 +329,7 @@ impl RunError {
         match self {
             Self::Interrupted { .. } => Fault::Interrupted,
             Self::Engine { .. }
+            | Self::NoEngine
             | Self::Resolve { .. }
             | Self::Auth(_)
             | Self::ParamsTooLong(_)

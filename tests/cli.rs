@@ -200,3 +200,13 @@ fn an_idle_server_leaves_when_interrupted() -> Checked {
     server.succeeded()?;
     server.ended_within(interrupted, 3 * SECOND)
 }
+
+#[test]
+fn a_comparison_without_a_result_is_a_failure() -> Checked {
+    let compared = run(ours().command("loopback -t 0.1 -C no_such sync splice"))?;
+    let line = compared.failed_with_one_line()?;
+    ensure!(line == "ringperf: error - no engine could run; the table says why", "{compared}");
+    let rows = compared.stdout.lines().filter(|line| line.contains("       -  ")).count();
+    ensure!(rows == 2, "not a row for each engine\n{compared}");
+    Ok(())
+}

@@ -27,8 +27,8 @@ const STEP: Duration = Duration::from_millis(100);
 /// Runs each engine once against a server of its own and prints a comparison.
 ///
 /// # Errors
-/// What keeps any test from running, or the signal that ended them. A single engine that cannot run is a row
-/// of the comparison and no error.
+/// What keeps any test from running, the signal that ended them, or [`RunError::NoEngine`]. A single engine
+/// that cannot run is a row of the comparison and no error.
 pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
     let engines = if config.engines.is_empty() { EngineChoice::ALL.to_vec() } else { config.engines.clone() };
     let server = LoopbackServer::start(config.family)?;
@@ -49,8 +49,9 @@ pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
             Ok(()) => comparison.done(engine, &collector),
         }
     }
-    comparison.finish(config);
-    server.stop()
+    let has_result = comparison.finish(config);
+    server.stop()?;
+    if has_result { Ok(()) } else { Err(RunError::NoEngine) }
 }
 
 /// The embedded server.

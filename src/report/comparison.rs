@@ -10,6 +10,7 @@ use super::escape::escape;
 use super::totals::{CpuPerGigabyte, Halves};
 use super::{Reporter, RunEvent, ServerOutput, TestEnd};
 use crate::config::{EngineChoice, LoopbackConfig};
+use crate::units::to_f64;
 
 /// A reporter that prints nothing and keeps the last result.
 #[derive(Clone, Default)]
@@ -91,12 +92,13 @@ impl Comparison {
         self.rows.push(Row { engine, result: Err(reason.to_owned()) });
     }
 
-    /// Prints the table.
-    pub fn finish(self, config: &LoopbackConfig) {
+    /// Prints the table, and tells whether there is a result in it.
+    pub fn finish(self, config: &LoopbackConfig) -> bool {
         self.progress.finish_and_clear();
         let text = table(&self.rows, config);
         // Nobody is left to be told when standard output is gone.
         let _ = io::stdout().lock().write_all(text.as_bytes());
+        self.rows.iter().any(|row| row.result.is_ok())
     }
 }
 
@@ -118,12 +120,16 @@ fn table(rows: &[Row], config: &LoopbackConfig) -> String {
     }
     text += "\nNot copied: share of the zero-copy bytes that the kernel really sent without copying them. On\n\
              loopback it copies all of them, so engines that copy at once win here; on a network card it is\n\
-             the other way round. null moves nothing: it shows what counting and reporting cost. A congestion\n\
-             control that paces, such as bbr, limits every engine alike: `ringperf loopback -C cubic`.\n";
+             the other way round. null moves nothing, so it has no rate: it shows what counting and reporting\n\
+             cost. A congestion control that paces, such as bbr, limits every engine alike:\n\
+             `ringperf loopback -C cubic`.\n";
     text
 }
 
 fn line(engine: EngineChoice, end: &TestEnd) -> String {
+    if engine == EngineChoice::Null {
+        return null_line(end);
+    }
     let streams: Vec<_> = end.streams.iter().collect();
     let received = Halves::sum(&streams).received;
     let cpu = CpuPerGigabyte::from(end);
@@ -144,6 +150,21 @@ fn line(engine: EngineChoice, end: &TestEnd) -> String {
     )
 }
 
+/// Nothing was moved, so what was counted is no rate, and no price of a gigabyte either.
+fn null_line(end: &TestEnd) -> String {
+    let nothing = "-";
+    let operations = end.engines.first().map_or(0, |engine| engine.operations);
+    let seconds: f64 = end.streams.iter().map(|stream| stream.sent.seconds).sum();
+    let cost = match operations {
+        0 => "no operation".to_owned(),
+        count => format!("{:.1} ns per operation", seconds * 1e9 / to_f64(count)),
+    };
+    format!(
+        "{:<10}{nothing:>8}{nothing:>17}{nothing:>19}{nothing:>12}{nothing:>16}  {cost}\n",
+        EngineChoice::Null
+    )
+}
+
 fn congestion(rows: &[Row]) -> String {
     let used = rows.iter().find_map(|row| row.result.as_ref().ok()?.congestion_local.clone());
     used.map_or("unknown".to_owned(), |name| escape(&name))
@@ -156,20 +177,40 @@ fn milliseconds(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BlockSize, Family};
+    use crate::config::{BlockSize, Direction, Family, Role};
+    use crate::report::fixtures;
 
-    #[test]
-    fn an_engine_that_cannot_run_is_a_row_with_its_reason() {
-        let rows = [Row { engine: EngineChoice::UringZc, result: Err("no SEND_ZC\u{1b}[2J".to_owned()) }];
-        let config = LoopbackConfig {
+    fn config() -> LoopbackConfig {
+        LoopbackConfig {
             engines: Vec::new(),
             seconds: Duration::from_millis(1500),
             parallel: 1,
             congestion: None,
             block: BlockSize::default(),
             family: Family::V4,
-        };
-        let text = table(&rows, &config);
+        }
+    }
+
+    #[test]
+    fn an_engine_that_moves_nothing_has_no_rate() {
+        let mut end = fixtures::end(Role::Client, Direction::Forward, 2);
+        end.engines[0].operations = 2_000_000_000;
+        let rows =
+            [EngineChoice::Sync, EngineChoice::Null].map(|engine| Row { engine, result: Ok(end.clone()) });
+        let text = table(&rows, &config());
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
+        assert_eq!(line("sync ").split_whitespace().nth(1), Some("0.0"));
+        let words: Vec<_> = line("null ").split_whitespace().collect();
+        assert_eq!(words, ["null", "-", "-", "-", "-", "-", "2.0", "ns", "per", "operation"]);
+        end.engines.clear();
+        let text = table(&[Row { engine: EngineChoice::Null, result: Ok(end) }], &config());
+        assert!(text.contains(" -  no operation\n"), "{text}");
+    }
+
+    #[test]
+    fn an_engine_that_cannot_run_is_a_row_with_its_reason() {
+        let rows = [Row { engine: EngineChoice::UringZc, result: Err("no SEND_ZC\u{1b}[2J".to_owned()) }];
+        let text = table(&rows, &config());
         assert!(text.starts_with("ringperf "), "{text}");
         assert!(text.contains("1 stream(s), 1.5 s each, blocks of 131072 bytes, congestion control unknown"));
         assert!(text.contains("uring-zc         -  no SEND_ZC\\u{1b}[2J\n"), "{text}");
