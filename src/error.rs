@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::auth::{AuthError, Refusal};
 use crate::config::{EngineChoice, Placement};
 use crate::protocol::{ErrorCode, ParamsError, ParamsTooLong, ResultsError, ServerError, State};
-use crate::report::Unwritten;
+use crate::report::{FailureText, Unwritten};
 use crate::sys::{Missing, plain};
 
 /// Who has to change something.
@@ -356,6 +356,40 @@ impl RunError {
         u8::from(self.fault() != Fault::Interrupted)
     }
 
+    /// What iperf3 says of the same, to the letter; of what it does not know, the same as `Display`.
+    #[must_use]
+    pub fn in_iperf3s_words(&self) -> String {
+        let with = |code: ErrorCode, source: &io::Error| code.with_system_words(&plain(source));
+        match self {
+            Self::Resolve { source, .. } => {
+                let words = plain(source);
+                // The standard library says first what it tried.
+                let words = words.rsplit_once(": ").map_or(words.as_str(), |(_, words)| words);
+                ErrorCode::CONNECT.with_system_words(words)
+            }
+            Self::Connect { source, .. } => with(ErrorCode::CONNECT, source),
+            Self::Server(said) => said.code.with_system_words(&words_of(said)),
+            Self::Closed { .. } => ErrorCode::CONTROL_CLOSED.to_string(),
+            Self::ClientGone { .. } => "the client has unexpectedly closed the connection".to_owned(),
+            Self::Control(source) => with(ErrorCode::RECV_MESSAGE, source),
+            Self::UnknownState(_) => ErrorCode::UNKNOWN_MESSAGE.to_string(),
+            Self::StreamConnect { source, .. } => with(ErrorCode::STREAM_CONNECT, source),
+            Self::Listen { source, .. } | Self::UdpListen { source, .. } => with(ErrorCode::LISTEN, source),
+            Self::StreamListen { source, .. } => with(ErrorCode::STREAM_LISTEN, source),
+            Self::SocketOption { code, source, .. } => with(*code, source),
+            Self::NoProtocol { code, .. } => code.to_string(),
+            Self::BufferSize { .. } => ErrorCode::BUFFER_SIZE_NOT_SET.to_string(),
+            Self::Affinity(source) => with(ErrorCode::AFFINITY, source),
+            Self::File { source, .. } => with(ErrorCode::FILE, source),
+            Self::Stalled(_) => ErrorCode::RECV_TIMEOUT.to_string(),
+            Self::StreamId(_) => ErrorCode::STREAM_ID.to_string(),
+            Self::Results(_) => ErrorCode::RECV_RESULTS.to_string(),
+            Self::Unauthorized { .. } => ErrorCode::AUTHORIZATION.to_string(),
+            Self::Params(error) => error.code().to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// The number by which a server tells its client; `None` when the client is not to be told.
     #[must_use]
     pub fn code_for_client(&self) -> Option<ErrorCode> {
@@ -385,6 +419,32 @@ impl RunError {
             Self::StreamsLost { .. } => Some(ErrorCode::STREAM_WRITE),
             _ => None,
         }
+    }
+}
+
+/// What iperf3 says first of a server's failure.
+fn announcement(said: &ServerError) -> String {
+    let words = words_of(said);
+    let reason = said.code.with_system_words(&words);
+    let errno = if words.is_empty() { String::new() } else { format!(", errno: {words}") };
+    format!("SERVER ERROR - {reason}{errno}")
+}
+
+/// The system's words for the server's `errno`; none without one.
+fn words_of(said: &ServerError) -> String {
+    match said.os_error {
+        None | Some(0) => String::new(),
+        Some(number) => plain(&io::Error::from_raw_os_error(number)),
+    }
+}
+
+impl From<&RunError> for FailureText {
+    fn from(error: &RunError) -> Self {
+        let before = match error {
+            RunError::Server(said) => Some(announcement(said)),
+            _ => None,
+        };
+        Self { full: error.to_string(), plain: error.in_iperf3s_words(), before }
     }
 }
 
@@ -418,6 +478,50 @@ mod tests {
         assert_eq!(
             RunError::Server(limit).to_string(),
             "SERVER ERROR - total required bandwidth is larger than server limit (server's errno 9)"
+        );
+    }
+
+    #[test]
+    fn called_as_iperf3_nothing_is_added_to_its_words() {
+        let refused = || io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        let connect = "unable to connect to server - server may have stopped running or use a different port, \
+            firewall issue, etc.";
+        let gai = "failed to lookup address information: Name or service not known";
+        let said = |code, errno| RunError::Server(ServerError { code, os_error: Some(errno) });
+        for (error, plain) in [
+            (
+                RunError::Connect { address: "h, port 1".to_owned(), source: refused() },
+                format!("{connect}: Connection refused"),
+            ),
+            (
+                RunError::Resolve { host: "h".to_owned(), source: io::Error::other(gai) },
+                format!("{connect}: Name or service not known"),
+            ),
+            (
+                said(ErrorCode::TOTAL_RATE, 9),
+                "total required bandwidth is larger than server limit".to_owned(),
+            ),
+            (said(ErrorCode::INIT_TEST, 111), "test initialization failed: Connection refused".to_owned()),
+            (
+                RunError::Closed { waiting_for: "results" },
+                "control socket has closed unexpectedly".to_owned(),
+            ),
+            (RunError::Stalled(Duration::from_secs(1)), "idle timeout for receiving data".to_owned()),
+            (RunError::Busy, "the server is busy running a test. try again later".to_owned()),
+        ] {
+            assert_eq!(FailureText::from(&error).plain, plain);
+        }
+        let limit = FailureText::from(&said(ErrorCode::TOTAL_RATE, 9));
+        assert_eq!(
+            limit.before.as_deref(),
+            Some(
+                "SERVER ERROR - total required bandwidth is larger than server limit, errno: Bad file descriptor"
+            )
+        );
+        let limit = FailureText::from(&said(ErrorCode::TOTAL_RATE, 0));
+        assert_eq!(
+            limit.before.as_deref(),
+            Some("SERVER ERROR - total required bandwidth is larger than server limit")
         );
     }
 

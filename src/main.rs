@@ -109,9 +109,12 @@ fn reporter(role: Role, output: &OutputConfig, mark: Option<u64>) -> Box<dyn Rep
     match output.format {
         OutputFormat::Text => Box::new(mark.fold(TextReporter::new(output), TextReporter::marked)),
         // A document is written whole, and says by itself which test it is about.
-        OutputFormat::Json => Box::new(JsonReporter::new(role)),
+        OutputFormat::Json if output.extras => Box::new(JsonReporter::new(role)),
+        OutputFormat::Json => Box::new(JsonReporter::new(role).plain()),
         OutputFormat::JsonStream { full } => {
-            Box::new(mark.fold(JsonStreamReporter::new(role, full), JsonStreamReporter::marked))
+            let reporter = JsonStreamReporter::new(role, full);
+            let reporter = if output.extras { reporter } else { reporter.plain() };
+            Box::new(mark.fold(reporter, JsonStreamReporter::marked))
         }
     }
 }

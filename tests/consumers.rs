@@ -1,4 +1,7 @@
-//! Readers of `-J` as they are in the field: each finds every key that it reads.
+//! Readers as they are in the field: each finds what it reads, and nothing that it does not know.
+
+mod strict;
+mod text;
 
 use std::fs;
 use std::process::Command;

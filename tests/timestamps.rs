@@ -1,7 +1,8 @@
 //! `--timestamps`, titles and `-d`, with the real program.
 
 use crate::harness::{
-    Checked, Failure, Finished, Program, Server, ensure, libiperf, ours, pick, run, run_client, run_pair,
+    Checked, Failure, Finished, Program, Server, as_iperf3, ensure, libiperf, ours, pick, run, run_client,
+    run_pair,
 };
 
 #[test]
@@ -59,7 +60,7 @@ fn a_stamp_is_what_c_makes_of_its_format() -> Checked {
 /// The default is that of iperf3: `%c ` in the locale C, as in `Tue Nov 24 05:30:14 2026 `.
 #[test]
 fn the_time_stands_before_the_title_as_in_iperf3() -> Checked {
-    for (stamp, program) in [("--timestamps=y", ours()), ("--timestamps=y", libiperf()?)] {
+    for (stamp, program) in [("--timestamps=y", as_iperf3()?), ("--timestamps=y", libiperf()?)] {
         let options = format!("{stamp} -T title -n 1M --get-server-output");
         let pair = run_pair((&program, "--timestamps=x"), (&program, &options))?;
         let mut lines = pair.client.stdout.lines();

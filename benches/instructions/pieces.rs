@@ -226,6 +226,7 @@ fn report(reporter: &mut dyn Reporter, units: u64) {
         time: UNIX_EPOCH,
         control_mss: 32_768,
         user: None,
+        extras_in_output: false,
         interval: Some(Duration::from_secs(1)),
         test: Arc::new(test),
     };

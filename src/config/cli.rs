@@ -4,11 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::error::ErrorKind;
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Subcommand};
 
 use super::options::{CLIENT_HEADING, Cli, SERVER_HEADING, Task};
 use super::resolve::{self, ParameterError};
-use super::{ClientConfig, LoopbackConfig, PROGRAM, ServerConfig};
+use super::{ClientConfig, LoopbackConfig, OutputConfig, PROGRAM, ServerConfig};
 
 /// What the program is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,21 +73,24 @@ where
 ///
 /// An option that has a value takes the next word, whatever that looks like, as getopt_long does.
 fn definition(program: &'static str) -> clap::Command {
-    let usage = format!(
-        "{program} -s [OPTIONS]\n       {program} -c HOST [OPTIONS]\n       {program} loopback [ENGINE]... \
-         [OPTIONS]"
-    );
-    Cli::command().name(program).override_usage(usage).mut_args(|option| {
+    let mut usage = format!("{program} -s [OPTIONS]\n       {program} -c HOST [OPTIONS]");
+    let mut command = Cli::command().name(program);
+    if program == PROGRAM {
+        usage += &format!("\n       {program} loopback [ENGINE]... [OPTIONS]");
+        command = Task::augment_subcommands(command).subcommand_required(false);
+    }
+    command.override_usage(usage).mut_args(|option| {
         let takes_the_next_word = option.get_action().takes_values() && !option.is_require_equals_set();
         if takes_the_next_word && !option.is_positional() { option.allow_hyphen_values(true) } else { option }
     })
 }
 
 fn command(program: &'static str, cli: &Cli, matches: &ArgMatches) -> Result<Command, ParameterError> {
-    match &cli.task {
-        Some(Task::Loopback(options)) => return Ok(Command::Loopback(resolve::loopback(options)?)),
+    let task = matches.subcommand().map(|_| Task::from_arg_matches(matches)).transpose();
+    match task.expect("the parser knows all subcommands") {
+        Some(Task::Loopback(options)) => return Ok(Command::Loopback(resolve::loopback(&options)?)),
         Some(Task::Man { page }) => return Ok(Command::Print(manual(page.as_deref()))),
-        Some(Task::Completions { shell }) => return Ok(Command::Print(completions(program, *shell))),
+        Some(Task::Completions { shell }) => return Ok(Command::Print(completions(program, shell))),
         None if cli.both.json_schema => return Ok(Command::JsonSchema),
         None => {}
     }
@@ -98,7 +101,7 @@ fn command(program: &'static str, cli: &Cli, matches: &ArgMatches) -> Result<Com
             Some(option) => Err(ParameterError::ClientOnly(option)),
             None => {
                 let mut config = resolve::server(cli)?;
-                config.output.program = program;
+                called(program, cli, &mut config.output);
                 Ok(Command::Server(Box::new(config)))
             }
         },
@@ -106,10 +109,20 @@ fn command(program: &'static str, cli: &Cli, matches: &ArgMatches) -> Result<Com
             Some(option) => Err(ParameterError::ServerOnly(option)),
             None => {
                 let mut config = resolve::client(cli, host)?;
-                config.output.program = program;
+                called(program, cli, &mut config.output);
                 Ok(Command::Client(Box::new(config)))
             }
         },
+    }
+}
+
+/// By which name the program was called decides what it says: called as iperf3 it is nothing of its own,
+/// unless that is asked for.
+fn called(program: &'static str, cli: &Cli, output: &mut OutputConfig) {
+    output.program = program;
+    output.extras = program == PROGRAM || cli.both.ringperf_report;
+    if output.extras {
+        output.warnings.extend(resolve::strays(cli));
     }
 }
 

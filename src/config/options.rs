@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -44,10 +45,9 @@ pub(super) struct Cli {
     /// Words that belong to no option. iperf3 ignores them.
     #[arg(hide = true)]
     pub(super) strays: Vec<OsString>,
-    #[command(subcommand)]
-    pub(super) task: Option<Task>,
 }
 
+/// What the first word may ask for instead of a test.
 #[derive(Debug, Subcommand)]
 pub(super) enum Task {
     /// Compare the engines on this machine, over the loopback device
@@ -159,6 +159,9 @@ pub(super) struct BothOptions {
     /// Print what is going on inside, level 1 to 4 [default level: 4; -d is the same without a level]
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "4")]
     pub(super) debug: Option<String>,
+    /// Called as iperf3: report what iperf3 does not know, too, as ringperf does under its own name
+    #[arg(long, env = "RINGPERF_REPORT", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub(super) ringperf_report: bool,
     /// Print the JSON Schema of the documents and events that -J and --json-stream print
     #[arg(long)]
     pub(super) json_schema: bool,

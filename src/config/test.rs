@@ -400,6 +400,8 @@ pub struct OutputConfig {
     /// What the program calls itself in front of errors and warnings: `ringperf`, or `iperf3` when it was
     /// called by that name.
     pub program: &'static str,
+    /// What iperf3 does not say is said as well: lines, keys, events, warnings and reasons of errors.
+    pub extras: bool,
     /// What is strange about the command line but no reason to refuse it; one line each, to be said once
     /// before anything else.
     pub warnings: Vec<String>,
@@ -416,6 +418,7 @@ impl Default for OutputConfig {
             timestamps: None,
             debug: 0,
             program: PROGRAM,
+            extras: true,
             warnings: Vec::new(),
         }
     }

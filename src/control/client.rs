@@ -53,7 +53,7 @@ pub fn run_client(
     let result = load_and_run(config, report, ready);
     match &result {
         Err(RunError::NotReady(_)) => return result,
-        Err(error) => report.emit(RunEvent::Error(error.to_string())),
+        Err(error) => report.emit(RunEvent::Error(error.into())),
         Ok(()) => {}
     }
     report.emit(RunEvent::Done);
@@ -114,6 +114,7 @@ async fn run(
             time: SystemTime::now(),
             control_mss: 0,
             user: None,
+            extras_in_output: false,
             interval: config.output.interval,
             test: Arc::new(config.test.clone()),
         },
@@ -196,7 +197,7 @@ impl Client<'_> {
         self.link.write_frame("parameters", &params::encode(&request)?).await?;
         self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
         if let Some(warning) = fragmentation_warning(&self.info) {
-            self.report.emit(RunEvent::Warning(warning));
+            self.report.emit(RunEvent::CommonWarning(warning));
         }
         // An iperf3 since 3.21 just closes when it does not let somebody in.
         let consent = match self.credentials {
@@ -541,6 +542,7 @@ fn request(
             cpus: config.peer_cpus.clone(),
             explicit_block: test.block.explicit,
             extension: Extension::OWN,
+            extras: test.server_output && config.output.extras,
         }),
     })
 }

@@ -46,7 +46,7 @@ pub fn run_server(
     if let Err(error) = &result
         && !matches!(error, RunError::Interrupted { .. } | RunError::Unwritten(_) | RunError::NotReady(_))
     {
-        report.emit(RunEvent::Error(error.to_string()));
+        report.emit(RunEvent::Error(error.into()));
         report.emit(RunEvent::Done);
     }
     result
@@ -239,7 +239,7 @@ impl<'a> Server<'a> {
         if let Visit::TooMany { is_news } = self.visits.note(Source::of(client), Instant::now()) {
             if is_news {
                 let most = self.house.config.limits.tests_per_minute.map_or(0, NonZeroU32::get);
-                report.emit(RunEvent::Error(RunError::TooManyTests { client, most }.to_string()));
+                report.emit(RunEvent::Error((&RunError::TooManyTests { client, most }).into()));
                 report.emit(RunEvent::Done);
             }
             listener.entrance().refuse(control.socket);
@@ -271,7 +271,7 @@ impl<'a> Server<'a> {
         }
         // A test that has ended for a reason of its own tells that one.
         if !is_told {
-            self.report.emit(RunEvent::Error(interrupted.to_string()));
+            self.report.emit(RunEvent::Error((&interrupted).into()));
             self.report.emit(RunEvent::Done);
         }
         interrupted
@@ -289,7 +289,7 @@ async fn supervise(
     let Closing { outcome, farewell } =
         contained.unwrap_or_else(|panic| Closing { outcome: Err(RunError::Defect(panic)), farewell: None });
     if let Err(error) = &outcome {
-        report.emit(RunEvent::Error(error.to_string()));
+        report.emit(RunEvent::Error(error.into()));
     }
     report.emit(RunEvent::Done);
     drop(report);
@@ -330,8 +330,8 @@ mod tests {
 
     impl Reporter for Errors {
         fn event(&mut self, event: &RunEvent) -> String {
-            if let RunEvent::Error(text) = event {
-                self.0.send(text.clone()).unwrap();
+            if let RunEvent::Error(failure) = event {
+                self.0.send(failure.full.clone()).unwrap();
             }
             String::new()
         }

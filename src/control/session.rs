@@ -140,6 +140,7 @@ impl Session {
             time: SystemTime::now(),
             control_mss: 0,
             user: None,
+            extras_in_output: false,
             interval: house.config.output.interval,
             test: Arc::default(),
         };
@@ -252,6 +253,7 @@ impl Session {
         let frame = self.link.frame_within("parameters", limits::PARAMS_BYTES, limits::SET_UP).await?;
         let request = params::decode(&frame)?;
         self.info.user = self.admit(&request).await?;
+        self.info.extras_in_output = request.hello.as_ref().is_some_and(|hello| hello.extras);
         self.info.test = Arc::new(request.test.clone());
         let engine = self.engine_for(&request);
         self.report.emit(RunEvent::Session(Box::new(self.info.clone())));

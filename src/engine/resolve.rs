@@ -136,7 +136,7 @@ fn automatic(job: &StreamJob) -> Vec<Candidate> {
             vec![uring("Multipath TCP has no zero-copy sends"), sync]
         }
         Flow::Send if job.udp.is_some() && job.pacing.bits_per_second > 0 => {
-            vec![uring("a paced sender has time to copy"), sync]
+            vec![uring("a paced sending end has time to copy"), sync]
         }
         Flow::Send if job.block.bytes < ZERO_COPY_BYTES_MIN && !cuts_large_sends(job) => {
             vec![uring("blocks below 4 KiB are cheaper to copy"), sync]

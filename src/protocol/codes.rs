@@ -116,6 +116,39 @@ error_codes! {
     UPDATE_TIMER = 301, "unable to update timer";
 }
 
+impl ErrorCode {
+    /// All of iperf3's words for it, with those of the system that it puts behind some of them; without a
+    /// system error these are empty.
+    #[must_use]
+    pub fn with_system_words(self, system: &str) -> String {
+        if self.has_system_words() { format!("{self}: {system}") } else { self.to_string() }
+    }
+
+    fn has_system_words(self) -> bool {
+        matches!(
+            self.0,
+            14 | 17
+                | 31..=33
+                | 36
+                | 100..=108
+                | 111..=118
+                | 122..=126
+                | 128..=130
+                | 132
+                | 133
+                | 135..=138
+                | 140
+                | 148
+                | 150..=153
+                | 155..=158
+                | 160
+                | 200..=206
+                | 300
+                | 301
+        ) || self.text().is_none()
+    }
+}
+
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.text() {
@@ -192,6 +225,22 @@ mod tests {
         for code in ErrorCode::NAMED {
             let text = code.text().unwrap();
             assert!(!text.contains('\n') && !text.contains("  "), "{text}");
+        }
+    }
+
+    /// As a libiperf 3.22 says it of a server's number and errno.
+    #[test]
+    fn words_of_the_system_stand_where_iperf3_has_them() {
+        for (code, with, without) in [
+            (101, "test initialization failed: Connection refused", "test initialization failed: "),
+            (27, "total required bandwidth is larger than server limit", ""),
+            (127, "unable to set IPv6 flow label", ""),
+            (160, "server test duration expired: Connection refused", "server test duration expired: "),
+            (4711, "int_errno=4711: Connection refused", "int_errno=4711: "),
+        ] {
+            assert_eq!(ErrorCode(code).with_system_words("Connection refused"), with);
+            let without = if without.is_empty() { with } else { without };
+            assert_eq!(ErrorCode(code).with_system_words(""), without);
         }
     }
 

@@ -46,6 +46,9 @@ pub struct Hello {
     pub cpus: Option<Placement>,
     /// The user has set the block size, see [`crate::config::BlockSize::explicit`].
     pub explicit_block: bool,
+    /// The client wants to see in the server's output what iperf3 does not say, too.
+    #[serde(skip_serializing_if = "is_false")]
+    pub extras: bool,
     /// What the client understands of the extension.
     pub extension: Extension,
 }
@@ -117,6 +120,11 @@ impl ParamsError {
             Self::Range { code, .. } => *code,
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
@@ -196,12 +204,13 @@ mod tests {
         let list = prop::collection::vec(0..=1024u32, 1..10).prop_map(|list| ranges(&list));
         let cpus = prop::option::of(prop_oneof![words, list]);
         let extension = prop::sample::select(vec![Extension::NONE, Extension::OWN]);
-        ("[0-9.]{1,8}", engine, cpus, any::<bool>(), extension).prop_map(
-            |(version, engine, cpus, explicit_block, extension)| Hello {
+        ("[0-9.]{1,8}", engine, cpus, any::<[bool; 2]>(), extension).prop_map(
+            |(version, engine, cpus, [explicit_block, extras], extension)| Hello {
                 version,
                 engine,
                 cpus: cpus.map(|cpus| cpus.parse().unwrap()),
                 explicit_block,
+                extras,
                 extension,
             },
         )
@@ -337,6 +346,7 @@ mod tests {
             engine: None,
             cpus: None,
             explicit_block: false,
+            extras: false,
             extension: Extension::OWN,
         };
         let text = r#"{"version":"1","explicit_block":false,"extension":1}"#;

@@ -29,14 +29,34 @@ pub enum RunEvent {
     End(Box<TestEnd>),
     /// What the server had to say, at a client that asked for it.
     ServerOutput(ServerOutput),
-    /// Something the user should know; the test goes on.
+    /// Something the user should know; the test goes on. iperf3 does not say it.
     Warning(String),
-    /// The test failed; the bare message, without program name and prefix.
-    Error(String),
+    /// The same in the words of iperf3, which says it, too.
+    CommonWarning(String),
+    /// The test failed.
+    Error(FailureText),
     /// What passes between the two ends, for `-d`; complete lines that may hold a peer's own characters.
     Debug(String),
     /// Nothing more comes for this test: a document is complete now.
     Done,
+}
+
+/// Why a test has failed, without program name and prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailureText {
+    /// What is known of it, and what helps.
+    pub full: String,
+    /// iperf3's words for it, exactly; the same as `full` for what iperf3 has no words for.
+    pub plain: String,
+    /// What iperf3 says above that.
+    pub before: Option<String>,
+}
+
+impl From<&str> for FailureText {
+    /// Words that iperf3 has, too, or that it has none for.
+    fn from(text: &str) -> Self {
+        Self { full: text.to_owned(), plain: text.to_owned(), before: None }
+    }
 }
 
 /// A test that has a control connection.
@@ -56,6 +76,8 @@ pub struct SessionInfo {
     pub control_mss: u32,
     /// Who the client is, at a server that has made sure of it.
     pub user: Option<String>,
+    /// The client wants to see in a server's output what iperf3 does not say, too.
+    pub extras_in_output: bool,
     /// Time between interval rows; `None` means none.
     pub interval: Option<Duration>,
     /// The test.

@@ -30,6 +30,7 @@ pub(crate) fn session(role: Role, test: TestConfig) -> SessionInfo {
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_506_270_948),
         control_mss: if role == Role::Client { 32_768 } else { 0 },
         user: None,
+        extras_in_output: false,
         interval: Some(Duration::from_secs(1)),
         test: Arc::new(test),
     }

@@ -68,11 +68,12 @@ fn events(role: Role) -> Vec<RunEvent> {
         RunEvent::OmitOver,
         RunEvent::Interval(fixtures::interval(role, Direction::Bidir, 1, 0)),
         RunEvent::Warning(EVIL.to_owned()),
+        RunEvent::CommonWarning(EVIL.to_owned()),
         RunEvent::End(Box::new(evil_end(role))),
         RunEvent::ServerOutput(ServerOutput::Text(EVIL_LINES.to_owned())),
         RunEvent::ServerOutput(ServerOutput::Json(serde_json::json!({ EVIL: [EVIL] }).to_string())),
-        RunEvent::Error(EVIL.to_owned()),
-        RunEvent::Error(format!("SERVER ERROR - {EVIL}")),
+        RunEvent::Error(EVIL.into()),
+        RunEvent::Error(format!("SERVER ERROR - {EVIL}").as_str().into()),
         RunEvent::Done,
     ];
     // An event that is missing above is missing here, and then this is not compiled.
@@ -86,6 +87,7 @@ fn events(role: Role) -> Vec<RunEvent> {
             | RunEvent::End(_)
             | RunEvent::ServerOutput(ServerOutput::Text(_) | ServerOutput::Json(_))
             | RunEvent::Warning(_)
+            | RunEvent::CommonWarning(_)
             | RunEvent::Error(_)
             | RunEvent::Debug(_)
             | RunEvent::Done => {}
@@ -134,6 +136,7 @@ fn evil_session(role: Role) -> SessionInfo {
         time: plain.time,
         control_mss: plain.control_mss,
         user: evil(),
+        extras_in_output: true,
         interval: plain.interval,
         test: plain.test,
     }

@@ -2,7 +2,7 @@
 
 use crate::config::{Flow, Role};
 
-use super::escape::escape_lines;
+use super::escape::{escape, escape_lines};
 use super::json_document::Document;
 use super::json_print::Printing;
 use super::{Reporter, RunEvent, ServerOutput, SessionInfo};
@@ -14,6 +14,7 @@ use super::{Reporter, RunEvent, ServerOutput, SessionInfo};
 #[derive(Debug)]
 pub struct JsonReporter {
     role: Role,
+    extras: bool,
     document: Document,
     printing: Option<Printing>,
 }
@@ -22,7 +23,13 @@ impl JsonReporter {
     /// A reporter that has seen nothing yet.
     #[must_use]
     pub fn new(role: Role) -> Self {
-        Self { role, document: Document::new(role), printing: None }
+        Self { role, extras: true, document: Document::new(role, true), printing: None }
+    }
+
+    /// The same without what iperf3 does not say.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { extras: false, document: Document::new(self.role, false), ..self }
     }
 
     /// The document of the test that runs, as far as it is known.
@@ -32,7 +39,7 @@ impl JsonReporter {
 
     /// The same, taken out: the next test has nothing of it.
     pub(super) fn take(&mut self) -> Document {
-        std::mem::replace(&mut self.document, Document::new(self.role))
+        std::mem::replace(&mut self.document, Document::new(self.role, self.extras))
     }
 
     /// The test that has a control connection.
@@ -63,10 +70,11 @@ impl Reporter for JsonReporter {
         piece
     }
 
-    /// What `-d` shows must not stand between documents.
+    /// What `-d` shows, and what iperf3 warns of, must not stand between documents.
     fn complaint(&self, event: &RunEvent) -> String {
         match event {
             RunEvent::Debug(text) => escape_lines(text),
+            RunEvent::CommonWarning(text) => format!("warning: {}\n", escape(text)),
             _ => String::new(),
         }
     }

@@ -10,7 +10,8 @@ use crate::sys::plain;
 use super::spool::{Lines, Spool};
 use super::text::MAX_RECORD_BYTES;
 use super::{
-    Interval, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart, is_bare, json_rows, json_start,
+    FailureText, Interval, RunEvent, SERVER_ERROR, ServerOutput, SessionInfo, TestEnd, TestStart, is_bare,
+    json_rows, json_start,
 };
 
 /// The document of one test.
@@ -20,6 +21,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Document {
     role: Role,
+    /// What iperf3 does not say is said as well.
+    extras: bool,
     session: Option<SessionInfo>,
     start: Option<TestStart>,
     /// One in each line.
@@ -27,13 +30,14 @@ pub(super) struct Document {
     end: Option<TestEnd>,
     server_output: Option<ServerOutput>,
     warnings: Vec<String>,
-    error: Option<String>,
+    error: Option<FailureText>,
 }
 
 impl Document {
-    pub(super) fn new(role: Role) -> Self {
+    pub(super) fn new(role: Role, extras: bool) -> Self {
         Self {
             role,
+            extras,
             session: None,
             start: None,
             intervals: Spool::default(),
@@ -52,8 +56,12 @@ impl Document {
             RunEvent::End(end) => self.end = Some(TestEnd::clone(end)),
             RunEvent::ServerOutput(output) => self.server_output = Some(output.clone()),
             RunEvent::Warning(text) => self.warn(text.clone()),
-            RunEvent::Error(text) => self.error = Some(text.clone()),
-            RunEvent::Listening { .. } | RunEvent::OmitOver | RunEvent::Debug(_) | RunEvent::Done => {}
+            RunEvent::Error(failure) => self.error = Some(failure.clone()),
+            RunEvent::Listening { .. }
+            | RunEvent::OmitOver
+            | RunEvent::CommonWarning(_)
+            | RunEvent::Debug(_)
+            | RunEvent::Done => {}
         }
     }
 
@@ -73,12 +81,16 @@ impl Document {
 
     /// The object of that name.
     pub(super) fn start(&self) -> Value {
-        json_start::start(self.role, self.session.as_ref(), self.start.as_ref())
+        self.start_with(self.extras)
+    }
+
+    fn start_with(&self, extras: bool) -> Value {
+        json_start::start(self.role, self.session.as_ref(), self.start.as_ref(), extras)
     }
 
     /// All up to the intervals.
     pub(super) fn head(&self) -> String {
-        format!("{{\"start\":{},\"intervals\":[", self.start())
+        head(&self.start())
     }
 
     /// The intervals, which are taken out.
@@ -108,8 +120,8 @@ impl Document {
             Some(ServerOutput::Json(output)) => members.push(("server_output_json", output.clone())),
             None => {}
         }
-        members.extend(self.error.as_deref().map(|text| ("error", quoted(&self.error_text(text)))));
-        if self.end.is_some() || !self.warnings.is_empty() {
+        members.extend(self.error.as_ref().map(|failure| ("error", quoted(&self.error_text(failure)))));
+        if self.extras && (self.end.is_some() || !self.warnings.is_empty()) {
             let ringperf = json_rows::ringperf(self.end.as_ref(), &self.warnings);
             members.push(("ringperf", ringperf.to_string()));
         }
@@ -119,7 +131,8 @@ impl Document {
     /// What a server sends to a client that asks for it. A client waits for it only so long, so of a long
     /// test these are the first intervals, and a warning says so.
     pub(super) fn measurements(&self) -> String {
-        let mut text = self.head();
+        let extras = self.session.as_ref().is_some_and(|session| session.extras_in_output);
+        let mut text = head(&self.start_with(extras));
         let head = text.len();
         let mut gap = None;
         for interval in self.intervals.lines() {
@@ -137,7 +150,7 @@ impl Document {
             }
         }
         text += &format!("],\"end\":{}", self.end());
-        if let Some(gap) = gap {
+        if let Some(gap) = gap.filter(|_| extras) {
             text += &format!(",\"ringperf\":{}", json_rows::ringperf(None, &[gap]));
         }
         text + "}"
@@ -153,11 +166,20 @@ impl Document {
         self.end.as_ref().map_or(json!({}), |end| json_rows::end(self.flows(), end)).to_string()
     }
 
-    /// A server says that it is an error, as iperf3's does; an interrupt says so itself.
-    fn error_text(&self, message: &str) -> String {
+    /// A server says that it is an error, as iperf3's does; an interrupt says so itself. Of the two errors
+    /// that iperf3 writes where a server has failed this is the last, which readers find.
+    fn error_text(&self, failure: &FailureText) -> String {
+        let message = match failure {
+            FailureText { plain, .. } if !self.extras => plain,
+            FailureText { full, .. } => full.strip_prefix(SERVER_ERROR).unwrap_or(full),
+        };
         let bare = self.role == Role::Client || is_bare(message);
         if bare { message.to_owned() } else { format!("error - {message}") }
     }
+}
+
+fn head(start: &Value) -> String {
+    format!("{{\"start\":{start},\"intervals\":[")
 }
 
 /// The warning where a report that is sent leaves off.
@@ -181,6 +203,7 @@ mod tests {
     use crate::config::{Direction, TestConfig};
     use crate::report::fixtures;
     use crate::report::json_print::Printing;
+    use crate::report::system::json_version;
 
     use super::*;
 
@@ -188,9 +211,11 @@ mod tests {
 
     /// A server's document of a test with four streams and so many intervals.
     fn long(intervals: usize) -> Document {
-        let mut document = Document::new(Role::Server);
+        let mut document = Document::new(Role::Server, true);
         let test = TestConfig { direction: Direction::Bidir, parallel: 2, ..TestConfig::default() };
-        document.add(&RunEvent::Session(Box::new(fixtures::session(Role::Server, test))));
+        let session = fixtures::session(Role::Server, test);
+        let session = SessionInfo { extras_in_output: true, ..session };
+        document.add(&RunEvent::Session(Box::new(session)));
         let interval = fixtures::interval(Role::Server, Direction::Bidir, 2, 0);
         // The first one goes the whole way; to render each of them would take the time of many other tests.
         document.add_interval(&interval);
@@ -240,6 +265,47 @@ mod tests {
         let document: Value = serde_json::from_str(&long(100).measurements()).unwrap();
         assert_eq!(intervals(&document), 100);
         assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["start", "intervals", "end"]);
+    }
+
+    /// Not even that some of them are missing, where strict readers would refuse the key.
+    #[test]
+    fn who_does_not_ask_for_more_gets_what_iperf3_sends() {
+        let mut document = long(10_000);
+        document.session.as_mut().unwrap().extras_in_output = false;
+        let document: Value = serde_json::from_str(&document.measurements()).unwrap();
+        assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["start", "intervals", "end"]);
+        assert_eq!(document["start"]["version"], "iperf 3.21");
+    }
+
+    #[test]
+    fn without_extras_a_document_has_only_keys_and_words_of_iperf3() {
+        let (role, direction) = (Role::Client, Direction::Forward);
+        let failure = FailureText {
+            full: "SERVER ERROR - full (it says why)".into(),
+            plain: "full".into(),
+            before: Some("SERVER ERROR - full".into()),
+        };
+        for (extras, keys, version, error) in [
+            (false, &["start", "intervals", "end", "error"][..], "iperf 3.21", "full"),
+            (
+                true,
+                &["start", "intervals", "end", "error", "ringperf"],
+                json_version(true),
+                "full (it says why)",
+            ),
+        ] {
+            let mut document = Document::new(role, extras);
+            document.add(&RunEvent::Session(Box::new(fixtures::session(role, TestConfig::default()))));
+            document.add(&RunEvent::End(Box::new(fixtures::end(role, direction, 1))));
+            document.add(&RunEvent::Warning("w".into()));
+            document.add(&RunEvent::CommonWarning("w".into()));
+            document.add(&RunEvent::Error(failure.clone()));
+            let text = document.head() + &document.tail();
+            let document: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), keys);
+            assert_eq!(document["start"]["version"], version);
+            assert_eq!(document["error"], error);
+        }
     }
 
     #[test]

@@ -5,18 +5,23 @@ use serde_json::{Map, Value, json};
 use crate::config::{Direction, EndCondition, Role, TestConfig};
 
 use super::json_rows::{insert, number};
-use super::system::{JSON_VERSION, rfc_1123, since_epoch, system_info};
+use super::system::{json_version, rfc_1123, since_epoch, system_info};
 use super::{ConnectedStream, SessionInfo, TestStart};
 
 /// As much of the object as is known.
 ///
 /// The buffer sizes of a TCP server come earlier than those of others, as in iperf3, where they belong to its
 /// listener.
-pub(super) fn start(role: Role, session: Option<&SessionInfo>, start: Option<&TestStart>) -> Value {
+pub(super) fn start(
+    role: Role,
+    session: Option<&SessionInfo>,
+    start: Option<&TestStart>,
+    extras: bool,
+) -> Value {
     let streams = start.map_or(&[][..], |start| &start.streams);
     let mut object = Map::new();
     insert(&mut object, "connected", streams.iter().map(connected).collect::<Vec<_>>());
-    insert(&mut object, "version", JSON_VERSION);
+    insert(&mut object, "version", json_version(extras));
     insert(&mut object, "system_info", system_info());
     let Some(session) = session else { return Value::Object(object) };
     let buffers_first = role == Role::Server && session.test.protocol.udp().is_none();
@@ -52,7 +57,7 @@ fn insert_buffer_sizes(object: &mut Map<String, Value>, test: &TestConfig, start
 
 /// From the control connection to the rates.
 fn insert_session(object: &mut Map<String, Value>, session: &SessionInfo) {
-    let SessionInfo { role, host, port, cookie, time, control_mss, user: _, interval: _, test } = session;
+    let SessionInfo { role, host, port, cookie, time, control_mss, test, .. } = session;
     let since_epoch = since_epoch(*time);
     let milliseconds = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
     let timestamp = json!({
@@ -121,7 +126,8 @@ mod tests {
             test.socket.mss_bytes = Some(1400);
             test.socket.tos = 0x20;
             let session = fixtures::session(role, test);
-            let document = start(role, Some(&session), Some(&fixtures::start(role, Direction::Bidir, 2)));
+            let document =
+                start(role, Some(&session), Some(&fixtures::start(role, Direction::Bidir, 2)), true);
             let expected = format!(
                 "{{connected:CONNECTED,version:s,system_info:s,
                 timestamp:{{time:s,timesecs:n,timemillisecs:n}},{peer}:{{host:s,port:n}},cookie:s,

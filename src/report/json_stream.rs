@@ -28,6 +28,12 @@ impl JsonStreamReporter {
         Self { mark: Some(test), ..self }
     }
 
+    /// The same without what iperf3 does not say.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { collected: self.collected.plain(), ..self }
+    }
+
     /// Keeps an interval only if somebody will ask for it once more: a test may have any number of them.
     fn interval(&mut self, interval: &Interval) -> String {
         let session = self.collected.session();

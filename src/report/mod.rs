@@ -18,6 +18,7 @@ mod json_rows;
 mod json_start;
 mod json_stream;
 mod output;
+mod own_lines;
 mod rows;
 mod spool;
 mod stamp;
@@ -31,9 +32,9 @@ mod version;
 
 pub use comparison::{Collector, Comparison};
 pub use event::{
-    ConnectedStream, DatagramReport, EngineReport, FileReport, Interval, IntervalStream, LatencyReport,
-    PacingReport, PeerEngine, ProcessorReport, ProcessorShare, ReceivedDatagrams, RunEvent, ServerOutput,
-    SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
+    ConnectedStream, DatagramReport, EngineReport, FailureText, FileReport, Interval, IntervalStream,
+    LatencyReport, PacingReport, PeerEngine, ProcessorReport, ProcessorShare, ReceivedDatagrams, RunEvent,
+    ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
 };
 pub use json::JsonReporter;
 pub use json_stream::JsonStreamReporter;
@@ -45,9 +46,12 @@ pub use version::version_text;
 /// The JSON Schema of all documents and events.
 pub const JSON_SCHEMA: &str = include_str!("../../docs/ringperf.schema.json");
 
+/// What a client puts in front of what a server says of its failure.
+const SERVER_ERROR: &str = "SERVER ERROR - ";
+
 /// Whether a message says by itself what it is. iperf3 puts `error - ` in front of all others.
 fn is_bare(message: &str) -> bool {
-    ["interrupt - ", "SERVER ERROR - ", "the client has "].iter().any(|start| message.starts_with(start))
+    ["interrupt - ", SERVER_ERROR, "the client has "].iter().any(|start| message.starts_with(start))
 }
 
 /// Turns events into output.

@@ -1,18 +1,14 @@
 //! What a text report says at the end of a test.
 
 use crate::config::Flow;
-use crate::stats::{CpuUse, Percentiles};
-use crate::units::{RateFormat, rate, transfer};
+use crate::stats::CpuUse;
 
+use super::TestEnd;
 use super::escape::escape;
 use super::rows::{Rows, SEPARATOR};
-use super::totals::{CpuPerGigabyte, is_udp, sum_known};
-use super::{DatagramReport, EngineReport, PacingReport, ProcessorReport, ProcessorShare, TestEnd};
+use super::totals::is_udp;
 
-/// Most streams whose processors are told.
-const LISTED_STREAMS: usize = 8;
-
-/// Everything from the separator to the engines and what became of the datagrams.
+/// Everything from the separator to the last total.
 pub(super) fn summary(rows: &Rows, end: &TestEnd) -> String {
     let mut text = SEPARATOR.to_owned();
     if rows.verbose {
@@ -28,16 +24,6 @@ pub(super) fn summary(rows: &Rows, end: &TestEnd) -> String {
                 text += &congestion_lines(flow, end);
             }
         }
-    }
-    text += &engines("Engine", &end.engines, rows);
-    if let Some(peer) = &end.peer {
-        text += &engines("Peer engine", &peer.engines, rows);
-    }
-    for &flow in flows {
-        text += &datagrams_line(rows.tag(flow), flow, &end.datagrams);
-    }
-    if rows.verbose {
-        text += &cpu_per_gigabyte_line(CpuPerGigabyte::from(end));
     }
     text
 }
@@ -69,159 +55,6 @@ fn congestion_lines(flow: Flow, end: &TestEnd) -> String {
     line("snd", sender) + &line("rcv", receiver)
 }
 
-/// One line per engine, one about its pacing where there was a rate, and with `-V` its details.
-/// All strings may come from a peer.
-fn engines(label: &str, engines: &[EngineReport], rows: &Rows) -> String {
-    let mut text = String::new();
-    for engine in engines {
-        let [flow, used, asked] = [&engine.flow, &engine.used, &engine.asked].map(|name| escape(name));
-        text += &format!("{label}: {flow} {used} (asked {asked})");
-        if !engine.reason.is_empty() {
-            text += &format!(": {}", escape(&engine.reason));
-        }
-        if !engine.fix.is_empty() {
-            text += &format!("; fix: {}", escape(&engine.fix));
-        }
-        text.push('\n');
-        if let Some(pacing) = &engine.pacing
-            && (rows.verbose || pacing.target_bits_per_second > 0.0)
-        {
-            text += &pacing_line(pacing, rows.rate_format);
-        }
-        if rows.verbose {
-            text += &details(engine);
-        }
-    }
-    text
-}
-
-fn pacing_line(pacing: &PacingReport, format: RateFormat) -> String {
-    let PacingReport { target_bits_per_second, achieved_bits_per_second, .. } = pacing;
-    let rate = |bits_per_second: f64| format!("{}s/sec", rate(bits_per_second, format).trim_start());
-    let target = match *target_bits_per_second {
-        target if target > 0.0 => rate(target),
-        _ => "none".to_owned(),
-    };
-    let mut text = format!(
-        "      Pacing: target {target}, achieved {}, {} bursts of {:.1} datagrams (largest {})",
-        rate(*achieved_bits_per_second),
-        pacing.bursts,
-        pacing.burst_mean,
-        pacing.burst_max
-    );
-    if let Some(Percentiles { p50_us, p99_us, max_us, .. }) = pacing.inter_departure {
-        text += &format!(", apart p50 {p50_us:.1} us, p99 {p99_us:.1} us, max {max_us:.1} us");
-    }
-    text.push('\n');
-    text
-}
-
-fn details(engine: &EngineReport) -> String {
-    let mut text = String::new();
-    if let Some(zero_copy) = engine.zero_copy
-        && let Some(share) = zero_copy.real_percent()
-    {
-        let requested = transfer(zero_copy.requested_bytes);
-        text += &format!("      Zero-copy: {share:.1}% of {}s not copied", requested.trim_start());
-        if zero_copy.outstanding > 0 {
-            text += &format!(", {} notifications never came", zero_copy.outstanding);
-        }
-        text.push('\n');
-    }
-    text += &processors_line(&engine.processors);
-    let latency = &engine.latency;
-    text += &percentiles_line("Round trip", latency.rtt.as_ref());
-    text += &percentiles_line("Send completion", latency.completion.as_ref());
-    text += &percentiles_line("Buffer release", latency.release.as_ref());
-    let limits = (engine.busy_seconds, engine.rwnd_limited_seconds, engine.sndbuf_limited_seconds);
-    if let (Some(busy), Some(rwnd), Some(sndbuf)) = limits {
-        text += &format!(
-            "      Limits: busy {busy:.2} s, rwnd-limited {rwnd:.2} s, sndbuf-limited {sndbuf:.2} s\n"
-        );
-    }
-    text
-}
-
-/// The streams of one direction together. What this end cannot know is said to be not known, or is left out
-/// if it is a detail.
-fn datagrams_line(tag: &str, flow: Flow, streams: &[DatagramReport]) -> String {
-    let flow = match flow {
-        Flow::Send => "send",
-        Flow::Receive => "receive",
-    };
-    let streams: Vec<&DatagramReport> = streams.iter().filter(|stream| stream.flow == flow).collect();
-    if streams.is_empty() {
-        return String::new();
-    }
-    let sum = |pick: fn(&DatagramReport) -> Option<u64>| sum_known(streams.iter().copied().map(pick));
-    let needed = |name: &str, count: Option<u64>| match count {
-        Some(count) => format!("{name} {count}"),
-        None => format!("{name} not known"),
-    };
-    let detail = |name: &str, count: Option<u64>| count.map(|count| format!("{name} {count}"));
-    let (lost, in_socket) = (sum(|stream| stream.lost), sum(|stream| stream.lost_in_socket));
-    let places =
-        [detail("network", sum(|stream| stream.lost_in_network)), detail("receiver's socket", in_socket)];
-    let mut lost_text = needed("lost", lost);
-    if lost != Some(0) && places.iter().any(Option::is_some) {
-        lost_text += &format!(" ({})", places.into_iter().flatten().collect::<Vec<_>>().join(", "));
-    }
-    let foreign = sum(|stream| stream.foreign).filter(|&count| count > 0);
-    let parts = [
-        Some(needed("sent", sum(|stream| stream.sent))),
-        Some(needed("received", sum(|stream| stream.received))),
-        Some(lost_text),
-        detail("duplicates", sum(|stream| stream.duplicates)),
-        detail("reordered", sum(|stream| stream.reordered)),
-        detail("foreign", foreign),
-    ];
-    let hint = match in_socket {
-        Some(1..) => "; fix: a larger -w, which net.core.rmem_max of the receiver must allow",
-        Some(0) | None => "",
-    };
-    format!("Datagrams{tag}: {}{hint}\n", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
-}
-
-/// Where each stream was most of the time; a document has the rest of many streams.
-fn processors_line(streams: &[ProcessorReport]) -> String {
-    let seen = streams.iter().filter_map(|stream| {
-        let ProcessorReport { id, looks, moves, distinct, .. } = stream;
-        let &ProcessorShare { cpu, percent } = stream.shares.first()?;
-        let elsewhere = match (distinct, moves) {
-            (0..=1, _) => String::new(),
-            (distinct, moves) => format!(", {distinct} processors, {moves} moves"),
-        };
-        Some(format!("stream {id} on {cpu} ({percent:.0}% of {looks} looks{elsewhere})"))
-    });
-    let mut seen: Vec<String> = seen.collect();
-    if seen.is_empty() {
-        return String::new();
-    }
-    if let Some(more @ 1..) = seen.len().checked_sub(LISTED_STREAMS) {
-        seen.truncate(LISTED_STREAMS);
-        seen.push(format!("and {more} more"));
-    }
-    format!("      Processors: {}\n", seen.join(", "))
-}
-
-fn percentiles_line(what: &str, times: Option<&Percentiles>) -> String {
-    let Some(Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us }) = times else {
-        return String::new();
-    };
-    format!(
-        "      {what}: p50 {p50_us:.1} us, p90 {p90_us:.1} us, p99 {p99_us:.1} us, \
-         p99.9 {p999_us:.1} us, max {max_us:.1} us ({count} times)\n"
-    )
-}
-
-fn cpu_per_gigabyte_line(cpu: CpuPerGigabyte) -> String {
-    let value = |seconds: Option<f64>| match seconds {
-        Some(seconds) => format!("{seconds:.3} s"),
-        None => "not known".to_owned(),
-    };
-    format!("CPU time per GB: local {}, remote {}\n", value(cpu.local), value(cpu.remote))
-}
-
 #[cfg(test)]
 mod tests {
     use crate::config::{Direction, Role};
@@ -235,10 +68,8 @@ mod tests {
     }
 
     #[test]
-    fn a_verbose_client_tells_everything() {
-        let mut end = fixtures::end(Role::Client, Direction::Bidir, 1);
-        end.engines = vec![fixtures::sending_engine()];
-        end.peer = Some(fixtures::peer());
+    fn a_verbose_client() {
+        let end = fixtures::end(Role::Client, Direction::Bidir, 1);
         assert_eq!(
             summary(&rows(Role::Client, Direction::Bidir, true), &end),
             "\
@@ -255,24 +86,15 @@ rcv_tcp_congestion bbr
 [  6][RX-C]   0.00-2.00   sec  1.25 MBytes  5.24 Mbits/sec                  receiver
 snd_tcp_congestion bbr
 rcv_tcp_congestion cubic
-Engine: send uring (asked auto): zero-copy is copied on this path, stepped down from uring-zc
-      Zero-copy: 25.0% of 1.00 MBytes not copied, 2 notifications never came
-      Processors: stream 1 on 3 (98% of 200 looks, 2 processors, 4 moves)
-      Round trip: p50 20.0 us, p90 30.0 us, p99 40.0 us, p99.9 50.5 us, max 60.0 us (7 times)
-      Limits: busy 2.00 s, rwnd-limited 0.50 s, sndbuf-limited 0.25 s
-Peer engine: receive sync (asked auto): io_uring is switched off; fix: sysctl kernel.io_uring_disabled=0
-CPU time per GB: local 381.470 s, remote 190.735 s
 "
         );
     }
 
     #[test]
-    fn a_udp_client_tells_what_became_of_its_datagrams() {
+    fn a_verbose_udp_client() {
         let mut end = fixtures::udp_end(Role::Client, Direction::Bidir, 1);
         // No congestion control is named, whatever a peer says.
         end.congestion_remote = Some("bbr".into());
-        end.engines[0].pacing = Some(fixtures::pacing());
-        end.datagrams = vec![fixtures::datagrams(1, "send"), fixtures::datagrams(3, "receive")];
         assert_eq!(
             summary(&rows(Role::Client, Direction::Bidir, true), &end),
             "\
@@ -285,130 +107,21 @@ CPU Utilization: local/sender 50.0% (10.0%u/40.0%s), remote/receiver 25.0% (5.0%
 CPU Utilization: local/receiver 50.0% (10.0%u/40.0%s), remote/sender 25.0% (5.0%u/20.0%s)
 [  6][RX-C]   0.00-2.00   sec  1.25 MBytes  5.24 Mbits/sec  0.000 ms  0/1280 (0%)  sender
 [  6][RX-C]   0.00-2.00   sec  1.25 MBytes  5.23 Mbits/sec  0.750 ms  4/1280 (0.31%)  receiver
-Engine: send sync (asked sync)
-      Pacing: target 10.0 Mbits/sec, achieved 9.99 Mbits/sec, 850 bursts of 1.5 datagrams (largest 4), \
-              apart p50 800.0 us, p99 810.5 us, max 900.0 us
-Datagrams[TX-C]: sent 1280, received 1276, lost 4 (network 3, receiver's socket 1), duplicates 2, \
-                 reordered 5; fix: a larger -w, which net.core.rmem_max of the receiver must allow
-Datagrams[RX-C]: sent 1280, received 1276, lost 4 (network 3, receiver's socket 1), duplicates 2, \
-                 reordered 5; fix: a larger -w, which net.core.rmem_max of the receiver must allow
-CPU time per GB: local 382.067 s, remote 191.033 s
 "
         );
     }
 
     #[test]
-    fn datagrams_are_added_up_as_far_as_they_are_known() {
-        let known = fixtures::datagrams(1, "send");
-        let line = |streams: &[DatagramReport]| datagrams_line("", Flow::Send, streams);
-        let clean = DatagramReport {
-            received: Some(1280),
-            lost: Some(0),
-            lost_in_network: Some(0),
-            lost_in_socket: Some(0),
-            ..known.clone()
-        };
-        let sender_alone =
-            DatagramReport { id: 3, flow: "send", sent: Some(20), ..DatagramReport::default() };
-        let receiver_alone = DatagramReport {
-            sent: None,
-            lost: None,
-            lost_in_network: None,
-            foreign: Some(9),
-            ..known.clone()
-        };
-        let no_places = DatagramReport { lost_in_network: None, lost_in_socket: None, ..known.clone() };
-        let fix = "; fix: a larger -w, which net.core.rmem_max of the receiver must allow";
-        let cases = [
-            (vec![], String::new()),
-            (vec![fixtures::datagrams(1, "receive")], String::new()),
-            (vec![clean.clone()], "sent 1280, received 1280, lost 0, duplicates 2, reordered 5".into()),
-            (
-                vec![clean, known.clone()],
-                format!(
-                    "sent 2560, received 2556, lost 4 (network 3, receiver's socket 1), duplicates 4, \
-                     reordered 10{fix}"
-                ),
-            ),
-            (vec![known, sender_alone], "sent 1300, received not known, lost not known".into()),
-            (
-                vec![receiver_alone],
-                format!(
-                    "sent not known, received 1276, lost not known (receiver's socket 1), duplicates 2, \
-                     reordered 5, foreign 9{fix}"
-                ),
-            ),
-            (vec![no_places], "sent 1280, received 1276, lost 4, duplicates 2, reordered 5".into()),
-        ];
-        for (streams, expected) in cases {
-            let expected = if expected.is_empty() { expected } else { format!("Datagrams: {expected}\n") };
-            assert_eq!(line(&streams), expected);
-        }
-    }
-
-    #[test]
-    fn pacing_is_told_where_a_rate_was_asked_for_or_everything_is() {
-        let mut engine = fixtures::sending_engine();
-        let mut told = |verbose: bool, target_bits_per_second: f64| {
-            let pacing = PacingReport { target_bits_per_second, inter_departure: None, ..fixtures::pacing() };
-            engine.pacing = Some(pacing);
-            let rows = rows(Role::Client, Direction::Forward, verbose);
-            let text = engines("Engine", std::slice::from_ref(&engine), &rows);
-            text.lines().find(|line| line.contains("Pacing")).map(str::to_owned)
-        };
-        let end = "achieved 9.99 Mbits/sec, 850 bursts of 1.5 datagrams (largest 4)";
-        assert_eq!(told(false, 0.0), None);
-        assert_eq!(told(true, 0.0), Some(format!("      Pacing: target none, {end}")));
-        assert_eq!(told(false, 1e6), Some(format!("      Pacing: target 1.00 Mbits/sec, {end}")));
-    }
-
-    #[test]
-    fn processors_of_many_streams_are_told_in_part() {
-        let share = |cpu, percent| ProcessorShare { cpu, percent };
-        let still = ProcessorReport {
-            id: 1,
-            looks: 100,
-            distinct: 1,
-            shares: vec![share(0, 100.0)],
-            ..ProcessorReport::default()
-        };
-        assert_eq!(processors_line(&[]), "");
-        assert_eq!(processors_line(&[ProcessorReport::default()]), "");
-        let moved = ProcessorReport {
-            id: 3,
-            moves: 7,
-            distinct: 2,
-            shares: vec![share(5, 62.5), share(0, 37.5)],
-            ..still.clone()
-        };
-        assert_eq!(
-            processors_line(&[still.clone(), moved]),
-            "      Processors: stream 1 on 0 (100% of 100 looks), stream 3 on 5 (62% of 100 looks, 2 processors, \
-             7 moves)\n"
-        );
-        let line = processors_line(&vec![still.clone(); 8]);
-        assert_eq!((line.matches("stream 1 on 0").count(), line.contains("more")), (8, false), "{line}");
-        let line = processors_line(&vec![still; 128]);
-        assert_eq!(line.matches("stream 1 on 0").count(), 8, "{line}");
-        assert!(line.ends_with("looks), and 120 more\n"), "{line}");
-    }
-
-    #[test]
     fn a_peer_cannot_command_the_terminal() {
         let mut end = fixtures::end(Role::Client, Direction::Forward, 1);
-        let mut peer = fixtures::peer();
-        peer.engines[0].reason = "\u{1b}[2J\nEngine: forged".into();
-        end.peer = Some(peer);
         end.congestion_remote = Some("b\u{9b}r".into());
         let text = summary(&rows(Role::Client, Direction::Forward, true), &end);
-        assert!(text.contains("(asked auto): \\u{1b}[2J\\u{a}Engine: forged; fix: "), "{text}");
         assert!(text.contains("rcv_tcp_congestion b\\u{9b}r\n"), "{text}");
     }
 
     #[test]
     fn what_is_not_known_is_said_or_left_out() {
-        let mut end = fixtures::end(Role::Server, Direction::Forward, 1);
-        end.engines.clear();
+        let end = fixtures::end(Role::Server, Direction::Forward, 1);
         assert_eq!(
             summary(&rows(Role::Server, Direction::Forward, true), &end),
             "\
@@ -418,7 +131,6 @@ Test Complete. Summary Results:
 [  5] (sender statistics not available)
 [  5]   0.00-2.00   sec  1.25 MBytes  5.24 Mbits/sec                  receiver
 rcv_tcp_congestion cubic
-CPU time per GB: local 762.939 s, remote not known
 "
         );
     }

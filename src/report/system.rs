@@ -2,11 +2,20 @@
 
 use std::time::{Duration, SystemTime};
 
-/// The first line of a verbose text report.
-pub(super) const TEXT_VERSION: &str =
-    concat!("ringperf ", env!("CARGO_PKG_VERSION"), " (iperf 3.21 protocol)");
+/// The version of iperf3 that this program is like.
+const IPERF3: &str = "iperf 3.21";
 
-/// The `version` of a document. Scripts look for iperf's own name and number in front.
+/// The first line of a verbose text report, with or without what iperf3 does not say.
+pub(super) fn text_version(extras: bool) -> &'static str {
+    if extras { concat!("ringperf ", env!("CARGO_PKG_VERSION"), " (iperf 3.21 protocol)") } else { IPERF3 }
+}
+
+/// The `version` of a document, likewise. Scripts look for iperf's own name and number in front.
+pub(super) fn json_version(extras: bool) -> &'static str {
+    if extras { JSON_VERSION } else { IPERF3 }
+}
+
+/// What documents and `--version` say.
 pub(super) const JSON_VERSION: &str = concat!("iperf 3.21 (ringperf ", env!("CARGO_PKG_VERSION"), ")");
 
 /// The kernel's words about itself, as `uname -a` orders them.

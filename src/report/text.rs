@@ -5,6 +5,7 @@ use crate::stats::TcpInterval;
 use crate::units::RateFormat;
 
 use super::escape::{escape, escape_lines, push_lines};
+use super::own_lines::{harmless_to_readers, own_lines};
 use super::rows::{Rows, SEPARATOR};
 use super::stamp::Stamp;
 use super::summary::summary;
@@ -20,6 +21,8 @@ const DEBUG_TCP: u8 = 4;
 #[derive(Debug)]
 pub struct TextReporter {
     program: &'static str,
+    /// What iperf3 does not say is said as well.
+    extras: bool,
     verbose: bool,
     rate_format: RateFormat,
     stamp: Option<Stamp>,
@@ -37,6 +40,8 @@ struct Test {
     header_printed: bool,
     ended: bool,
     failed: bool,
+    /// What is said of the test when everything that iperf3 says is printed.
+    own_lines: String,
     /// What was printed so far, at a server whose client asked for it.
     record: String,
 }
@@ -47,6 +52,7 @@ impl TextReporter {
     pub fn new(output: &OutputConfig) -> Self {
         Self {
             program: output.program,
+            extras: output.extras,
             verbose: output.verbose,
             rate_format: output.rate_format,
             stamp: output.timestamps.as_deref().map(Stamp::new),
@@ -64,7 +70,7 @@ impl TextReporter {
 
     fn listening(&self, port: u16, test_number: u64) -> String {
         let rule = "-".repeat(59);
-        let version = if self.verbose { version_lines() } else { String::new() };
+        let version = if self.verbose { version_lines(self.extras) } else { String::new() };
         format!("{version}{rule}\nServer listening on {port} (test #{test_number})\n{rule}\n")
     }
 
@@ -82,9 +88,10 @@ impl TextReporter {
             header_printed: false,
             ended: false,
             failed: false,
+            own_lines: String::new(),
             record: String::new(),
         });
-        session_lines(session, self.verbose)
+        session_lines(session, self.verbose, self.extras)
     }
 
     /// Puts in front of each line the time, and at a client the title.
@@ -132,17 +139,27 @@ impl Reporter for TextReporter {
             | RunEvent::End(_)
             | RunEvent::ServerOutput(_)
             | RunEvent::Warning(_)
+            | RunEvent::CommonWarning(_)
             | RunEvent::Error(_)
             | RunEvent::Done => String::new(),
         };
-        let text = text + &self.test.as_mut().map_or_else(String::new, |test| test.event(event));
+        let mut text = text + &self.test.as_mut().map_or_else(String::new, |test| test.event(event));
+        // Behind everything that has a fixed place for those who read iperf3's text.
+        if let (RunEvent::Done, Some(test), true) = (event, &self.test, self.extras) {
+            text += &test.own_lines;
+        }
         let text = self.prefixed(&text);
         let text = match event {
             RunEvent::ServerOutput(output) => with_server_output(text, output),
             _ => text,
         };
+        let also = match (event, &self.test) {
+            (RunEvent::End(_), Some(test)) if test.session.extras_in_output => self.prefixed(&test.own_lines),
+            _ => String::new(),
+        };
         if let Some(test) = &mut self.test {
             test.record(&text);
+            test.record(&also);
         }
         if matches!(event, RunEvent::Done) {
             self.test = None;
@@ -152,13 +169,20 @@ impl Reporter for TextReporter {
     }
 
     fn complaint(&self, event: &RunEvent) -> String {
+        let program = self.program;
         let text = match event {
-            RunEvent::Warning(text) => format!("warning: {}", escape(text)),
-            RunEvent::Error(text) if is_bare(text) => escape(text),
-            RunEvent::Error(text) => format!("error - {}", escape(text)),
+            RunEvent::Warning(text) if self.extras => {
+                format!("{program}: warning: {}\n", harmless_to_readers(&escape(text)))
+            }
+            RunEvent::CommonWarning(text) => format!("warning: {}\n", escape(text)),
+            RunEvent::Error(failure) if self.extras => failure_line(program, &failure.full),
+            RunEvent::Error(failure) => {
+                let reasons = failure.before.iter().chain([&failure.plain]);
+                reasons.map(|reason| failure_line(program, reason)).collect()
+            }
             _ => return String::new(),
         };
-        self.with_mark(self.stamped(&format!("{}: {text}\n", self.program)))
+        self.with_mark(self.stamped(&text))
     }
 
     fn server_output(&self) -> ServerOutput {
@@ -186,6 +210,7 @@ impl Test {
             | RunEvent::Session(_)
             | RunEvent::OmitOver
             | RunEvent::Warning(_)
+            | RunEvent::CommonWarning(_)
             | RunEvent::Debug(_) => String::new(),
         }
     }
@@ -204,6 +229,7 @@ impl Test {
 
     fn end(&mut self, end: &TestEnd) -> String {
         self.ended = true;
+        self.own_lines = own_lines(&self.rows, end);
         summary(&self.rows, end)
     }
 
@@ -226,6 +252,12 @@ impl Test {
             self.record += text;
         }
     }
+}
+
+/// Why there is no result, on standard error.
+fn failure_line(program: &str, reason: &str) -> String {
+    let kind = if is_bare(reason) { "" } else { "error - " };
+    format!("{program}: {kind}{}\n", escape(reason))
 }
 
 /// What the server had to say, below the empty line that separates it. It may be long, and is copied once.
@@ -261,8 +293,8 @@ mod tests {
     use std::time::Duration;
 
     use crate::config::{Direction, Pacing, TestConfig};
-    use crate::report::fixtures;
     use crate::report::system::system_info;
+    use crate::report::{FailureText, fixtures};
 
     use super::*;
 
@@ -314,13 +346,13 @@ ttl:  [  6]   0.00-2.00   sec  1.25 MBytes  5.24 Mbits/sec    2            sende
 ttl:  [  6]   0.00-2.00   sec  1.25 MBytes  5.24 Mbits/sec                  receiver
 ttl:  [SUM]   0.00-2.00   sec  2.50 MBytes  10.5 Mbits/sec    4             sender
 ttl:  [SUM]   0.00-2.00   sec  2.50 MBytes  10.5 Mbits/sec                  receiver
-ttl:  Engine: send sync (asked sync)
 ttl:  
 Server output:
 Accepted\\u{1b}[m
 
 ttl:  
 ttl:  iperf Done.
+ttl:  Engine: send sync (asked sync)
 "
         );
     }
@@ -355,10 +387,10 @@ Test Complete. Summary Results:
 [  5]   0.00-2.00   sec  1.25 MBytes  5.24 Mbits/sec                  receiver
 snd_tcp_congestion bbr
 rcv_tcp_congestion cubic
-Engine: send sync (asked sync)
-CPU time per GB: local 762.939 s, remote 381.470 s
 
 iperf Done.
+Engine: send sync (asked sync)
+CPU time per GB: local 762.939 s, remote 381.470 s
 ",
             env!("CARGO_PKG_VERSION"),
             system_info(),
@@ -392,7 +424,7 @@ Starting Test: protocol: UDP, 1 streams, 1024 byte blocks, omitting 0 seconds, 1
 ",
                 fixtures::COOKIE
             );
-            assert_eq!(text, version_lines() + &expected);
+            assert_eq!(text, version_lines(true) + &expected);
         }
     }
 
@@ -404,7 +436,7 @@ Starting Test: protocol: UDP, 1 streams, 1024 byte blocks, omitting 0 seconds, 1
         assert_eq!(banner, format!("{rule}\nServer listening on 5201 (test #3)\n{rule}\n"));
 
         let test = TestConfig { server_output: true, title: Some("ttl".into()), ..TestConfig::default() };
-        let text = run(&mut server, fixtures::session(Role::Server, test), vec![]);
+        let text = run(&mut server, fixtures::session(Role::Server, test.clone()), vec![]);
         assert_eq!(
             text,
             "\
@@ -416,12 +448,17 @@ Accepted connection from 127.0.0.1, port 40000
 - - - - - - - - - - - - - - - - - - - - - - - - -
 [ ID] Interval           Transfer     Bitrate
 [  5]   0.00-2.00   sec  1.25 MBytes  5.24 Mbits/sec                  receiver
-Engine: send sync (asked sync)
 "
         );
-        assert_eq!(server.server_output(), ServerOutput::Text(text));
-        assert_eq!(server.event(&RunEvent::Done), "");
+        let own = "Engine: send sync (asked sync)\n";
+        assert_eq!(server.server_output(), ServerOutput::Text(text.clone()));
+        assert_eq!(server.event(&RunEvent::Done), own);
         assert_eq!(server.server_output(), ServerOutput::Text(String::new()));
+
+        let mut curious = fixtures::session(Role::Server, test);
+        curious.extras_in_output = true;
+        run(&mut server, curious, vec![]);
+        assert_eq!(server.server_output(), ServerOutput::Text(text + own));
 
         run(&mut server, fixtures::session(Role::Server, TestConfig::default()), vec![]);
         assert_eq!(server.server_output(), ServerOutput::Text(String::new()));
@@ -445,8 +482,10 @@ Engine: send sync (asked sync)
         let failed = vec![RunEvent::Error("the server has terminated".into()), RunEvent::Done];
         let session = || fixtures::session(Role::Client, TestConfig::default());
         let mut client = reporter(false);
-        assert!(run(&mut client, session(), failed).ends_with("Engine: send sync (asked sync)\n"));
-        assert!(run(&mut client, session(), vec![RunEvent::Done]).ends_with("\n\niperf Done.\n"));
+        let text = run(&mut client, session(), failed);
+        assert!(text.ends_with(" receiver\nEngine: send sync (asked sync)\n"), "{text}");
+        let text = run(&mut client, session(), vec![RunEvent::Done]);
+        assert!(text.ends_with("\n\niperf Done.\nEngine: send sync (asked sync)\n"), "{text}");
         let refused = RunEvent::Error("connection refused".into());
         assert_eq!(client.event(&refused) + &client.event(&RunEvent::Done), "");
     }
@@ -463,7 +502,41 @@ Engine: send sync (asked sync)
             assert_eq!(client.complaint(&RunEvent::Error(message.into())), expected);
         }
         assert_eq!(client.complaint(&RunEvent::Warning("w\n".into())), "ringperf: warning: w\\u{a}\n");
+        assert_eq!(client.complaint(&RunEvent::CommonWarning("w".into())), "warning: w\n");
         assert_eq!(client.complaint(&RunEvent::Done), "");
+    }
+
+    #[test]
+    fn called_as_iperf3_nothing_is_said_that_iperf3_does_not_say() {
+        let output = OutputConfig {
+            program: "iperf3",
+            extras: false,
+            verbose: true,
+            timestamps: Some("now ".into()),
+            ..OutputConfig::default()
+        };
+        let mut client = TextReporter::new(&output);
+        let session = fixtures::session(Role::Client, TestConfig::default());
+        let text = run(&mut client, session, vec![RunEvent::Done]);
+        assert!(text.starts_with("now iperf 3.21\nnow Linux "), "{text}");
+        assert!(text.ends_with("\nnow rcv_tcp_congestion bbr\nnow \nnow iperf Done.\n"), "{text}");
+        assert_eq!(client.complaint(&RunEvent::Warning("w".into())), "");
+        assert_eq!(client.complaint(&RunEvent::CommonWarning("w".into())), "now warning: w\n");
+        let failure = FailureText {
+            full: "SERVER ERROR - full (it says why)".into(),
+            plain: "full".into(),
+            before: Some("SERVER ERROR - full, errno: 9".into()),
+        };
+        assert_eq!(
+            client.complaint(&RunEvent::Error(failure)),
+            "now iperf3: SERVER ERROR - full, errno: 9\nnow iperf3: error - full\n"
+        );
+    }
+
+    #[test]
+    fn no_warning_is_taken_for_a_result() {
+        let warning = RunEvent::Warning("1 Mbits/sec receiver".into());
+        assert_eq!(reporter(false).complaint(&warning), "ringperf: warning: 1 Mb-its/sec r-eceiver\n");
     }
 
     #[test]

@@ -3,23 +3,23 @@
 use super::escape::escape;
 use crate::config::{Direction, EndCondition, Role, TestConfig};
 
-use super::system::{TEXT_VERSION, rfc_1123, system_info};
+use super::system::{rfc_1123, system_info, text_version};
 use super::{SessionInfo, TestStart};
 
 /// What `-V` says of the program and the machine.
-pub(super) fn version_lines() -> String {
-    format!("{TEXT_VERSION}\n{}\n", system_info())
+pub(super) fn version_lines(extras: bool) -> String {
+    format!("{}\n{}\n", text_version(extras), system_info())
 }
 
 /// Everything up to the streams.
-pub(super) fn session_lines(session: &SessionInfo, verbose: bool) -> String {
+pub(super) fn session_lines(session: &SessionInfo, verbose: bool, extras: bool) -> String {
     let SessionInfo { host, port, cookie, control_mss, user, test, .. } = session;
     let udp = test.protocol.udp().is_some();
     let host = escape(host);
     let mut text = String::new();
     if verbose {
         if session.role == Role::Client {
-            text += &format!("{}Control connection MSS {control_mss}\n", version_lines());
+            text += &format!("{}Control connection MSS {control_mss}\n", version_lines(extras));
             if udp && !test.block.explicit {
                 text += &format!("Setting UDP block size to {}\n", test.block.bytes);
             }

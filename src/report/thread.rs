@@ -252,7 +252,7 @@ mod tests {
         for text in ["one\n", "two\n"] {
             tests.iter().for_each(|test| test.emit(RunEvent::Debug(text.to_owned())));
         }
-        tests[0].emit(RunEvent::Error("over".to_owned()));
+        tests[0].emit(RunEvent::Error("over".into()));
         tests.iter().for_each(|test| test.emit(RunEvent::Done));
         report.emit(RunEvent::Debug("three\n".to_owned()));
         drop(tests);

@@ -100,7 +100,7 @@ fn refusals_in_documents() -> Checked {
     let wrong = Login { password: "wrong", ..Login::RIGHT };
     let client = wrong.run(&ours(), server.port, "-J")?;
     let (_, error) = client.failed_in_document()?;
-    ensure!(error == "SERVER ERROR - test authorization failed", "{error}");
+    ensure!(error == "test authorization failed", "{error}");
     Login::RIGHT.run(&ours(), server.port, "-J")?.succeeded()?;
     let server = server.finish()?;
     server.succeeded()?;

@@ -35,7 +35,7 @@ pub use netns::{Cable, DEVICE, Namespace};
 pub use plan::{BLOCK_BYTES, End, Plan, Way, plans};
 pub use ports::{bind_both, is_listening, pick, pick_run};
 pub use process::{Finished, Process, wait_until};
-pub use programs::{Program, debian, libiperf, ours};
+pub use programs::{Program, as_iperf3, debian, libiperf, ours};
 pub use proxy::{Mischief, Passage, Proxy, ProxyPlan, Traffic};
 pub use run::{Pair, Server, run, run_client, run_pair, start_client};
 pub use shape::{differences, line_shapes, shape};

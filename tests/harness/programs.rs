@@ -1,8 +1,10 @@
 //! The programs that are run: ringperf and its peers.
 
-use std::env;
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{self, Command};
+use std::sync::OnceLock;
+use std::{env, fs, thread};
 
 use super::installed::installed;
 use super::{Checked, Failure};
@@ -38,6 +40,22 @@ pub fn ours() -> Program {
     let path = env::var_os("RINGPERF_BIN")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ringperf")), PathBuf::from);
     Program { name: "ringperf", path, skips_rx_copy: true, has_gsro: true, prepare: |_| {} }
+}
+
+/// The same called `iperf3`, through a link of that name as it stands in for the real one.
+pub fn as_iperf3() -> Checked<Program> {
+    static LINK: OnceLock<PathBuf> = OnceLock::new();
+    let ours = ours();
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("called");
+    let link = folder.join("iperf3");
+    if LINK.get().is_none() {
+        fs::create_dir_all(&folder)?;
+        // Renamed into its place, so that a test of another run never finds it missing.
+        let new = folder.join(format!("iperf3-{}-{:?}", process::id(), thread::current().id()));
+        symlink(&ours.path, &new)?;
+        fs::rename(&new, &link)?;
+    }
+    Ok(Program { name: "ringperf as iperf3", path: LINK.get_or_init(|| link).clone(), ..ours })
 }
 
 /// The distribution's iperf3: one thread for everything, as iperf3 was before 3.16.

@@ -130,6 +130,7 @@ fn every_client_option_arrives() {
             timestamps: Some("%T".to_owned()),
             debug: 2,
             program: "ringperf",
+            extras: true,
             warnings: [
                 "Report format (-f) flag ignored with JSON output (-J)",
                 "Verbose output (-v) may interfere with JSON output (-J)",

@@ -24,6 +24,7 @@ use super::{
 use crate::units::parse_bytes;
 
 pub(super) use self::error::ParameterError;
+pub(super) use self::output::strays;
 
 /// iperf3's `PORT`.
 const DEFAULT_PORT: u16 = 5201;

@@ -81,8 +81,12 @@ fn warnings(cli: &Cli) -> Vec<String> {
             warnings.push(text.to_owned());
         }
     }
-    warnings.extend(cli.strays.iter().map(|stray| {
-        format!("'{}' belongs to no option and is ignored", stray.display().to_string().escape_debug())
-    }));
     warnings
+}
+
+/// What is said of words that belong to no option. iperf3 says nothing.
+pub(in crate::config) fn strays(cli: &Cli) -> impl Iterator<Item = String> {
+    cli.strays.iter().map(|stray| {
+        format!("'{}' belongs to no option and is ignored", stray.display().to_string().escape_debug())
+    })
 }

@@ -161,6 +161,7 @@ impl Keys {
             cpus: hello.get("cpus").and_then(Value::text).and_then(|cpus| cpus.parse().ok()),
             explicit_block: hello.get("explicit_block") == Some(&Value::Bool(true)),
             extension: Extension::of(hello),
+            extras: hello.get("extras") == Some(&Value::Bool(true)),
         })
     }
 }

@@ -344,6 +344,7 @@ mod tests {
             engine: Some(EngineChoice::UringZc),
             cpus: Some("2-3,7".parse().unwrap()),
             explicit_block: true,
+            extras: true,
             extension: Extension::OWN,
         };
         let request = Request {
@@ -355,7 +356,7 @@ mod tests {
         let text = encode(&request).unwrap();
         let end = concat!(
             r#""ringperf":{"version":"0.1.0","engine":"uring-zc","cpus":"2-3,7","#,
-            r#""explicit_block":true,"extension":1}}"#
+            r#""explicit_block":true,"extras":true,"extension":1}}"#
         );
         assert!(text.ends_with(end), "{text}");
     }
