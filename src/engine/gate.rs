@@ -38,6 +38,8 @@ pub struct SendGate {
     goal: Option<Arc<ByteGoal>>,
     round_bytes: u64,
     quota: u64,
+    /// What was granted last belongs to the burst before it.
+    goes_on: bool,
 }
 
 impl SendGate {
@@ -54,6 +56,7 @@ impl SendGate {
             goal: job.goal.clone(),
             round_bytes: block * (ROUND_BYTES / block).clamp(1, ROUND_BLOCKS_MAX),
             quota: 0,
+            goes_on: false,
         }
     }
 
@@ -70,6 +73,7 @@ impl SendGate {
         }
         if self.quota == 0 {
             let mut grant = self.round_bytes;
+            self.goes_on = self.pacer.as_ref().is_some_and(|pacer| pacer.begun_bytes > 0);
             if let Some(pacer) = &mut self.pacer {
                 match pacer.allowance(now) {
                     Ok(bytes) => grant = grant.min(bytes),
@@ -83,7 +87,7 @@ impl SendGate {
                 }
             }
             if let Some(pacer) = &mut self.pacer {
-                pacer.spent_bytes += grant;
+                pacer.goes(grant);
             }
             self.quota = grant;
         }
@@ -101,6 +105,12 @@ impl SendGate {
         let taken = most.min(self.quota);
         self.quota -= taken;
         taken
+    }
+
+    /// Whether what was granted last is the rest of a burst, of which an engine can have taken only a part.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.goes_on
     }
 
     /// Returns bytes that were taken but not sent.
@@ -127,6 +137,8 @@ struct Pacer {
     catch_up_max: Duration,
     origin: Instant,
     spent_bytes: u64,
+    /// What is left of a burst that has begun. It goes whatever the average is.
+    begun_bytes: u64,
 }
 
 impl Pacer {
@@ -137,11 +149,15 @@ impl Pacer {
             catch_up_max,
             origin: start,
             spent_bytes: 0,
+            begun_bytes: 0,
         })
     }
 
-    /// Bytes that may go now, in whole bursts, or when the next burst may go.
+    /// Bytes that may go now, to the end of a burst, or when the next burst may go.
     fn allowance(&mut self, now: Instant) -> Result<u64, Instant> {
+        if self.begun_bytes > 0 {
+            return Ok(self.begun_bytes);
+        }
         let earned = self.earned(now.saturating_duration_since(self.origin));
         let forgiven = earned.saturating_sub(self.earned(self.catch_up_max).max(self.burst_bytes));
         self.spent_bytes = self.spent_bytes.max(forgiven);
@@ -151,6 +167,13 @@ impl Pacer {
         } else {
             Err(self.origin + self.time_for(self.spent_bytes))
         }
+    }
+
+    /// So much of the allowance goes.
+    fn goes(&mut self, bytes: u64) {
+        self.spent_bytes += bytes;
+        let into_burst = (self.burst_bytes - self.begun_bytes + bytes) % self.burst_bytes;
+        self.begun_bytes = if into_burst == 0 { 0 } else { self.burst_bytes - into_burst };
     }
 
     fn earned(&self, elapsed: Duration) -> u64 {
@@ -240,6 +263,7 @@ mod tests {
             goal,
             round_bytes: block,
             quota: 0,
+            goes_on: false,
         }
     }
 
@@ -314,6 +338,22 @@ mod tests {
         assert_eq!(gate.refresh(start), GateState::Open);
         assert_eq!(gate.take(10_000), 500);
         assert_eq!(gate.refresh(start), GateState::Until(start + Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn a_burst_goes_to_its_end_however_little_an_engine_takes_at_a_time() {
+        let start = Instant::now();
+        let pacing = Pacing { bits_per_second: 8_000, burst_blocks: 5 };
+        let mut gate = gate(pacing, 100, None, start);
+        for tick in 0..3 {
+            let now = start + Duration::from_millis(500) * tick;
+            for piece in 0..5 {
+                assert_eq!(gate.refresh(now), GateState::Open);
+                assert_eq!(gate.goes_on(), piece > 0, "piece {piece}");
+                assert_eq!(gate.take(10_000), 100);
+            }
+            assert_eq!(gate.refresh(now), GateState::Until(now + Duration::from_millis(500)));
+        }
     }
 
     proptest! {

@@ -66,9 +66,13 @@ impl Recorder {
         self.last_received
     }
 
-    /// A UDP sender hands so many datagrams to the kernel at once.
-    pub(super) fn departs(&mut self, now: Instant, datagrams: u64) {
-        self.exit.departures.burst(now, datagrams);
+    /// A UDP sender hands so many datagrams to the kernel at once, which may be more of the burst before.
+    pub(super) fn departs(&mut self, now: Instant, datagrams: u64, goes_on: bool) {
+        if goes_on {
+            self.exit.departures.more(datagrams);
+        } else {
+            self.exit.departures.burst(now, datagrams);
+        }
         self.look_around(now);
     }
 

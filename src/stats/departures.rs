@@ -16,6 +16,8 @@ pub struct Departures {
     /// Datagrams of the largest burst.
     pub largest: u64,
     last: Option<Instant>,
+    /// Datagrams of the last burst.
+    current: u64,
 }
 
 impl Departures {
@@ -25,8 +27,15 @@ impl Departures {
             self.between.record(now.saturating_duration_since(last));
         }
         self.bursts += 1;
+        self.current = 0;
+        self.more(datagrams);
+    }
+
+    /// So many datagrams more leave with the last burst.
+    pub fn more(&mut self, datagrams: u64) {
+        self.current += datagrams;
         self.datagrams += datagrams;
-        self.largest = self.largest.max(datagrams);
+        self.largest = self.largest.max(self.current);
     }
 
     /// Adds the bursts of another stream.
@@ -43,6 +52,19 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn a_burst_may_leave_in_parts() {
+        let start = Instant::now();
+        let mut departures = Departures::default();
+        for tick in 0..2 {
+            departures.burst(start + Duration::from_secs(1) * tick, 40);
+            departures.more(40);
+            departures.more(20);
+        }
+        assert_eq!((departures.bursts, departures.datagrams, departures.largest), (2, 200, 100));
+        assert_eq!(departures.between.percentiles().unwrap().count, 1);
+    }
 
     #[test]
     fn times_are_between_bursts_of_the_same_stream() {

@@ -8,8 +8,8 @@
 
 mod clients;
 pub mod datagrams;
-mod guest;
-mod host;
+pub mod guest;
+pub mod host;
 mod icmp;
 mod servers;
 mod udp_clients;

@@ -109,7 +109,8 @@ impl UdpSyncSend {
             self.lengths.push(granted);
         }
         let datagrams = self.lengths.iter().sum::<usize>() / self.layout.datagram_bytes;
-        recorder.departs(now, u64::try_from(datagrams).expect("a usize fits a u64"));
+        let datagrams = u64::try_from(datagrams).expect("a usize fits a u64");
+        recorder.departs(now, datagrams, gate.goes_on());
     }
 
     /// Makes one system call for what is left of the batch.

@@ -210,7 +210,7 @@ impl<R: SendRing> UdpUringSend<R> {
         }
         if bytes > 0 {
             let datagrams = u64::try_from(bytes / self.layout.datagram_bytes).expect("a usize fits a u64");
-            recorder.departs(now, datagrams);
+            recorder.departs(now, datagrams, gate.goes_on());
         }
     }
 
