@@ -501,11 +501,11 @@ struct Exchanged {
 
 /// What the report says of the start, at either end.
 pub(super) fn test_start(streams: &Streams) -> TestStart {
-    let first = streams.all().first();
+    let (sndbuf_actual, rcvbuf_actual) = streams.buffers_at_first().unwrap_or((0, 0));
     TestStart {
         streams: streams.all().iter().map(|stream| stream.connected.clone()).collect(),
-        sndbuf_actual: first.and_then(|stream| stream.socket.send_buffer().ok()).unwrap_or(0),
-        rcvbuf_actual: first.and_then(|stream| stream.socket.receive_buffer().ok()).unwrap_or(0),
+        sndbuf_actual,
+        rcvbuf_actual,
     }
 }
 

@@ -24,7 +24,7 @@ use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, St
 use crate::error::RunError;
 use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
-use crate::sys::{Missing, Pinned, Socket, start_thread};
+use crate::sys::{Missing, Pinned, Socket, Transport, start_thread};
 
 /// Longest wait of a stream thread in a blocking call before it looks up.
 const BLOCKING_WAIT: Duration = Duration::from_millis(20);
@@ -336,6 +336,19 @@ impl Streams {
     /// The streams, in the order in which they were opened.
     pub(super) fn all(&self) -> &[Stream] {
         &self.streams
+    }
+
+    /// Bytes of the send and of the receive buffer that the first stream has begun with. iperf3 looks at them
+    /// before there is a connection, and the kernel makes those larger whose size nobody has fixed.
+    pub(super) fn buffers_at_first(&self) -> Option<(u32, u32)> {
+        let first = self.streams.first()?;
+        let of = |socket: &Socket| Some((socket.send_buffer().ok()?, socket.receive_buffer().ok()?));
+        match Transport::of(self.test.protocol) {
+            Some(transport) if self.test.socket.window_bytes.is_none() => {
+                of(&Socket::new_stream(transport, &first.connected.remote).ok()?)
+            }
+            _ => of(&first.socket),
+        }
     }
 
     /// The streams of one flow.

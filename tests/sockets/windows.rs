@@ -3,7 +3,8 @@
 
 use super::{count, shows};
 use crate::harness::{
-    Cable, Cells, Checked, Finished, Program, Server, debian, ensure, libiperf, ours, run_client, shared,
+    Cable, Cells, Checked, Failure, Finished, Program, Server, debian, ensure, libiperf, ours, run_client,
+    run_pair, shared,
 };
 use crate::hostile::wire::{COOKIE, Wire, state};
 
@@ -47,6 +48,26 @@ fn a_small_window_is_no_standstill_with_large_packets() -> Checked {
     };
     run(&debian()?, "16K")?;
     run(&libiperf()?, "4K")
+}
+
+/// What a report tells of the buffers is what they were before there was a connection, as iperf3 does.
+#[test]
+fn buffers_are_told_as_iperf3_tells_them() -> Checked {
+    let _permit = shared();
+    let told = |program: &Program, options: &str| {
+        let pair = run_pair((program, "-J"), (program, options))?;
+        let of = |end: &Finished, key: &str| end.document()?.integer(&format!("/start/{key}"));
+        let pairs = [&pair.client, &pair.server]
+            .map(|end| -> Checked<(u64, u64)> { Ok((of(end, "sndbuf_actual")?, of(end, "rcvbuf_actual")?)) });
+        let [client, server] = pairs;
+        Ok::<_, Failure>((client?, server?))
+    };
+    for options in ["", "-R", "-w 64K", "-m", "-m -w 64K -R", "-P 2"] {
+        let options = format!("-n 1M -J {options}");
+        let (ours, theirs) = (told(&ours(), &options)?, told(&libiperf()?, &options)?);
+        ensure!(ours == theirs, "{options}: {ours:?}, where iperf3 tells {theirs:?}");
+    }
+    Ok(())
 }
 
 fn moves_enough(client: &Finished) -> Checked {
