@@ -142,6 +142,12 @@ impl Recorder {
         self.exit.engine = EngineUse { asked: self.exit.engine.asked, used, reason, fix };
     }
 
+    /// The device that the stream leaves by, if the kernel has to copy packets together for it.
+    pub(super) fn copying_device(&self) -> Option<String> {
+        let device = self.socket.outgoing_device().ok()?;
+        (!self.socket.gathers(&device).ok()?).then_some(device)
+    }
+
     /// Completions had no room for so many waits.
     pub(super) fn overflowed(&mut self, waits: u64) {
         if waits > 0 {

@@ -144,7 +144,7 @@ fn automatic(job: &StreamJob) -> Vec<Candidate> {
         Flow::Send => vec![
             Candidate {
                 engine: Engine::UringZc,
-                reason: "zero-copy is real on this path",
+                reason: "the kernel takes sends by reference",
                 possible: features.send_zc(),
             },
             uring("no zero-copy"),

@@ -62,8 +62,13 @@ impl Judge {
         let verdict = if judged < JUDGED_RELEASES {
             format!("too few sends to judge zero-copy; the kernel copied {copied} of {judged}")
         } else {
-            format!("zero-copy is real on this path; the kernel copied {copied} of the first {judged} sends")
+            format!(
+                "the kernel took the sends by reference and says that it copied {copied} of the first {judged}"
+            )
         };
-        recorder.explain(Engine::UringZc, verdict);
+        let copies = recorder.copying_device().map_or_else(String::new, |device| {
+            format!("; {device} has no scatter-gather, so it copies all of them there, which it does not say")
+        });
+        recorder.explain(Engine::UringZc, format!("{verdict}{copies}"));
     }
 }

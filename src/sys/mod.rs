@@ -5,6 +5,7 @@
 
 mod clock;
 mod datagram;
+mod device;
 mod features;
 mod listen;
 mod local_time;

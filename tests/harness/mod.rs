@@ -13,6 +13,7 @@ mod programs;
 mod run;
 
 mod dropper;
+mod gathering;
 mod netns;
 mod proxy;
 
@@ -30,6 +31,7 @@ pub(crate) use failure::ensure;
 pub use failure::{Checked, Failure};
 pub use folder::Folder;
 pub use gate::{Permit, alone, heavy, shared};
+pub use gathering::set_scatter_gather;
 pub use holdings::{Holdings, busy};
 pub use netns::{Cable, DEVICE, Namespace};
 pub use plan::{BLOCK_BYTES, End, Plan, Way, plans};

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod files;
+mod gathering;
 mod limits;
 mod places;
 mod processors;
