@@ -81,6 +81,10 @@ fn check_engine(name: &str, plan: &Plan, pair: &Pair) -> Checked {
     if let Some(goal) = plan.end.goal() {
         check_goal(goal, plan, &client)?;
     }
+    for document in [&client, &server] {
+        let has_rate = document.at("/end/sum_sent/bits_per_second")?.is_number();
+        ensure!(has_rate != (name == "null"), "a rate of nothing, or none of something");
+    }
     names_engines(&client, "/ringperf/engines", name)?;
     names_engines(&client, "/ringperf/peer/engines", name)?;
     names_engines(&server, "/ringperf/engines", name)

@@ -227,6 +227,7 @@ fn report(reporter: &mut dyn Reporter, units: u64) {
         control_mss: 32_768,
         user: None,
         extras_in_output: false,
+        has_rate: true,
         interval: Some(Duration::from_secs(1)),
         test: Arc::new(test),
     };

@@ -19,7 +19,8 @@ use super::streams::Streams;
 use super::{socket_options, udp};
 use crate::auth::{AuthError, Credentials};
 use crate::config::{
-    ClientConfig, EndCondition, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Placement, Role, TestConfig,
+    ClientConfig, EndCondition, EngineChoice, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Placement, Role,
+    TestConfig,
 };
 use crate::engine;
 use crate::error::{Fault, RunError};
@@ -115,6 +116,8 @@ async fn run(
             control_mss: 0,
             user: None,
             extras_in_output: false,
+            has_rate: config.local.engine != EngineChoice::Null
+                && config.peer_engine != Some(EngineChoice::Null),
             interval: config.output.interval,
             test: Arc::new(config.test.clone()),
         },

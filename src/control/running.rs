@@ -79,8 +79,8 @@ pub(super) async fn run_until_end(
                     Look::Fine => {}
                     Look::Over(silence) => {
                         report.emit(RunEvent::Warning(format!(
-                            "no datagram came for {} seconds: the last ones of the test are lost, or the sender \
-                             has stopped",
+                            "no datagram came for {} seconds: the last ones of the test are lost, or the sending \
+                             end has stopped",
                             silence.as_secs()
                         )));
                         return Ended::Condition;

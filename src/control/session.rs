@@ -141,6 +141,7 @@ impl Session {
             control_mss: 0,
             user: None,
             extras_in_output: false,
+            has_rate: true,
             interval: house.config.output.interval,
             test: Arc::default(),
         };
@@ -256,6 +257,7 @@ impl Session {
         self.info.extras_in_output = request.hello.as_ref().is_some_and(|hello| hello.extras);
         self.info.test = Arc::new(request.test.clone());
         let engine = self.engine_for(&request);
+        self.info.has_rate = engine != EngineChoice::Null;
         self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
         self.check(&request.test)?;
         engine::check(engine).map_err(|missing| RunError::Engine { choice: engine, missing })?;

@@ -78,6 +78,8 @@ pub struct SessionInfo {
     pub user: Option<String>,
     /// The client wants to see in a server's output what iperf3 does not say, too.
     pub extras_in_output: bool,
+    /// Bytes go over the network. With the engine `null` none do, and then there is no rate.
+    pub has_rate: bool,
     /// Time between interval rows; `None` means none.
     pub interval: Option<Duration>,
     /// The test.

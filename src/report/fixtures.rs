@@ -31,6 +31,7 @@ pub(crate) fn session(role: Role, test: TestConfig) -> SessionInfo {
         control_mss: if role == Role::Client { 32_768 } else { 0 },
         user: None,
         extras_in_output: false,
+        has_rate: true,
         interval: Some(Duration::from_secs(1)),
         test: Arc::new(test),
     }

@@ -137,6 +137,7 @@ fn evil_session(role: Role) -> SessionInfo {
         control_mss: plain.control_mss,
         user: evil(),
         extras_in_output: true,
+        has_rate: plain.has_rate,
         interval: plain.interval,
         test: plain.test,
     }

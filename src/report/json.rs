@@ -1,6 +1,6 @@
 //! The report for programs: one document per test, with iperf3's keys.
 
-use crate::config::{Flow, Role};
+use crate::config::Role;
 
 use super::escape::{escape, escape_lines};
 use super::json_document::Document;
@@ -45,11 +45,6 @@ impl JsonReporter {
     /// The test that has a control connection.
     pub(super) fn session(&self) -> Option<&SessionInfo> {
         self.document.session()
-    }
-
-    /// What this end does on the streams of the test, in the order in which they are listed.
-    pub(super) fn flows(&self) -> &'static [Flow] {
-        self.document.flows()
     }
 }
 

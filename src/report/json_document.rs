@@ -75,7 +75,7 @@ impl Document {
     }
 
     /// What this end does on the streams of the test, in the order in which they are listed.
-    pub(super) fn flows(&self) -> &'static [Flow] {
+    fn flows(&self) -> &'static [Flow] {
         self.session.as_ref().map_or(&[], |session| session.test.direction.flows(self.role))
     }
 
@@ -157,13 +157,26 @@ impl Document {
     }
 
     fn add_interval(&mut self, interval: &Interval) {
-        let line = json_rows::interval(self.flows(), interval).to_string();
+        let line = self.interval_text(interval);
         let warning = self.intervals.push(&line);
         self.warnings.extend(warning);
     }
 
+    /// An element of `intervals`.
+    pub(super) fn interval_text(&self, interval: &Interval) -> String {
+        self.rated(json_rows::interval(self.flows(), interval)).to_string()
+    }
+
     fn end(&self) -> String {
-        self.end.as_ref().map_or(json!({}), |end| json_rows::end(self.flows(), end)).to_string()
+        self.end.as_ref().map_or(json!({}), |end| self.rated(json_rows::end(self.flows(), end))).to_string()
+    }
+
+    /// The same without rates if there are none.
+    fn rated(&self, mut value: Value) -> Value {
+        if self.session.as_ref().is_some_and(|session| !session.has_rate) {
+            json_rows::forget_rates(&mut value);
+        }
+        value
     }
 
     /// A server says that it is an error, as iperf3's does; an interrupt says so itself. Of the two errors
@@ -275,6 +288,31 @@ mod tests {
         let document: Value = serde_json::from_str(&document.measurements()).unwrap();
         assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["start", "intervals", "end"]);
         assert_eq!(document["start"]["version"], "iperf 3.21");
+    }
+
+    #[test]
+    fn where_nothing_moves_no_rate_is_told() {
+        let (role, direction) = (Role::Client, Direction::Bidir);
+        let mut document = Document::new(role, true);
+        let test = TestConfig { direction, ..TestConfig::default() };
+        let session = SessionInfo { has_rate: false, ..fixtures::session(role, test) };
+        document.add(&RunEvent::Session(Box::new(session)));
+        let interval = fixtures::interval(role, direction, 1, 0);
+        let of_interval: Value = serde_json::from_str(&document.interval_text(&interval)).unwrap();
+        document.add(&RunEvent::End(Box::new(fixtures::end(role, direction, 1))));
+        let whole: Value = serde_json::from_str(&(document.head() + &document.tail())).unwrap();
+        for rate in [
+            &of_interval["streams"][0]["bits_per_second"],
+            &of_interval["sum_bidir_reverse"]["bits_per_second"],
+            &whole["end"]["streams"][1]["receiver"]["bits_per_second"],
+            &whole["end"]["sum_sent"]["bits_per_second"],
+        ] {
+            assert_eq!(*rate, Value::Null);
+        }
+        let text = of_interval.to_string() + &whole.to_string();
+        assert!(
+            text.matches("\"bits_per_second\":null").count() == text.matches("\"bits_per_second\"").count()
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::config::Role;
 
 use super::escape::escape_json;
-use super::{Interval, JsonReporter, Reporter, RunEvent, ServerOutput, json_rows};
+use super::{Interval, JsonReporter, Reporter, RunEvent, ServerOutput};
 
 /// Returns each event of a test in one line of JSON when it happens, and at the end what remains.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl JsonStreamReporter {
             // The document comes when the test is done.
             let _ = self.collected.event(&RunEvent::Interval(interval.clone()));
         }
-        self.line("interval", &json_rows::interval(self.collected.flows(), interval).to_string())
+        self.line("interval", &self.collected.document().interval_text(interval))
     }
 
     /// Everything that has not been told yet.

@@ -212,7 +212,7 @@ mod tests {
     use crate::report::fixtures;
 
     fn rows(role: Role, direction: Direction, verbose: bool) -> Rows {
-        Rows { role, direction, parallel: 1, verbose, rate_format: RateFormat::Adaptive }
+        Rows { role, direction, parallel: 1, verbose, rate_format: RateFormat::Adaptive, has_rate: true }
     }
 
     fn has_readers_word(text: &str) -> bool {

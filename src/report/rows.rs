@@ -20,6 +20,8 @@ pub(super) struct Rows {
     pub(super) parallel: u32,
     pub(super) verbose: bool,
     pub(super) rate_format: RateFormat,
+    /// See [`SessionInfo::has_rate`](super::SessionInfo::has_rate).
+    pub(super) has_rate: bool,
 }
 
 impl Rows {
@@ -151,8 +153,15 @@ impl Rows {
         let tag = self.tag(flow);
         let Span { start, end, bytes } = span;
         let transfer = transfer(bytes);
-        let rate = rate(span.bits_per_second(), self.rate_format);
+        let rate = self.rate(span);
         format!("[{name}]{tag} {start:6.2}-{end:<6.2} sec  {transfer}s  {rate}s/sec{columns}\n")
+    }
+
+    fn rate(&self, span: Span) -> String {
+        if self.has_rate {
+            return rate(span.bits_per_second(), self.rate_format);
+        }
+        rate(0.0, self.rate_format).replacen("0.00", "   -", 1)
     }
 
     /// Which way a row's bytes flow, in tests where that is not the same for all.
@@ -230,7 +239,7 @@ mod tests {
     use super::*;
 
     fn rows(role: Role, direction: Direction, parallel: u32) -> Rows {
-        Rows { role, direction, parallel, verbose: false, rate_format: RateFormat::Adaptive }
+        Rows { role, direction, parallel, verbose: false, rate_format: RateFormat::Adaptive, has_rate: true }
     }
 
     #[test]
@@ -433,6 +442,10 @@ mod tests {
         assert_eq!(
             rows.interval(&interval),
             "[  5]   1.00-2.00   sec   640 KBytes   640 KBytes/sec                  \n"
+        );
+        assert_eq!(
+            Rows { has_rate: false, ..rows }.interval(&interval),
+            "[  5]   1.00-2.00   sec   640 KBytes     - KBytes/sec                  \n"
         );
     }
 }

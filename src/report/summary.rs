@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn rows(role: Role, direction: Direction, verbose: bool) -> Rows {
-        Rows { role, direction, parallel: 1, verbose, rate_format: RateFormat::Adaptive }
+        Rows { role, direction, parallel: 1, verbose, rate_format: RateFormat::Adaptive, has_rate: true }
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl TextReporter {
             parallel: session.test.parallel,
             verbose: self.verbose,
             rate_format: self.rate_format,
+            has_rate: session.has_rate,
         };
         self.test = Some(Test {
             session: session.clone(),
