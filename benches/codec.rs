@@ -25,7 +25,6 @@ fn codec(criterion: &mut Criterion) {
             streams: (1..=streams)
                 .map(|id| StreamResult { id, bytes: 1 << 40, ..StreamResult::default() })
                 .collect(),
-            ringperf: None,
         };
         let text = results::encode(&results);
         criterion.bench_function(&format!("results/encode/{streams}"), |bencher| {

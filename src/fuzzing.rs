@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::auth;
-use crate::config::{Direction, OutputConfig, Role, TestConfig, cli};
+use crate::config::{Direction, Flow, OutputConfig, Role, TestConfig, cli};
 use crate::control::{fuzzing as sessions, with_results};
 use crate::engine::{UdpJob, count_messages};
-use crate::protocol::{ServerText, params, results};
+use crate::protocol::{PeerReport, Results, ServerHello, ServerText, params, results};
 use crate::report::{
-    Interval, JsonReporter, JsonStreamReporter, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd,
-    TestStart, TextReporter, fixtures,
+    Interval, JsonReporter, JsonStreamReporter, Reporter, RunEvent, ServerOutput, SessionInfo, StreamEnd,
+    TestEnd, TestStart, TextReporter, fixtures,
 };
-use crate::stats::{Counters, DatagramCounters, StreamSampler};
+use crate::stats::{Counters, CpuUse, DatagramCounters, StreamSampler};
 use crate::sys::Message;
 use crate::units;
 
@@ -23,9 +23,10 @@ use crate::units;
 pub type Target = fn(&[u8]);
 
 /// All targets by name. A file `fuzz/fuzz_targets/NAME.rs` and a folder `fuzz/corpus/NAME` belong to each.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("params", params),
     ("results", results),
+    ("extension", extension),
     ("server", server),
     ("client", client),
     ("datagrams", datagrams),
@@ -68,21 +69,62 @@ pub fn results(data: &[u8]) {
     let pieces = 1 + usize::from(kind >> 5);
     assert_eq!(sift(frame, usize::MAX, pieces), frame);
     let without = results::decode(&sift(frame, 4, pieces)).expect("they are as good without a report");
-    assert_eq!((&without.streams, &without.ringperf), (&results.streams, &results.ringperf));
+    assert_eq!(without.streams, results.streams);
     let output = results.server_output.clone().map(|output| match output {
         ServerText::Text(text) => ServerOutput::Text(text),
         ServerText::Json(value) => ServerOutput::Json(value),
     });
     let (session, start, interval, own) = client_test(kind);
+    let seconds = |id| own.streams.iter().find(|stream| stream.id == id).map_or(0.0, own_seconds);
+    if let Err(error) = results.check_rates(seconds) {
+        return assert_is_harmless(&error.to_string(), &[]);
+    }
     let mut events = vec![
         RunEvent::Session(Box::new(session)),
         RunEvent::Start(Box::new(start)),
         RunEvent::Interval(interval),
-        RunEvent::End(Box::new(with_results(own, results))),
+        RunEvent::End(Box::new(with_results(own, results, None))),
     ];
     events.extend(output.map(RunEvent::ServerOutput));
     events.push(RunEvent::Done);
     assert_reports_are_good(&events);
+}
+
+/// A server's hello behind a byte with its highest bit; a peer's part and all reports of the test behind any
+/// other, which says of what kind it was.
+///
+/// # Panics
+/// What was read is not what is written again, or a report is not harmless or not JSON.
+pub fn extension(data: &[u8]) {
+    let Some((&kind, frame)) = data.split_first() else { return };
+    if kind & 0x80 != 0 {
+        match ServerHello::decode(frame) {
+            Ok(hello) => assert_eq!(ServerHello::decode(hello.encode().as_bytes()).ok(), Some(hello)),
+            Err(strange) => assert_is_harmless(&strange.to_string(), &[]),
+        }
+        return;
+    }
+    let (session, start, interval, own) = client_test(kind);
+    let ids: Vec<u32> = own.streams.iter().map(|stream| stream.id).collect();
+    let part = match PeerReport::decode(frame, &ids) {
+        Ok(part) => part,
+        Err(strange) => return assert_is_harmless(&strange.to_string(), &[]),
+    };
+    assert_eq!(PeerReport::decode(part.encode().as_bytes(), &ids).expect("own parts are good"), part);
+    let results = Results {
+        cpu: CpuUse::default(),
+        sender_has_retransmits: -1,
+        congestion_used: None,
+        server_output: None,
+        streams: Vec::new(),
+    };
+    assert_reports_are_good(&[
+        RunEvent::Session(Box::new(session)),
+        RunEvent::Start(Box::new(start)),
+        RunEvent::Interval(interval),
+        RunEvent::End(Box::new(with_results(own, results, Some(part)))),
+        RunEvent::Done,
+    ]);
 }
 
 /// What a client keeps of results that come in pieces of so many bytes.
@@ -164,6 +206,11 @@ pub fn command_line(text: &[u8]) {
     }
 }
 
+/// How long this end has counted.
+fn own_seconds(stream: &StreamEnd) -> f64 {
+    if stream.flow == Flow::Send { stream.sent.seconds } else { stream.received.seconds }
+}
+
 /// A test of one stream in each direction, from a client's side, as its reports see it.
 fn client_test(kind: u8) -> (SessionInfo, TestStart, Interval, TestEnd) {
     let direction = match kind % 3 {
@@ -196,10 +243,15 @@ fn assert_reports_are_good(events: &[RunEvent]) {
         for event in events {
             let text = fixtures::printed(reporter.as_mut(), event) + &reporter.complaint(event);
             assert_is_harmless(&text, &['\n', '\t']);
+            if !is_json {
+                assert_figures_can_be(&text);
+            }
             for document in serde_json::Deserializer::from_str(if is_json { &text } else { "" })
                 .into_iter::<serde_json::Value>()
             {
-                assert_no_null(&document.expect("a report is JSON"), "");
+                let document = document.expect("a report is JSON");
+                assert_no_null(&document, "");
+                assert_numbers_can_be(&document);
             }
         }
     }
@@ -222,6 +274,38 @@ fn assert_no_null(value: &serde_json::Value, path: &str) {
             own.for_each(|(key, value)| assert_no_null(value, &format!("{path}.{key}")));
         }
         Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// No report has a number of more digits than a count of 64 bits, nor words for one that is none.
+fn assert_figures_can_be(text: &str) {
+    // A server's own output is its own.
+    let own = text.split("Server output:").next().unwrap_or_default();
+    let is_figure = |one: char| one.is_ascii_digit() || one == '.';
+    let longest = own.split(|one| !is_figure(one)).map(|figure| figure.split('.').next().map_or(0, str::len));
+    assert!(longest.max().is_none_or(|digits| digits <= 20), "{own}");
+    for word in own.split_whitespace() {
+        let bare = word.trim_matches(|one: char| !one.is_ascii_alphanumeric());
+        assert!(!["inf", "NaN", "nan"].contains(&bare), "{own}");
+    }
+}
+
+/// All numbers of a document, but those of a server's own.
+fn assert_numbers_can_be(value: &serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::Number(number) => {
+            let number = number.as_f64().expect("a JSON number is one");
+            assert!((-1.0..=1.3e21).contains(&number), "{number}");
+        }
+        Value::Array(elements) => elements.iter().for_each(assert_numbers_can_be),
+        Value::Object(members) if members.get("event").is_some_and(|event| event == "server_output_json") => {
+        }
+        Value::Object(members) => {
+            let own = members.iter().filter(|(key, _)| *key != "server_output_json");
+            own.for_each(|(_, value)| assert_numbers_can_be(value));
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
@@ -267,6 +351,8 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn files(folder: &Path) -> Vec<PathBuf> {
@@ -286,6 +372,46 @@ mod tests {
                 let kept = std::panic::catch_unwind(|| target(&bytes));
                 assert!(kept.is_ok(), "{} is found again", file.display());
             }
+        }
+    }
+
+    /// The text with the number at one of its places replaced.
+    fn with_lie(text: &str, place: usize, lie: &str) -> String {
+        let is_number =
+            |at: &usize| text[at + 1..].starts_with(|one: char| one.is_ascii_digit() || one == '-');
+        let places: Vec<usize> = text.match_indices(':').map(|(at, _)| at).filter(is_number).collect();
+        let start = places[place % places.len()] + 1;
+        let end = start + text[start..].find([',', '}', ']']).expect("objects end");
+        format!("{}{lie}{}", &text[..start], &text[end..])
+    }
+
+    fn any_lie() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<i64>().prop_map(|number| number.to_string()),
+            any::<u64>().prop_map(|number| number.to_string()),
+            any::<f64>().prop_map(|number| format!("{number:e}")),
+            (-400..400_i32).prop_map(|exponent| format!("1e{exponent}")),
+            (0..200_u32).prop_map(|number| number.to_string()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// Up to three lies in a peer's results, and in its part, in all kinds of tests: whatever is believed
+        /// makes no report with a figure that cannot be.
+        #[test]
+        fn no_lie_makes_an_impossible_figure(
+            kind in 0..0x80_u8,
+            lies in prop::collection::vec((any::<usize>(), any_lie()), 1..4),
+            in_part: bool,
+        ) {
+            let (file, target): (_, Target) =
+                if in_part { ("extension/sender", extension) } else { ("results/tcp", results) };
+            let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(file);
+            let truth = String::from_utf8(fs::read(corpus).unwrap()[1..].to_vec()).unwrap();
+            let text = lies.iter().fold(truth, |text, (place, lie)| with_lie(&text, *place, lie));
+            target(&[&[kind], text.as_bytes()].concat());
         }
     }
 

@@ -29,6 +29,7 @@ mod results;
 mod schema;
 mod sockets;
 mod timestamps;
+mod two_ringperfs;
 mod udp_interop;
 mod udp_loopback;
 mod udp_loss;

@@ -125,7 +125,6 @@ fn results_of_many() -> Results {
         congestion_used: Some("cubic".to_owned()),
         server_output: None,
         streams: (1..=128).map(|id| StreamResult { id, bytes: 1 << 40, ..StreamResult::default() }).collect(),
-        ringperf: None,
     }
 }
 

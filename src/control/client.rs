@@ -10,6 +10,7 @@ use tokio::time::{sleep, sleep_until};
 use super::connect::{check_protocol, connect_control, connect_with_cookie};
 use super::limits;
 use super::link::Link;
+use super::part;
 use super::places::Places;
 use super::results::{CpuMeter, Measured, read_results};
 use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
@@ -26,8 +27,8 @@ use crate::engine;
 use crate::error::{Fault, RunError};
 use crate::protocol::results::Sieve;
 use crate::protocol::{
-    Cookie, ErrorCode, Extension, Hello, Request, Results, ServerError, ServerHello, ServerText, State,
-    params, results,
+    Cookie, ErrorCode, Extension, Hello, PeerReport, Request, Results, ServerError, ServerHello, ServerText,
+    State, params, results,
 };
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
 use crate::sys::{Pinned, Socket, random_bytes};
@@ -96,7 +97,8 @@ async fn run(
         connected = connect_control(config) => connected?,
     };
     let failed = |source| RunError::System { what: "preparing the control connection", source };
-    let server = socket.peer_addr().map_err(failed)?;
+    let (local, server) =
+        socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?))).map_err(failed)?;
     socket_options::control(&socket, &config.local)?;
     let link =
         Link::new(socket.into_stream(), runtime, report.debug_log(config.output.debug)).map_err(failed)?;
@@ -106,6 +108,7 @@ async fn run(
         places,
         report,
         link,
+        local,
         server,
         info: SessionInfo {
             role: Role::Client,
@@ -140,6 +143,8 @@ struct Client<'a> {
     places: Places,
     report: &'a ReportHandle,
     link: Link,
+    /// Where the control connection comes from and leads to.
+    local: SocketAddr,
     server: SocketAddr,
     info: SessionInfo,
     meter: CpuMeter,
@@ -170,12 +175,13 @@ impl Client<'_> {
         self.close_streams(&mut streams).await;
         let error = match outcome {
             Ok(Exchanged { measured, mut results, lost }) => {
+                let part = self.swap_parts((cookie, &streams, &measured), lost.is_some(), signals).await;
                 // If all of them are lost, that is the error.
                 if lost.is_none() {
                     streams.faults().into_iter().for_each(|fault| self.report.emit(RunEvent::Warning(fault)));
                 }
                 let output = results.server_output.take();
-                let end = measured.with_peer(results);
+                let end = measured.with_peer(results, part);
                 self.report_end(end, output);
                 return self.finish(lost).await;
             }
@@ -236,10 +242,11 @@ impl Client<'_> {
     ) -> Result<Socket, RunError> {
         let (config, server) = (self.config, self.server);
         let (started, too_early) = (Notify::new(), Notify::new());
+        let again = udp::say_again(test, self.extension);
         let is_last = Streams::planned(Role::Client, test).len() == usize::from(index) + 1;
         let open = async {
             match test.protocol.udp() {
-                Some(_) => udp::connect_stream(config, test, server, (index, flow), &started).await,
+                Some(_) => udp::connect_stream(config, test, server, (index, flow, again), &started).await,
                 None => connect_with_cookie(config, server, cookie, index).await,
             }
         };
@@ -321,11 +328,36 @@ impl Client<'_> {
         streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
         self.close_streams(streams).await;
         let own = self.measure(streams);
-        // Its own engines are for its own report; a server has no use for them.
-        self.link.write_frame("results", &results::encode(&own.to_results(None, false))).await?;
+        self.link.write_frame("results", &results::encode(&own.to_results())).await?;
         let theirs = read_results(&self.receive_results(streams).await?, streams)?;
         let last_word = self.expect(State::DisplayResults, "the end of the exchange").await;
         Ok((own, theirs, last_word.err()))
+    }
+
+    /// The server's part, if it is a ringperf. The test is none the worse without it, so it is given up at a
+    /// signal.
+    async fn swap_parts(
+        &mut self,
+        (cookie, streams, measured): (&Cookie, &Streams, &Measured),
+        is_lost: bool,
+        signals: &mut Signals,
+    ) -> Option<PeerReport> {
+        if !self.extension.is_spoken() || is_lost {
+            return None;
+        }
+        let own = measured.part().encode();
+        self.link.log_sent("part", &own);
+        let addresses = (self.local, self.server);
+        let heard = tokio::select! {
+            _ = signals.recv() => return None,
+            heard = part::swap_with_server(&self.config.local, addresses, cookie, &own) => heard,
+        };
+        let part = heard.map_err(|lost| lost.to_string()).and_then(|heard| {
+            self.link.log_received("part", &heard);
+            PeerReport::decode(&heard, &streams.ids()).map_err(|strange| strange.to_string())
+        });
+        let warn = |why| RunEvent::Warning(format!("the server's own figures are not known: {why}"));
+        part.map_err(|why| self.report.emit(warn(why))).ok()
     }
 
     /// The server's results. A server that has failed, or is being ended, sends a state in their place, which

@@ -141,6 +141,12 @@ async fn connect(socket: Socket, remote: SocketAddr, local: Option<SocketAddr>) 
     Ok(Socket::from_stream(stream.into_std()?))
 }
 
+/// Makes one connection from the address of another one, with a port of its own.
+pub(super) async fn connect_from(socket: Socket, from: SocketAddr, remote: SocketAddr) -> io::Result<Socket> {
+    socket.bind_address(from)?;
+    connect(socket, remote, None).await
+}
+
 /// Gives an association several local addresses; the first one decides on the port.
 fn bind_sctp(socket: &Socket, local: Option<SocketAddr>, config: &ClientConfig) -> io::Result<()> {
     let port = local.map_or(0, |local| local.port());

@@ -2,8 +2,8 @@
 
 use super::streams::Stream;
 use crate::config::Flow;
-use crate::protocol::StreamResult;
-use crate::report::{DatagramReport, ReceivedDatagrams, UdpEnd};
+use crate::protocol::{ReceivedDatagrams, StreamResult};
+use crate::report::{DatagramReport, UdpEnd};
 use crate::stats::{DatagramCounters, UdpSummary};
 
 /// What this end alone has counted of a stream.

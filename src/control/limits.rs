@@ -33,8 +33,10 @@ pub(super) const STREAM_CONNECT: Duration = Duration::from_secs(10);
 pub(super) const ALL_STREAMS: Duration = Duration::from_secs(120);
 /// The answer to the first word of a UDP stream must be there by then ...
 pub(super) const UDP_REPLY: Duration = Duration::from_secs(5);
-/// ... and the word is repeated this often where that does no harm.
+/// ... and the word is repeated this often where an iperf3 takes no harm from it ...
 pub(super) const UDP_REPEAT: Duration = Duration::from_secs(1);
+/// ... and this often to a ringperf, which knows a repetition.
+pub(super) const UDP_REPEAT_TO_RINGPERF: Duration = Duration::from_millis(250);
 /// When the network says that the port is closed the answer may still come so long: anybody can say that.
 pub(super) const UDP_REFUSED: Duration = Duration::from_millis(500);
 /// A server looks this often for words that come again, because its answer was lost.
@@ -47,6 +49,8 @@ pub(super) const UDP_QUIET: Duration = Duration::from_secs(5);
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// A server's own report must have been written by then to be sent to a client that wants it.
 pub(super) const OWN_OUTPUT: Duration = Duration::from_secs(2);
+/// What two ringperfs add at the end, connecting included, must be told by then.
+pub(super) const PART: Duration = Duration::from_secs(5);
 /// What is still under way when a test ends may take this long to arrive.
 pub(super) const DRAIN: Duration = Duration::from_secs(2);
 /// A stream thread must be gone by then once its socket is shut.
@@ -81,6 +85,8 @@ pub(super) const WAITING_CONNECTIONS: usize = 256;
 
 /// Most bytes of parameters (iperf3's limit since 3.18).
 pub(super) const PARAMS_BYTES: u32 = 8 * 1024;
+/// Most bytes of what a ringperf adds at the end of a test.
+pub(super) const PART_BYTES: u32 = 1024 * 1024;
 /// Most bytes of a server's own report at a client that has asked for it ...
 pub(super) const SERVER_REPORT_BYTES: usize = 16 * 1024 * 1024;
 /// ... and of results with a report, of which the client keeps no more than that. A longer length is none: it

@@ -171,7 +171,7 @@ impl Link {
         let bytes = self.length_until(what, most, deadline).await.map_err(late)?;
         let length = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
         let frame = self.bytes_until(length, deadline, what).await.map_err(late)?;
-        self.log_frame(what, &frame);
+        self.log_received(what, &frame);
         Ok(frame)
     }
 
@@ -195,7 +195,7 @@ impl Link {
             left -= piece.len();
         }
         let (frame, has_left_out) = sieve.finish();
-        self.log_frame(what, &frame);
+        self.log_received(what, &frame);
         Ok((frame, has_left_out))
     }
 
@@ -225,7 +225,7 @@ impl Link {
 
     /// Writes a length word and `text`, which is `what`.
     pub(super) async fn write_frame(&mut self, what: &'static str, text: &str) -> Result<(), RunError> {
-        self.log.tell(LOG_FRAMES, || format!("send_{what}:\n{}\n", without_token(text)));
+        self.log_sent(what, text);
         let length = u32::try_from(text.len()).map_err(|_| {
             let source = io::Error::from(io::ErrorKind::InvalidInput);
             RunError::System { what: "a message of more than 4 GiB", source }
@@ -288,7 +288,13 @@ impl Link {
         Ok(std::mem::replace(&mut self.unread, rest))
     }
 
-    fn log_frame(&self, what: &'static str, frame: &[u8]) {
+    /// Shows what has been sent to the peer, on whatever connection.
+    pub(super) fn log_sent(&self, what: &'static str, text: &str) {
+        self.log.tell(LOG_FRAMES, || format!("send_{what}:\n{}\n", without_token(text)));
+    }
+
+    /// Shows what has come from it.
+    pub(super) fn log_received(&self, what: &'static str, frame: &[u8]) {
         self.log.tell(LOG_FRAMES, || {
             format!("get_{what}:\n{}\n", without_token(&String::from_utf8_lossy(frame)))
         });

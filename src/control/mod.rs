@@ -19,6 +19,7 @@ mod logins;
 mod loopback;
 mod members;
 mod panics;
+mod part;
 mod places;
 mod rate_watch;
 mod results;

@@ -10,19 +10,17 @@ use super::streams::{Stream, Streams};
 use crate::config::{Flow, Role, TestConfig};
 use crate::engine::{EngineUse, StreamExit};
 use crate::error::RunError;
-use crate::protocol::results::{self, Results, ServerText, StreamResult};
-use crate::report::{
-    EngineReport, FileReport, LatencyReport, PacingReport, PeerEngine, ProcessorReport, ProcessorShare,
-    ReceivedDatagrams, StreamEnd, TestEnd,
+use crate::protocol::results::{self, Results, StreamResult};
+use crate::protocol::{
+    EngineReport, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare, ReceivedDatagrams,
 };
+use crate::report::{FileReport, StreamEnd, TestEnd};
 use crate::stats::{CpuTime, CpuUse, Departures, Half, Latency, TcpLimits, ZeroCopy};
 use crate::sys::thread_cpu_time;
 use crate::units::{bits_per_second, to_f64};
 
-/// A peer has one engine for sending and one for receiving.
-const MAX_PEER_ENGINES: usize = 2;
-/// Most processor seconds that a peer is believed to have used: a day on far more processors than there are.
-const PEER_CPU_SECONDS_MAX: f64 = 1e9;
+/// Longest processor time that a peer's percentages are believed to mean: a day on ten thousand processors.
+const CPU_TIME_MAX: Duration = Duration::from_secs(1_000_000_000);
 
 /// Measures what this end of a test costs: its control thread from now on, and its stream threads.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +46,17 @@ impl CpuMeter {
 /// The results of a peer, if they make sense for these streams.
 ///
 /// # Errors
-/// [`RunError::Results`], or [`RunError::StreamId`] when they speak of a stream that is not there.
+/// [`RunError::Results`], also when they have more bytes than fit into their time, or
+/// [`RunError::StreamId`] when they speak of a stream that is not there.
 pub(super) fn read_results(frame: &[u8], streams: &Streams) -> Result<Results, RunError> {
     let results = results::decode(frame)?;
     let known = |id| streams.all().iter().any(|stream| stream.connected.id == id);
-    match results.streams.iter().find(|stream| !known(stream.id)) {
-        Some(stranger) => Err(RunError::StreamId(stranger.id)),
-        None => Ok(results),
+    if let Some(stranger) = results.streams.iter().find(|stream| !known(stream.id)) {
+        return Err(RunError::StreamId(stranger.id));
     }
+    let own = |id| streams.all().iter().find(|stream| stream.connected.id == id);
+    results.check_rates(|id| own(id).map_or(0.0, |stream| stream.sampler.elapsed().as_secs_f64()))?;
+    Ok(results)
 }
 
 /// What this end has measured, all streams having ended.
@@ -98,16 +99,20 @@ impl Measured {
         }
     }
 
-    /// The same in the protocol's words; `with_engines` only for a peer that has said that it is a ringperf.
-    pub(super) fn to_results(&self, server_output: Option<ServerText>, with_engines: bool) -> Results {
-        let sends = self.flows.contains(&Flow::Send);
-        let own = PeerEngine {
+    /// What iperf3's results have no room for, for a peer that is a ringperf.
+    pub(super) fn part(&self) -> PeerReport {
+        PeerReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cpu_user_seconds: self.cpu_time.user.as_secs_f64(),
             cpu_system_seconds: self.cpu_time.system.as_secs_f64(),
             engines: self.engines.clone(),
             datagrams: self.udp.iter().filter_map(UdpCount::for_peer).collect(),
-        };
+        }
+    }
+
+    /// The same in the protocol's words.
+    pub(super) fn to_results(&self) -> Results {
+        let sends = self.flows.contains(&Flow::Send);
         let mut streams: Vec<StreamResult> = self.streams.iter().map(stream_result).collect();
         for (result, udp) in streams.iter_mut().zip(&self.udp) {
             udp.add_to(result);
@@ -120,9 +125,8 @@ impl Measured {
                 (false, _) => -1,
             },
             congestion_used: self.congestion.clone(),
-            server_output,
+            server_output: None,
             streams,
-            ringperf: with_engines.then(|| serde_json::to_value(own).expect("plain structs become JSON")),
         }
     }
 
@@ -144,8 +148,8 @@ impl Measured {
         }
     }
 
-    /// The report with the peer's half filled in.
-    pub(super) fn with_peer(mut self, results: Results) -> TestEnd {
+    /// The report with the peer's half filled in, and its part, if it has told one.
+    pub(super) fn with_peer(mut self, results: Results, peer: Option<PeerReport>) -> TestEnd {
         let theirs: HashMap<u32, StreamResult> =
             results.streams.into_iter().rev().map(|stream| (stream.id, stream)).collect();
         for stream in &mut self.streams {
@@ -158,11 +162,6 @@ impl Measured {
                 stream.udp = Some(udp.end_with(result));
             }
         }
-        // A peer's own words are believed only as far as they have the right shape.
-        let mut peer = results.ringperf.and_then(|value| serde_json::from_value::<PeerEngine>(value).ok());
-        if let Some(peer) = &mut peer {
-            keep_believable(peer, self.streams.len());
-        }
         let details = |id: u32| -> Option<&ReceivedDatagrams> {
             peer.as_ref()?.datagrams.iter().find(|stream| stream.id == id)
         };
@@ -170,9 +169,12 @@ impl Measured {
         let datagrams =
             datagrams.map(|(stream, udp)| udp.report(theirs.get(&stream.id), details(stream.id))).collect();
         let elapsed = self.streams.iter().map(|stream| stream.sent.seconds.max(stream.received.seconds));
-        let cpu_time_remote = peer.as_ref().and_then(peer_cpu).or_else(|| {
+        let cpu_time_remote = peer.as_ref().map(peer_cpu).or_else(|| {
             let seconds = elapsed.fold(0.0, f64::max);
-            let share = |percent: f64| Duration::try_from_secs_f64(percent / 100.0 * seconds).ok();
+            let share = |percent: f64| {
+                let share = Duration::try_from_secs_f64(percent / 100.0 * seconds).ok();
+                share.filter(|share| *share <= CPU_TIME_MAX)
+            };
             Some(CpuTime { user: share(results.cpu.user)?, system: share(results.cpu.system)? })
         });
         TestEnd {
@@ -187,9 +189,9 @@ impl Measured {
     }
 }
 
-/// The report of an end that has measured `own` and whose peer says `results`, for fuzzers.
+/// The report of an end that has measured `own` and whose peer says `results`, and its part, for fuzzers.
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn with_results(own: TestEnd, results: Results) -> TestEnd {
+pub(crate) fn with_results(own: TestEnd, results: Results, peer: Option<PeerReport>) -> TestEnd {
     let measured = Measured {
         udp: own.streams.iter().filter_map(UdpCount::of_end).collect(),
         is_tcp: own.streams.iter().all(|stream| stream.udp.is_none()),
@@ -201,20 +203,7 @@ pub(crate) fn with_results(own: TestEnd, results: Results) -> TestEnd {
         engines: own.engines,
         file: own.file,
     };
-    measured.with_peer(results)
-}
-
-/// Leaves out of a peer's words what cannot be of a test with so many streams.
-fn keep_believable(peer: &mut PeerEngine, streams: usize) {
-    peer.engines.truncate(MAX_PEER_ENGINES);
-    peer.datagrams.truncate(streams);
-    for engine in &mut peer.engines {
-        engine.processors.truncate(streams);
-        for stream in &mut engine.processors {
-            stream.shares.retain(|share| (0.0..=100.0).contains(&share.percent));
-            stream.shares.truncate(ProcessorReport::MAX_SHARES);
-        }
-    }
+    measured.with_peer(results, peer)
 }
 
 /// A file that is gone by now is not reported.
@@ -266,12 +255,10 @@ fn stream_result(stream: &StreamEnd) -> StreamResult {
     }
 }
 
-/// `None` if it is more than anybody has worked: the sum of two times must be one.
-fn peer_cpu(peer: &PeerEngine) -> Option<CpuTime> {
-    let believable = |seconds: f64| {
-        (0.0..=PEER_CPU_SECONDS_MAX).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
-    };
-    Some(CpuTime { user: believable(peer.cpu_user_seconds)?, system: believable(peer.cpu_system_seconds)? })
+fn peer_cpu(peer: &PeerReport) -> CpuTime {
+    // The range of both was checked when they came.
+    let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    CpuTime { user: time(peer.cpu_user_seconds), system: time(peer.cpu_system_seconds) }
 }
 
 /// One direction of this end, all its streams together.
@@ -366,57 +353,27 @@ fn leading_engine<'a>(exits: impl Iterator<Item = &'a StreamExit>) -> Option<&'a
 mod tests {
     use super::*;
     use crate::config::{Direction, Role};
-    use crate::report::{JsonReporter, Reporter, RunEvent, TextReporter, fixtures};
+    use crate::report::fixtures;
 
-    fn results_with(ringperf: serde_json::Value) -> Results {
-        Results {
-            cpu: CpuUse::default(),
+    #[test]
+    fn a_peers_processor_time_is_taken_from_its_part() {
+        let results = || Results {
+            cpu: CpuUse { total: 25.0, user: 5.0, system: 20.0 },
             sender_has_retransmits: -1,
             congestion_used: None,
             server_output: None,
             streams: Vec::new(),
-            ringperf: Some(ringperf),
-        }
-    }
-
-    fn report_with(peer: &PeerEngine) -> TestEnd {
-        let words = serde_json::to_value(peer).unwrap();
-        with_results(fixtures::end(Role::Client, Direction::Forward, 1), results_with(words))
-    }
-
-    #[test]
-    fn a_peer_that_has_worked_for_ages_is_not_believed() {
-        for seconds in [1.8e19, 1e10, -1.0] {
-            let peer =
-                PeerEngine { cpu_user_seconds: seconds, cpu_system_seconds: seconds, ..fixtures::peer() };
-            let end = report_with(&peer);
-            assert_eq!(end.cpu_time_remote, Some(CpuTime::default()), "{seconds}");
-        }
-        let end = report_with(&fixtures::peer());
-        let (user, system) = (Duration::from_millis(100), Duration::from_millis(400));
-        assert_eq!(end.cpu_time_remote, Some(CpuTime { user, system }));
-    }
-
-    /// More of everything than a test of one stream can have, and the largest of all numbers.
-    #[test]
-    fn whatever_a_peer_says_of_itself_can_be_reported() {
-        let mut peer =
-            PeerEngine { cpu_user_seconds: 1.8e19, cpu_system_seconds: 1.8e19, ..fixtures::peer() };
-        peer.engines = vec![fixtures::sending_engine(); 9];
-        for engine in &mut peer.engines {
-            engine.busy_seconds = Some(f64::MAX);
-            engine.processors = vec![fixtures::processors(); 9];
-        }
-        let end = report_with(&peer);
-        let kept = end.peer.as_ref().unwrap();
-        assert_eq!((kept.engines.len(), kept.engines[0].processors.len()), (2, 1));
-        let session = fixtures::session(Role::Client, TestConfig::default());
-        let output = crate::config::OutputConfig { verbose: true, ..crate::config::OutputConfig::default() };
-        let events = [RunEvent::Session(Box::new(session)), RunEvent::End(Box::new(end)), RunEvent::Done];
-        let text = TextReporter::new(&output);
-        for mut reporter in [Box::new(text) as Box<dyn Reporter>, Box::new(JsonReporter::new(Role::Client))] {
-            let printed = events.iter().map(|event| fixtures::printed(reporter.as_mut(), event));
-            assert!(!printed.collect::<String>().is_empty());
-        }
+        };
+        let own = || fixtures::end(Role::Client, Direction::Forward, 1);
+        let time = |user, system| {
+            let [user, system] = [user, system].map(Duration::from_millis);
+            Some(CpuTime { user, system })
+        };
+        let peer = PeerReport { cpu_user_seconds: 0.25, ..fixtures::peer() };
+        let told = with_results(own(), results(), Some(peer.clone()));
+        assert_eq!((told.cpu_time_remote, told.peer), (time(250, 400), Some(peer)));
+        // Without one it is what the percentages are of the time that the test took.
+        let silent = with_results(own(), results(), None);
+        assert_eq!((silent.cpu_time_remote, silent.peer), (time(100, 400), None));
     }
 }

@@ -1,5 +1,6 @@
 //! One test at a server, from the cookie to the last byte.
 
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use super::connect::check_protocol;
 use super::limits;
 use super::link::Link;
 use super::listener::{Entrance, StreamDoor};
+use super::part;
 use super::places::Places;
 use super::rate_watch::{Limit, asked_bits_per_second};
 use super::results::{CpuMeter, Measured, read_results};
-use super::router::{Accepted, Control, Penalty, Slot};
+use super::router::{self, Accepted, Control, Penalty, Slot};
 use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
 use super::server::{House, interrupted};
 use super::signals::Signals;
@@ -28,7 +30,9 @@ use super::udp_door::UdpDoor;
 use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::engine;
 use crate::error::RunError;
-use crate::protocol::{Extension, Request, ServerError, ServerHello, ServerText, State, params, results};
+use crate::protocol::{
+    Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
+};
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
 use crate::sys::{Pinned, Transport, plain};
 
@@ -209,12 +213,12 @@ impl Session {
         }
         let file = self.house.config.local.file.as_deref();
         let measured = Measured::new(&streams, Role::Server, &self.info.test, &self.meter, file);
-        let with_engines = request.hello.is_some();
-        let own = measured.to_results(None, with_engines);
+        let own = (measured.to_results(), measured.part());
         self.report.emit(RunEvent::End(Box::new(measured.alone())));
         match ended {
             Ended::Peer(State::TestEnd) => {
-                self.unless_signal(async |session| session.exchange(own, &streams).await).await
+                let part = request.extension().is_spoken().then(|| own.1.encode());
+                self.unless_signal(async |session| session.exchange((own.0, part), &streams).await).await
             }
             Ended::Peer(State::IperfDone) => Ok(()),
             Ended::Peer(State::ClientTerminate) => Err(RunError::ClientTerminated),
@@ -423,7 +427,11 @@ impl Session {
     }
 
     /// From TEST_END to IPERF_DONE.
-    async fn exchange(&mut self, mut own: results::Results, streams: &Streams) -> Result<(), RunError> {
+    async fn exchange(
+        &mut self,
+        (mut own, part): (results::Results, Option<String>),
+        streams: &Streams,
+    ) -> Result<(), RunError> {
         self.link.write_state(State::ExchangeResults).await?;
         let count = u32::try_from(streams.all().len()).expect("at most 256 streams");
         let most = limits::results_bytes(count);
@@ -439,13 +447,52 @@ impl Session {
             });
         }
         self.link.write_frame("results", &results::encode(&own)).await?;
+        // Before the client knows that it may come.
+        let part = part.map(|part| (self.slot.expect_streams(1), part));
         self.link.write_state(State::DisplayResults).await?;
-        match self.link.state_within(limits::ANSWER, "the client's last word").await {
+        match self.last_word(part, streams).await {
             // Both sides have everything, so a client that just leaves has lost nothing.
             Ok(State::IperfDone | State::ClientTerminate) | Err(RunError::Closed { .. }) => Ok(()),
             Ok(state) => Err(RunError::Unexpected { state, waiting_for: "the client's last word" }),
             Err(error) => Err(error),
         }
+    }
+
+    /// What the client says last. A ringperf comes with its part before, on a connection of its own; whatever
+    /// becomes of that, the test is over when the client says so.
+    async fn last_word(
+        &mut self,
+        part: Option<(router::Streams, String)>,
+        streams: &Streams,
+    ) -> Result<State, RunError> {
+        let client = self.client;
+        if let Some((_, own)) = &part {
+            self.link.log_sent("part", own);
+        }
+        let mut heard = None;
+        let swap = async {
+            if let Some((door, own)) = part {
+                // A client that does not come has none; it is the one to miss something.
+                heard = part::swap_with_client(door, client, &own).await.ok();
+            }
+            std::future::pending::<Infallible>().await
+        };
+        let said = tokio::select! {
+            biased;
+            said = self.link.state_within(limits::ANSWER, "the client's last word") => said,
+            never = swap => match never {},
+        };
+        if let Some(heard) = heard {
+            self.link.log_received("part", &heard);
+            match PeerReport::decode(&heard, &streams.ids()) {
+                Ok(peer) => self.report.emit(RunEvent::Peer(Box::new(peer))),
+                Err(strange) => {
+                    let warning = format!("the client's own figures are not known: {strange}");
+                    self.report.emit(RunEvent::Warning(warning));
+                }
+            }
+        }
+        said
     }
 
     /// The client's wish, then `-Z`, then the server's own choice.

@@ -351,6 +351,11 @@ impl Streams {
         }
     }
 
+    /// iperf3's numbers of all streams.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.streams.iter().map(|stream| stream.connected.id).collect()
+    }
+
     /// The streams of one flow.
     pub(super) fn of(&self, flow: Flow) -> impl Iterator<Item = &Stream> {
         self.streams.iter().filter(move |stream| stream.connected.flow == flow)

@@ -2,11 +2,11 @@
 //!
 //! A client sends a word of four bytes to the server's port, and the server answers from a socket that from
 //! then on hears and answers this client only (`udp_door.rs`). Nothing is repeated in the directions in which
-//! an iperf3 server would take the repetition for a datagram of the test.
+//! an iperf3 server would take the repetition for a datagram of the test; a ringperf knows it.
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
@@ -17,7 +17,7 @@ use super::limits;
 use super::socket_options::{bind_device, mark_packets, set_buffers, set_pacing};
 use crate::config::{ClientConfig, Direction, Flow, TestConfig, UdpConfig};
 use crate::error::RunError;
-use crate::protocol::{ErrorCode, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
+use crate::protocol::{ErrorCode, Extension, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
 use crate::sys::{Socket, tells_of_the_way};
 
 /// A datagram of the handshake has four bytes; more is read to see that a longer one is no such datagram.
@@ -36,13 +36,22 @@ const ANSWER_ATTEMPTS: u32 = 8;
 /// Most messages of a stream that are looked at for a repeated word at a time.
 const WORDS_AGAIN_MAX: u32 = 64;
 
-/// Opens UDP stream number `index` of a client. `started` is notified when the server has said that it has
-/// all streams of the test.
+/// How often the word is said until there is an answer; `None` if it is said once.
+pub(super) fn say_again(test: &TestConfig, extension: Extension) -> Option<Duration> {
+    if extension.is_spoken() {
+        return Some(limits::UDP_REPEAT_TO_RINGPERF);
+    }
+    // A server that never reads from the stream cannot count a repetition.
+    (test.direction == Direction::Reverse).then_some(limits::UDP_REPEAT)
+}
+
+/// Opens UDP stream number `index` of a client, whose word is said every `again`. `started` is notified when
+/// the server has said that it has all streams of the test.
 pub(super) async fn connect_stream(
     config: &ClientConfig,
     test: &TestConfig,
     server: SocketAddr,
-    (index, flow): (u16, Flow),
+    (index, flow, again): (u16, Flow, Option<Duration>),
     started: &Notify,
 ) -> Result<Socket, RunError> {
     let failed = |source| RunError::StreamConnect { address: server.to_string(), source };
@@ -64,8 +73,7 @@ pub(super) async fn connect_stream(
     let socket = UdpSocket::from_std(socket.into_udp()).map_err(failed)?;
     let handshake = Handshake {
         socket: &socket,
-        // Only a server that never reads from the stream can take a repetition.
-        may_repeat: test.direction == Direction::Reverse,
+        again,
         datagram_bytes: (flow == Flow::Receive).then_some(test.block.bytes),
     };
     match timeout(limits::UDP_REPLY, handshake.shake(started)).await {
@@ -84,7 +92,8 @@ pub(super) async fn connect_stream(
 /// A client's side of the handshake of one stream.
 struct Handshake<'a> {
     socket: &'a UdpSocket,
-    may_repeat: bool,
+    /// How often the word may be said.
+    again: Option<Duration>,
     /// What the server sends on this stream when the test runs.
     datagram_bytes: Option<u32>,
 }
@@ -97,7 +106,8 @@ impl Handshake<'_> {
     async fn shake(&self, started: &Notify) -> io::Result<()> {
         let mut unreachable = self.say().await?;
         let mut has_started = false;
-        let mut next = Instant::now() + limits::UDP_REPEAT;
+        let pause = self.again.unwrap_or(limits::UDP_REPEAT);
+        let mut next = Instant::now() + pause;
         loop {
             let heard = tokio::select! {
                 biased;
@@ -124,8 +134,8 @@ impl Handshake<'_> {
                     if let Some(error) = unreachable {
                         return Err(error);
                     }
-                    next += limits::UDP_REPEAT;
-                    if self.may_repeat {
+                    next += pause;
+                    if self.again.is_some() {
                         unreachable = self.say().await?;
                     }
                 }

@@ -27,6 +27,12 @@ pub fn is_udp_reply(datagram: &[u8]) -> bool {
     REPLIES.iter().any(|reply| datagram == reply)
 }
 
+/// Whether a datagram is of a handshake, be it said once more or late: a ringperf is not surprised by it.
+#[must_use]
+pub fn is_udp_word(datagram: &[u8]) -> bool {
+    is_udp_connect(datagram) || is_udp_reply(datagram)
+}
+
 /// What each datagram of a test begins with; all numbers in network byte order.
 ///
 /// | Offset | Bytes | Field |

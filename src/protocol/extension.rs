@@ -1,11 +1,19 @@
 //! What two ringperfs tell each other and no iperf3 ever hears.
 //!
 //! A client says in its parameters how much of it it understands. A server that is a ringperf answers that
-//! with a [`ServerHello`]; to any other client it says nothing of the kind.
+//! with a [`ServerHello`]; to any other client it says nothing of the kind. At the end of a test each of the
+//! two has a part to tell, see [`PeerReport`].
+
+mod part;
 
 use serde::Serialize;
 
 use super::{Object, Value, parse_object};
+
+pub use part::{
+    EngineReport, LatencyReport, PacingReport, PartError, PeerReport, ProcessorReport, ProcessorShare,
+    ReceivedDatagrams,
+};
 
 /// Longest name of a version that is believed, in bytes.
 const MAX_VERSION_BYTES: usize = 64;

@@ -6,6 +6,7 @@ mod sieve;
 
 use super::{ErrorCode, JsonError};
 use crate::stats::CpuUse;
+use crate::units::bits_per_second;
 
 pub use decode::decode;
 pub use encode::encode;
@@ -16,6 +17,10 @@ pub const MAX_STREAM_RESULTS: usize = 1024;
 
 /// Largest number of seconds, or of percent, that is believed; whatever is computed with it stays in range.
 const MAX_REAL: f64 = 1e9;
+/// Shortest time in seconds that anybody has measured: an iperf3 counts microseconds.
+const MIN_SECONDS: f64 = 1e-6;
+/// Highest rate of a stream that is believed, in bits per second: a thousand times that of the fastest links.
+pub const MAX_BITS_PER_SECOND: f64 = 1e15;
 
 /// What one side has measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,8 +35,21 @@ pub struct Results {
     pub server_output: Option<ServerText>,
     /// Its streams, in no order that matters.
     pub streams: Vec<StreamResult>,
-    /// What only ringperfs tell each other; to be sent only to a client that has said hello.
-    pub ringperf: Option<serde_json::Value>,
+}
+
+impl Results {
+    /// Refuses bytes that nobody can have moved in the time that is said, or in what `own_seconds` has of
+    /// this end of a stream where none is.
+    ///
+    /// # Errors
+    /// [`ResultsError::Rate`].
+    pub fn check_rates(&self, own_seconds: impl Fn(u32) -> f64) -> Result<(), ResultsError> {
+        let too_fast = self.streams.iter().find(|stream| {
+            let seconds = stream.seconds().unwrap_or_else(|| own_seconds(stream.id));
+            bits_per_second(stream.bytes, seconds) > MAX_BITS_PER_SECOND
+        });
+        too_fast.map_or(Ok(()), |stream| Err(ResultsError::Rate { id: stream.id, bytes: stream.bytes }))
+    }
 }
 
 /// A server's report as it travels.
@@ -69,11 +87,12 @@ pub struct StreamResult {
 }
 
 impl StreamResult {
-    /// How many seconds the counting took; `None` if the peer does not say.
+    /// How many seconds the counting took; `None` if the peer does not say, or says a time that nobody can
+    /// have measured.
     #[must_use]
     pub fn seconds(&self) -> Option<f64> {
         let seconds = self.end_seconds - self.start_seconds;
-        (seconds > 0.0).then_some(seconds)
+        (seconds >= MIN_SECONDS).then_some(seconds)
     }
 }
 
@@ -94,6 +113,14 @@ pub enum ResultsError {
     Range {
         /// The key.
         key: &'static str,
+    },
+    /// More bytes than fit into the time.
+    #[error("the results of stream {id} cannot be: {bytes} bytes do not fit into its time")]
+    Rate {
+        /// iperf3's number of the stream.
+        id: u32,
+        /// What it is said to have moved.
+        bytes: u64,
     },
     /// More streams than any test has.
     #[error("the results have {0} streams, more than {MAX_STREAM_RESULTS}")]
@@ -143,19 +170,46 @@ mod tests {
         let cpu = (any_real(), any_real(), any_real());
         let output = prop::option::of("[^\0]{0,40}");
         let congestion = prop::option::of("[a-z]{1,15}");
-        (cpu, -1..=1i64, congestion, output, prop::collection::vec(any_stream(), 0..6), any::<bool>())
-            .prop_map(
-                |((total, user, system), sender_has_retransmits, congestion_used, output, streams, ours)| {
-                    Results {
-                        cpu: CpuUse { total, user, system },
-                        sender_has_retransmits,
-                        congestion_used,
-                        server_output: output.map(ServerText::Text),
-                        streams,
-                        ringperf: ours.then(|| serde_json::json!({"version": "1", "engines": []})),
-                    }
-                },
-            )
+        (cpu, -1..=1i64, congestion, output, prop::collection::vec(any_stream(), 0..6)).prop_map(
+            |((total, user, system), sender_has_retransmits, congestion_used, output, streams)| Results {
+                cpu: CpuUse { total, user, system },
+                sender_has_retransmits,
+                congestion_used,
+                server_output: output.map(ServerText::Text),
+                streams,
+            },
+        )
+    }
+
+    #[test]
+    fn a_time_that_nobody_measures_is_not_known_and_bytes_must_fit_into_one() {
+        let stream =
+            |bytes, end_seconds| StreamResult { id: 3, bytes, end_seconds, ..StreamResult::default() };
+        for end_seconds in [0.0, 1e-320, 1e-300, 1e-9, 9.9e-7] {
+            assert_eq!(stream(1, end_seconds).seconds(), None, "{end_seconds}");
+        }
+        assert_eq!(stream(1, 1e-6).seconds(), Some(1e-6));
+        for (bytes, end_seconds, own_seconds, fits) in [
+            (125_000_000_000_000, 1.0, 9.0, true),
+            (126_000_000_000_000, 1.0, 9.0, false),
+            (i64::MAX.unsigned_abs(), 1e9, 1.0, true),
+            (i64::MAX.unsigned_abs(), 1.0, 1.0, false),
+            (1_000_000, 1e-300, 1.0, true),
+            (126_000_000_000_000, 1e-300, 1.0, false),
+            (100, 1e-6, 1.0, true),
+            (0, 1e-320, 0.0, true),
+        ] {
+            let streams = vec![stream(bytes, end_seconds)];
+            let results = Results {
+                cpu: CpuUse::default(),
+                sender_has_retransmits: 1,
+                congestion_used: None,
+                server_output: None,
+                streams,
+            };
+            let checked = results.check_rates(|id| if id == 3 { own_seconds } else { 0.0 });
+            assert_eq!(checked.is_ok(), fits, "{bytes} in {end_seconds} or {own_seconds}");
+        }
     }
 
     proptest! {

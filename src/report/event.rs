@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{Flow, Role, TestConfig};
-use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, UdpInterval, ZeroCopy};
+use crate::protocol::{EngineReport, PeerReport};
+use crate::stats::{CpuTime, CpuUse, Half, TcpInterval, TcpSummary, UdpInterval};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub enum RunEvent {
     OmitOver,
     /// The test is over, with all the numbers there are.
     End(Box<TestEnd>),
+    /// What a ringperf at the other end says of itself, behind [`RunEvent::End`].
+    Peer(Box<PeerReport>),
     /// What the server had to say, at a client that asked for it.
     ServerOutput(ServerOutput),
     /// Something the user should know; the test goes on. iperf3 does not say it.
@@ -165,7 +168,7 @@ pub struct TestEnd {
     /// The sending and the receiving engine of this end, those that ran.
     pub engines: Vec<EngineReport>,
     /// The same of the other end, if it is a ringperf.
-    pub peer: Option<PeerEngine>,
+    pub peer: Option<PeerReport>,
     /// What became of the datagrams of each stream of a UDP test.
     pub datagrams: Vec<DatagramReport>,
 }
@@ -240,135 +243,6 @@ pub struct DatagramReport {
     pub reordered: Option<u64>,
     /// Datagrams that were not of this test: too short, or of another length than agreed.
     pub foreign: Option<u64>,
-}
-
-/// What a receiving ringperf tells its sending peer of one stream, the omit period included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct ReceivedDatagrams {
-    /// As in [`ConnectedStream`].
-    pub id: u32,
-    /// Different datagrams that came.
-    pub received: u64,
-    /// Datagrams that came again.
-    pub duplicates: u64,
-    /// Datagrams that came after one with a higher number.
-    pub reordered: u64,
-    /// Datagrams that the full socket buffer has dropped, as far as later datagrams show it.
-    pub lost_in_socket: u64,
-    /// Datagrams that it may have dropped after the last one that came.
-    pub dropped_after_last: u64,
-    /// Datagrams that were not of this test.
-    pub foreign: u64,
-}
-
-/// Which engine moved the bytes of one direction at one end, and why that one.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct EngineReport {
-    /// `"send"` or `"receive"`.
-    pub flow: String,
-    /// The engine asked for, by its command-line name.
-    pub asked: String,
-    /// The engine that ran (at the end, if it stepped down on the way).
-    pub used: String,
-    /// Why it is not the one asked for, or why `auto` took it. One sentence without a full stop.
-    pub reason: String,
-    /// What the user can do about it; empty if there is nothing to do.
-    pub fix: String,
-    /// Completed operations.
-    pub operations: u64,
-    /// What became of zero-copy sends; `None` for engines that copy.
-    pub zero_copy: Option<ZeroCopy>,
-    /// Distributions of times.
-    pub latency: LatencyReport,
-    /// How the datagrams of a UDP sender were spread over time.
-    #[serde(default)]
-    pub pacing: Option<PacingReport>,
-    /// Sender's limits in seconds, all streams added: busy, receive-window limited, send-buffer limited.
-    pub busy_seconds: Option<f64>,
-    /// See `busy_seconds`.
-    pub rwnd_limited_seconds: Option<f64>,
-    /// See `busy_seconds`.
-    pub sndbuf_limited_seconds: Option<f64>,
-    /// Where the threads of its streams have run, in the order in which the streams were opened.
-    #[serde(default)]
-    pub processors: Vec<ProcessorReport>,
-}
-
-/// Where the thread of one stream has run, by looks about every ten milliseconds while something moved.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct ProcessorReport {
-    /// As in [`ConnectedStream`].
-    pub id: u32,
-    /// The processor that it was kept on; `None` if the scheduler had the choice.
-    pub placed: Option<u32>,
-    /// How many looks there were.
-    pub looks: u64,
-    /// How many of them found it somewhere else than the look before.
-    pub moves: u64,
-    /// Different processors on which it was found.
-    pub distinct: u64,
-    /// The most frequent ones of these, the most frequent first; not more than [`Self::MAX_SHARES`].
-    pub shares: Vec<ProcessorShare>,
-}
-
-impl ProcessorReport {
-    /// Most processors that are named for one stream.
-    pub const MAX_SHARES: usize = 8;
-}
-
-/// How often a thread was on one processor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct ProcessorShare {
-    /// The processor.
-    pub cpu: u32,
-    /// Its share of the looks, 0 to 100.
-    pub percent: f64,
-}
-
-/// Distributions of times at one end, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct LatencyReport {
-    /// Smoothed round-trip time, read about every ten milliseconds on senders.
-    pub rtt: Option<Percentiles>,
-    /// From the submission of a send to its completion.
-    pub completion: Option<Percentiles>,
-    /// From the submission of a zero-copy send to the release of its buffer.
-    pub release: Option<Percentiles>,
-}
-
-/// How a sender spread its datagrams over time, all its streams together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct PacingReport {
-    /// Bits per second that all streams together should reach; 0 means no limit.
-    pub target_bits_per_second: f64,
-    /// Bits per second that they reached.
-    pub achieved_bits_per_second: f64,
-    /// Bursts: datagrams handed to the kernel at once.
-    pub bursts: u64,
-    /// Datagrams of a burst, on average.
-    pub burst_mean: f64,
-    /// Datagrams of the largest burst.
-    pub burst_max: u64,
-    /// From the departure of one burst to that of the next of the same stream.
-    pub inter_departure: Option<Percentiles>,
-}
-
-/// What a ringperf at the other end says of itself.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct PeerEngine {
-    /// Its version.
-    pub version: String,
-    /// Processor seconds in user code.
-    pub cpu_user_seconds: f64,
-    /// Processor seconds in the kernel.
-    pub cpu_system_seconds: f64,
-    /// Its engines.
-    pub engines: Vec<EngineReport>,
-    /// Its receiving streams of a UDP test.
-    #[serde(default)]
-    pub datagrams: Vec<ReceivedDatagrams>,
 }
 
 /// A server's own report, on its way to the client.

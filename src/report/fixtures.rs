@@ -10,12 +10,14 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use crate::config::{BlockSize, Direction, Flow, Protocol, Role, TestConfig, UdpConfig};
+use crate::protocol::{
+    EngineReport, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare,
+};
 use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, UdpInterval, ZeroCopy};
 
 use super::{
-    ConnectedStream, DatagramReport, EngineReport, Interval, IntervalStream, LatencyReport, PacingReport,
-    PeerEngine, ProcessorReport, ProcessorShare, Reporter, RunEvent, SessionInfo, StreamEnd, TestEnd,
-    TestStart, UdpEnd,
+    ConnectedStream, DatagramReport, Interval, IntervalStream, Reporter, RunEvent, SessionInfo, StreamEnd,
+    TestEnd, TestStart, UdpEnd,
 };
 
 pub(super) const COOKIE: &str = "abcdefghijklmnopqrstuvwxyz2345672345";
@@ -215,14 +217,14 @@ pub(crate) fn sending_engine() -> EngineReport {
 }
 
 /// A ringperf at the other end that could not have io_uring.
-pub(crate) fn peer() -> PeerEngine {
+pub(crate) fn peer() -> PeerReport {
     let engine = EngineReport {
         asked: "auto".into(),
         reason: "io_uring is switched off".into(),
         fix: "sysctl kernel.io_uring_disabled=0".into(),
         ..plain_engine("receive", "sync")
     };
-    PeerEngine {
+    PeerReport {
         version: "0.1.0".into(),
         cpu_user_seconds: 0.1,
         cpu_system_seconds: 0.4,

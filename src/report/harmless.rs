@@ -3,11 +3,11 @@
 use crate::config::{
     BlockSize, Direction, EndCondition, OutputConfig, Pacing, Protocol, Role, SocketConfig, TestConfig,
 };
-use crate::protocol::Cookie;
+use crate::protocol::{Cookie, EngineReport, PeerReport};
 
 use super::{
-    EngineReport, JsonReporter, JsonStreamReporter, PeerEngine, Reporter, RunEvent, ServerOutput,
-    SessionInfo, TestEnd, TextReporter, fixtures,
+    JsonReporter, JsonStreamReporter, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, TextReporter,
+    fixtures,
 };
 
 /// Clears a screen in both ways, colours it, rings, and turns the direction of writing; between that a line
@@ -70,6 +70,7 @@ fn events(role: Role) -> Vec<RunEvent> {
         RunEvent::Warning(EVIL.to_owned()),
         RunEvent::CommonWarning(EVIL.to_owned()),
         RunEvent::End(Box::new(evil_end(role))),
+        RunEvent::Peer(Box::new(evil_peer())),
         RunEvent::ServerOutput(ServerOutput::Text(EVIL_LINES.to_owned())),
         RunEvent::ServerOutput(ServerOutput::Json(serde_json::json!({ EVIL: [EVIL] }).to_string())),
         RunEvent::Error(EVIL.into()),
@@ -85,6 +86,7 @@ fn events(role: Role) -> Vec<RunEvent> {
             | RunEvent::Interval(_)
             | RunEvent::OmitOver
             | RunEvent::End(_)
+            | RunEvent::Peer(_)
             | RunEvent::ServerOutput(ServerOutput::Text(_) | ServerOutput::Json(_))
             | RunEvent::Warning(_)
             | RunEvent::CommonWarning(_)
@@ -156,14 +158,18 @@ fn evil_end(role: Role) -> TestEnd {
         congestion_local: Some(EVIL.to_owned()),
         congestion_remote: Some(EVIL.to_owned()),
         engines: vec![evil_engine()],
-        peer: Some(PeerEngine {
-            version: EVIL.to_owned(),
-            cpu_user_seconds: 0.0,
-            cpu_system_seconds: 0.0,
-            engines: vec![evil_engine()],
-            datagrams: Vec::new(),
-        }),
+        peer: Some(evil_peer()),
         datagrams: plain.datagrams,
+    }
+}
+
+fn evil_peer() -> PeerReport {
+    PeerReport {
+        version: EVIL.to_owned(),
+        cpu_user_seconds: 0.0,
+        cpu_system_seconds: 0.0,
+        engines: vec![evil_engine()],
+        datagrams: Vec::new(),
     }
 }
 

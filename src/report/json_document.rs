@@ -5,6 +5,7 @@ use std::io;
 use serde_json::{Value, json};
 
 use crate::config::{Flow, Role};
+use crate::protocol::PeerReport;
 use crate::sys::plain;
 
 use super::spool::{Lines, Spool};
@@ -54,6 +55,11 @@ impl Document {
             RunEvent::Start(start) => self.start = Some(TestStart::clone(start)),
             RunEvent::Interval(interval) => self.add_interval(interval),
             RunEvent::End(end) => self.end = Some(TestEnd::clone(end)),
+            RunEvent::Peer(peer) => {
+                if let Some(end) = &mut self.end {
+                    end.peer = Some(PeerReport::clone(peer));
+                }
+            }
             RunEvent::ServerOutput(output) => self.server_output = Some(output.clone()),
             RunEvent::Warning(text) => self.warn(text.clone()),
             RunEvent::Error(failure) => self.error = Some(failure.clone()),

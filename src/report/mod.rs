@@ -32,8 +32,7 @@ mod version;
 
 pub use comparison::{Collector, Comparison};
 pub use event::{
-    ConnectedStream, DatagramReport, EngineReport, FailureText, FileReport, Interval, IntervalStream,
-    LatencyReport, PacingReport, PeerEngine, ProcessorReport, ProcessorShare, ReceivedDatagrams, RunEvent,
+    ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, RunEvent,
     ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
 };
 pub use json::JsonReporter;

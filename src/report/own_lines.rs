@@ -4,13 +4,14 @@
 //! [`harmless_to_readers`] is what all of them pass, with whatever a peer has put into them.
 
 use crate::config::Flow;
+use crate::protocol::{EngineReport, PacingReport, ProcessorReport, ProcessorShare};
 use crate::stats::Percentiles;
 use crate::units::{RateFormat, rate, transfer};
 
 use super::escape::escape;
 use super::rows::Rows;
 use super::totals::{CpuPerGigabyte, sum_known};
-use super::{DatagramReport, EngineReport, PacingReport, ProcessorReport, ProcessorShare, TestEnd};
+use super::{DatagramReport, TestEnd};
 
 /// Most streams whose processors are told.
 const LISTED_STREAMS: usize = 8;

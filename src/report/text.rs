@@ -138,6 +138,7 @@ impl Reporter for TextReporter {
             | RunEvent::Interval(_)
             | RunEvent::OmitOver
             | RunEvent::End(_)
+            | RunEvent::Peer(_)
             | RunEvent::ServerOutput(_)
             | RunEvent::Warning(_)
             | RunEvent::CommonWarning(_)
@@ -210,6 +211,7 @@ impl Test {
             RunEvent::Listening { .. }
             | RunEvent::Session(_)
             | RunEvent::OmitOver
+            | RunEvent::Peer(_)
             | RunEvent::Warning(_)
             | RunEvent::CommonWarning(_)
             | RunEvent::Debug(_) => String::new(),

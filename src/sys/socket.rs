@@ -128,6 +128,18 @@ impl Socket {
         Ok(bind(self.as_raw_fd(), &SockaddrStorage::from(local))?)
     }
 
+    /// Binds to the address of `local`. The port is chosen when the socket connects, so that it can be one
+    /// that leads somewhere else already.
+    ///
+    /// # Errors
+    /// The system's, for example EADDRNOTAVAIL.
+    pub fn bind_address(&self, mut local: SocketAddr) -> io::Result<()> {
+        local.set_port(0);
+        // A kernel that does not know it chooses the port now, among fewer.
+        let _ = set_raw(&self.inner, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, &1_i32);
+        Ok(bind(self.as_raw_fd(), &SockaddrStorage::from(local))?)
+    }
+
     /// The own address.
     ///
     /// # Errors

@@ -57,6 +57,10 @@ pub fn reach_server(port: u16, point: &str, parameters: Option<&str>) -> Checked
     }
     if until >= 2 {
         control.send_frame(parameters)?;
+        if parameters.contains(r#""extension""#) {
+            control.expect_state(state::HELLO)?;
+            control.read_frame()?;
+        }
         control.expect_state(state::CREATE_STREAMS)?;
     }
     if until >= 3 {

@@ -51,11 +51,11 @@ impl<'a> Play<'a> {
     fn step(&mut self, step: &Step) -> Checked {
         match step {
             Step::Reach { point, parameters } => self.reach(point, parameters.as_deref()),
-            Step::Connect(name) => {
+            Step::Connect { name, from } => {
                 let Victim::Server(port) = self.victim else {
                     return Err(Failure("only a server is connected to".to_owned()));
                 };
-                let wire = Wire::connect(port)?;
+                let wire = Wire::connect_from(*from, port)?;
                 self.add(name, Connection::Tcp(wire));
                 Ok(())
             }

@@ -10,7 +10,8 @@
 //!   says the server has terminated                ... words that its error must have ...
 //!   warns the server's hello makes no sense       ... and those of its only warning, if there must be one
 //!   reach admitted {"tcp":true}                   play the honest peer up to a point, with these parameters
-//!   connect NAME, accept NAME, udp NAME [FROM]    a new connection, or datagrams, to speak on
+//!   connect NAME [FROM], udp NAME [FROM]          a new connection, or datagrams, to speak on
+//!   accept NAME                                   the next connection of a client, to speak on
 //!   on NAME                                       speak on that one again; the first is called `control`
 //!   send PIECE ...                                bytes, all at once; over UDP they are one datagram
 //!   drip MILLISECONDS PIECE ...                   bytes, one at a time, until the peer says something
@@ -59,7 +60,7 @@ pub struct Case {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     Reach { point: String, parameters: Option<String> },
-    Connect(String),
+    Connect { name: String, from: Ipv4Addr },
     Accept(String),
     Udp { name: String, from: Ipv4Addr },
     On(String),
@@ -141,12 +142,12 @@ fn read_step(word: &str, rest: &str) -> Checked<Step> {
             let parameters = Some(parameters.to_owned()).filter(|text| !text.is_empty());
             Step::Reach { point: point.to_owned(), parameters }
         }
-        "connect" => Step::Connect(name()),
         "accept" => Step::Accept(name()),
-        "udp" => {
+        "connect" | "udp" => {
             let (name, from) = rest.split_once(' ').unwrap_or((rest, "127.0.0.1"));
             let from = from.parse().map_err(|_| Failure("no address".to_owned()))?;
-            Step::Udp { name: name.to_owned(), from }
+            let name = name.to_owned();
+            if word == "udp" { Step::Udp { name, from } } else { Step::Connect { name, from } }
         }
         "on" => Step::On(name()),
         "send" => Step::Send(bytes(rest)?),

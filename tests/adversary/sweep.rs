@@ -1,5 +1,6 @@
 //! Every byte in every state of a server.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::harness::Checked;
@@ -48,7 +49,7 @@ fn sweep(is_tried: impl Fn(u8) -> bool) -> Checked {
 
 fn case((point, parameters, count): (&str, Option<&str>, usize), byte: u8) -> Case {
     let reach = match point {
-        "connected" => Step::Connect("control".to_owned()),
+        "connected" => Step::Connect { name: "control".to_owned(), from: Ipv4Addr::LOCALHOST },
         _ => Step::Reach { point: point.to_owned(), parameters: parameters.map(ToOwned::to_owned) },
     };
     let mut steps = vec![reach, Step::Send(vec![byte; count])];

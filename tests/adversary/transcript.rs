@@ -1,6 +1,6 @@
 //! Conversations as lists of acts, and ways to spoil them.
 
-use crate::hostile::wire::{COOKIE, frame, results, state};
+use crate::hostile::wire::{COOKIE, PART, frame, results, state};
 
 use super::random::Random;
 
@@ -58,13 +58,14 @@ const REQUESTS: [&str; 5] = [
     r#"{"tcp":true,"omit":0,"time":1,"num":100000,"parallel":1,"reverse":true,"len":1000,"burst":10,"nodelay":true,"MSS":1400,"window":100000,"TOS":16,"title":"a","congestion":"cubic"}"#,
     r#"{"tcp":true,"omit":1,"time":1,"blockcount":5,"parallel":1,"bidirectional":true,"len":4096,"get_server_output":1,"repeating_payload":1,"zerocopy":1,"extra_data":"b"}"#,
     r#"{"udp":true,"omit":0,"time":1,"num":0,"parallel":1,"len":1000,"bandwidth":1000000,"gso":1,"gso_dg_size":1000,"gso_bf_size":65507,"gro":1,"gro_bf_size":65507,"udp_counters_64bit":1}"#,
-    r#"{"tcp":true,"time":1,"parallel":1,"len":131072,"skip_rx_copy":1,"server_affinity":0,"ringperf":{"version":"1","engine":"sync","cpus":"auto","explicit_block":true}}"#,
+    r#"{"tcp":true,"time":1,"parallel":1,"len":131072,"skip_rx_copy":1,"server_affinity":0,"ringperf":{"version":"1","engine":"sync","cpus":"auto","explicit_block":true,"extension":1}}"#,
 ];
 
 /// What a good client does in the test that it asks for with request number `which`.
 pub fn of_client(which: usize) -> Vec<Act> {
     let request = REQUESTS[which % REQUESTS.len()];
     let streams = super::honest::count_streams(request);
+    let is_ringperf = request.contains(r#""extension""#);
     let mut acts = vec![
         Act::Open(0),
         Act::Say(0, COOKIE.to_vec()),
@@ -72,6 +73,10 @@ pub fn of_client(which: usize) -> Vec<Act> {
         Act::Say(0, frame(request)),
         Act::Hear(0, 1),
     ];
+    if is_ringperf {
+        // What was heard was the hello's state.
+        acts.extend([Act::HearFrame(0), Act::Hear(0, 1)]);
+    }
     for stream in 1..=streams {
         acts.extend([Act::Open(stream), Act::Say(stream, COOKIE.to_vec())]);
     }
@@ -83,8 +88,13 @@ pub fn of_client(which: usize) -> Vec<Act> {
         Act::Say(0, frame(&results(&super::honest::stream_ids(streams), 0))),
         Act::HearFrame(0),
         Act::Hear(0, 1),
-        Act::Say(0, vec![state::IPERF_DONE]),
     ]);
+    if is_ringperf {
+        let part = streams + 1;
+        let told = [&COOKIE[..], &frame(PART)].concat();
+        acts.extend([Act::Open(part), Act::Say(part, told), Act::HearFrame(part)]);
+    }
+    acts.push(Act::Say(0, vec![state::IPERF_DONE]));
     acts
 }
 

@@ -66,9 +66,22 @@ impl Dropper {
         Self::attach_for(libc::IPPROTO_TCP, namespace, hook, port, rule)
     }
 
+    /// Drops every packet, whatever is in it, that has more than so many bytes without its Ethernet header.
+    pub fn attach_to_large(namespace: &Namespace, hook: Hook, bytes: u16) -> Checked<Self> {
+        Self::attach_program(namespace, hook, |counters| assemble_for_large(counters, bytes.into()))
+    }
+
     fn attach_for(protocol: i32, namespace: &Namespace, hook: Hook, port: u16, rule: Rule) -> Checked<Self> {
+        Self::attach_program(namespace, hook, |counters| assemble(counters, protocol, port, rule))
+    }
+
+    fn attach_program(
+        namespace: &Namespace,
+        hook: Hook,
+        assemble: impl Fn(i32) -> Vec<Instruction>,
+    ) -> Checked<Self> {
         let counters = kernel::create_counters().map_err(failure("cannot make the counters"))?;
-        let program = kernel::load(&assemble(counters.as_raw_fd(), protocol, port, rule))?;
+        let program = kernel::load(&assemble(counters.as_raw_fd()))?;
         let link = namespace.within(|| {
             let device = if_nametoindex(DEVICE).map_err(|error| failure("no such device")(error.into()))?;
             kernel::attach(&program, device, hook).map_err(failure("cannot attach the program"))
@@ -114,6 +127,21 @@ fn assemble(counters: i32, protocol: i32, port: u16, rule: Rule) -> Vec<Instruct
     count_segments(&mut asm);
     count(&mut asm, counters, SEEN);
     decide(&mut asm, rule);
+    count(&mut asm, counters, DROPPED);
+    asm.leave(2); // TCX_DROP
+    asm.label("pass");
+    asm.leave(-1); // TCX_NEXT
+    asm.finish()
+}
+
+/// The program for large packets, which counts packets.
+fn assemble_for_large(counters: i32, bytes: i32) -> Vec<Instruction> {
+    const LENGTH: i16 = 0; // offset in struct __sk_buff
+    let mut asm = Assembler::default();
+    asm.load(Op::LoadWord, R::Eight, R::One, LENGTH);
+    asm.set(R::Nine, 1);
+    count(&mut asm, counters, SEEN);
+    asm.jump(Op::JumpIfAtMost, R::Eight, IP + bytes, "pass");
     count(&mut asm, counters, DROPPED);
     asm.leave(2); // TCX_DROP
     asm.label("pass");

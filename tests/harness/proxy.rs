@@ -1,5 +1,5 @@
-//! Stands between a client and a server of one UDP test, passes the control connection through, and mistreats
-//! the datagrams by a plan. It knows exactly what it has delivered.
+//! Stands between a client and a server of one UDP test, passes their connections through, and mistreats the
+//! datagrams by a plan. It knows exactly what it has delivered.
 //!
 //! Both ends are on loopback. The control connection and the datagrams of a test have one port number, so the
 //! proxy listens on one for both.
@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -108,10 +109,10 @@ struct Leg {
     from_server: Lane,
 }
 
-/// One direction of the control connection.
-struct Way<'a> {
-    from: &'a TcpStream,
-    to: &'a TcpStream,
+/// One direction of a connection.
+struct Way {
+    from: Rc<TcpStream>,
+    to: Rc<TcpStream>,
 }
 
 impl Relay {
@@ -119,22 +120,18 @@ impl Relay {
         let deadline = Instant::now() + LIFETIME;
         let ready = wait_for(&[listener.as_fd(), stopped.as_fd()], deadline)?;
         ensure!(!ready[1], "the proxy was stopped before anybody came");
-        let (client, _) = listener.accept()?;
-        let server = TcpStream::connect(self.server)?;
-        for end in [&client, &server] {
-            end.set_write_timeout(Some(WRITE))?;
-            end.set_nodelay(true)?;
-        }
-        let mut ways = vec![Way { from: &client, to: &server }, Way { from: &server, to: &client }];
+        let mut ways = self.accept(listener)?;
         while !ways.is_empty() {
-            let mut sources = vec![stopped.as_fd()];
+            let mut sources = vec![stopped.as_fd(), listener.as_fd()];
             sources.extend(ways.iter().map(|way| way.from.as_fd()));
             sources.push(self.client.as_fd());
             sources.extend(self.legs.iter().map(|leg| leg.server.as_fd()));
             let mut ready = wait_for(&sources, deadline)?.into_iter();
             let mut is_ready = || ready.next().expect("there is one for each source");
             ensure!(!is_ready(), "the proxy was stopped");
+            let more = if is_ready() { self.accept(listener)? } else { Vec::new() };
             ways.retain(|way| !is_ready() || self.pass_word(way));
+            ways.extend(more);
             self.relay();
         }
         let traffic = |leg: Leg| Traffic {
@@ -144,12 +141,24 @@ impl Relay {
         Ok(self.legs.into_iter().map(traffic).collect())
     }
 
-    /// Passes on what one end says on the control connection; `false` at its end.
+    /// Takes the next connection of the client, and makes one to the server.
+    fn accept(&self, listener: &TcpListener) -> Checked<Vec<Way>> {
+        let client = Rc::new(listener.accept()?.0);
+        let server = Rc::new(TcpStream::connect(self.server)?);
+        for end in [&client, &server] {
+            end.set_write_timeout(Some(WRITE))?;
+            end.set_nodelay(true)?;
+        }
+        let back = Way { from: Rc::clone(&server), to: Rc::clone(&client) };
+        Ok(vec![Way { from: client, to: server }, back])
+    }
+
+    /// Passes on what one end says on a connection; `false` at its end.
     ///
     /// All datagrams that were sent before it go first, those that are held back as well: what comes after
     /// the word that ends the test would not be counted.
     fn pass_word(&mut self, way: &Way) -> bool {
-        let (mut from, mut to) = (way.from, way.to);
+        let (mut from, mut to) = (&*way.from, &*way.to);
         let mut word = [0; 8192];
         let bytes = from.read(&mut word).unwrap_or(0);
         let mut turns = 0;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::datagrams::{CONNECTS, Header, REPLIES, socket_on};
-use super::wire::{COOKIE, Wire, results, state};
+use super::wire::{COOKIE, PART, Wire, frame, results, state};
 use crate::harness::{Checked, Failure, ensure};
 
 /// Pause before a word is said again to a server that may have had no room for it.
@@ -36,7 +36,7 @@ impl Wish {
         let Self { parallel, length, more, .. } = self;
         let wide = if self.is_wide { r#""udp_counters_64bit":1,"# } else { "" };
         format!(
-            r#"{{"udp":true,"omit":0,"time":10,"num":0,"parallel":{parallel},{wide}{more}"len":{length},"ringperf":{{"version":"0"}}}}"#
+            r#"{{"udp":true,"omit":0,"time":10,"num":0,"parallel":{parallel},{wide}{more}"len":{length},"ringperf":{{"version":"0","extension":1}}}}"#
         )
     }
 }
@@ -56,6 +56,8 @@ impl Guest {
         control.send(COOKIE)?;
         control.expect_state(state::PARAM_EXCHANGE)?;
         control.send_frame(&wish.parameters())?;
+        control.expect_state(state::HELLO)?;
+        control.read_frame()?;
         control.expect_state(state::CREATE_STREAMS)?;
         Ok(Self { control, streams: Vec::new(), wish, port })
     }
@@ -125,10 +127,13 @@ impl Guest {
         self.control.send_frame(&own)?;
         let theirs = self.control.read_frame()?;
         self.control.expect_state(state::DISPLAY_RESULTS)?;
+        let mut part = Wire::new(TcpStream::connect((self.wish.address, self.port))?)?;
+        part.send(&[&COOKIE[..], &frame(PART)].concat())?;
+        let details = part.read_frame()?;
         self.control.send(&[state::IPERF_DONE])?;
         // The server is free for the next test when it has closed.
         self.control.wait_for_close()?;
-        Count::read(&theirs)
+        Count::read(&theirs, &details)
     }
 
     fn connected(&self) -> Checked<UdpSocket> {
@@ -149,12 +154,15 @@ fn expect_reply(socket: &UdpSocket) -> Checked {
     Ok(())
 }
 
-/// What a server has counted, all its streams in the order of their numbers.
+/// What a server has counted, all its streams in the order of their numbers: its results, and under `part`
+/// what it has told as a ringperf.
 pub struct Count(Value);
 
 impl Count {
-    fn read(text: &str) -> Checked<Self> {
-        let value = serde_json::from_str(text).map_err(|error| Failure(format!("{error} in {text}")))?;
+    fn read(results: &str, part: &str) -> Checked<Self> {
+        let read = |text| serde_json::from_str(text).map_err(|error| Failure(format!("{error} in {text}")));
+        let mut value: Value = read(results)?;
+        value["part"] = read(part)?;
         Ok(Self(value))
     }
 
@@ -165,7 +173,7 @@ impl Count {
 
     /// A number of what only ringperfs tell of a stream.
     pub fn detail(&self, stream: usize, key: &str) -> Checked<i64> {
-        self.number(&format!("/ringperf/datagrams/{stream}/{key}"))
+        self.number(&format!("/part/datagrams/{stream}/{key}"))
     }
 
     /// The jitter of a stream, in seconds.

@@ -1,13 +1,15 @@
-//! Handshakes whose datagrams are lost or overtaken. A client says its word again where no server could take
-//! it for a datagram of the test, so there a few losses delay the test and do no more.
+//! Handshakes whose datagrams are lost or overtaken. A client says its word again to a ringperf, and where no
+//! server could take it for a datagram of the test, so there a few losses delay the test and do no more.
 
 use std::time::Duration;
 
-use super::datagrams::{Header, REPLIES};
+use super::datagrams::{CONNECTS, Header, REPLIES};
+use super::guest::{Guest, Wish};
 use super::host::against;
 use super::wire::results;
 use crate::harness::{
-    Cells, Checked, Document, Mischief, Program, Proxy, ProxyPlan, Server, ensure, libiperf, ours, run_client,
+    Cells, Checked, Document, Mischief, Program, Proxy, ProxyPlan, Server, debian, ensure, libiperf, ours,
+    run_client,
 };
 
 /// A test of a moment.
@@ -78,14 +80,69 @@ fn answers_that_are_lost_do_not_keep_a_test_from_starting() -> Checked {
     cells.run()
 }
 
+/// A ringperf has said in its hello that it is one, so in the other directions the word is repeated as well,
+/// and sooner, so that more may be lost.
+#[test]
+fn words_and_answers_between_two_ringperfs_may_be_lost_in_every_direction() -> Checked {
+    let mut cells = Cells::default();
+    let lost = [(8, 0), (0, 8), (3, 3), (1, 0), (0, 1)];
+    let ways = ["", "--bidir", "-P 3", "-R -P 3", "--bidir -P 2 --engine sync"];
+    for (number, options) in ways.into_iter().enumerate() {
+        for (words, answers) in [lost[number], lost[(number + 2) % lost.len()]] {
+            cells.add(format!("{words} words, {answers} answers, {options}"), move || {
+                let document = run_losing(&ours(), words, answers, options)?;
+                moved_something(&document)?;
+                for account in document.list("/ringperf/datagrams")? {
+                    let clean =
+                        account["lost"] == 0 && account["foreign"].as_u64().is_none_or(|count| count == 0);
+                    ensure!(clean, "not exactly the datagrams of the test: {account:#}");
+                }
+                Ok(())
+            });
+        }
+    }
+    cells.run()
+}
+
+/// A repetition may be late, and come when the test has begun, at a receiver on either end.
+#[test]
+fn a_late_word_is_no_datagram_of_the_test() -> Checked {
+    for engine in ["sync", "uring"] {
+        let server = Server::start(&ours(), &format!("--engine {engine}"))?;
+        let mut guest = Guest::running(server.port, Wish { parallel: 2, ..Wish::default() })?;
+        for number in 1..=10 {
+            guest.streams[0].send(&CONNECTS[0])?;
+            for stream in 0..2 {
+                guest.send(stream, number)?;
+                guest.streams[stream].send(&CONNECTS[0])?;
+            }
+        }
+        guest.end(10)?.is_clean(2, 10)?;
+
+        let client = against(&format!("-u -t 0.4 -l 100 -R -J --engine {engine}"), |host| {
+            host.start(1)?;
+            for number in 1..=10 {
+                host.door.send_to(&REPLIES[0], host.streams[0])?;
+                host.door.send_to(&Header::numbered(number).datagram(100, false), host.streams[0])?;
+            }
+            host.finish(&results(&[1], 0).replace(r#""packets":0"#, r#""packets":10"#))
+        })?;
+        client.succeeded()?;
+        let account = client.document()?.at("/ringperf/datagrams/0")?.clone();
+        ensure!(account["received"] == 10 && account["foreign"] == 0, "{account:#}\n{client}");
+    }
+    Ok(())
+}
+
 /// An iperf3 server would count a repetition in the other directions, so there it is an error that says where
 /// to look.
 #[test]
 fn a_lost_word_that_may_not_be_repeated_is_an_error_that_names_the_port() -> Checked {
     let mut cells = Cells::default();
-    for options in ["", "--bidir"] {
+    let peers: [(fn() -> Checked<Program>, &str); 3] = [(libiperf, ""), (libiperf, "--bidir"), (debian, "")];
+    for (program, options) in peers {
         cells.add(options, move || {
-            let server = Server::start(&ours(), "-1")?;
+            let server = Server::start(&program()?, "-1")?;
             let plan = ProxyPlan { from_client: losing(1), ..ProxyPlan::default() };
             let proxy = Proxy::start(server.port, plan)?;
             let client = run_client(&ours(), proxy.port, &format!("-u -t 1 {options}"))?;

@@ -32,6 +32,9 @@ pub mod state {
 /// The cookie of every hand-made client: 36 characters and a NUL.
 pub const COOKIE: &[u8; 37] = b"abcdefghijklmnopqrstuvwxyz234567abcd\0";
 
+/// The part of a ringperf that has done nothing.
+pub const PART: &str = r#"{"version":"0","cpu_user_seconds":0,"cpu_system_seconds":0,"engines":[]}"#;
+
 /// Longest wait for anything: more than the ten seconds that a peer has for one step.
 const READ_LIMIT: Duration = Duration::from_secs(14);
 

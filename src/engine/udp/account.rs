@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::recorder::Recorder;
 use super::super::{StreamJob, UdpJob};
-use crate::protocol::DatagramHeader;
+use crate::protocol::{DatagramHeader, is_udp_word};
 use crate::stats::DatagramTracker;
 use crate::sys::Message;
 
@@ -55,7 +55,7 @@ impl Account {
     }
 
     /// Counts one message, found at `found` if the kernel does not say when it arrived. Datagrams of another
-    /// length than the test's are foreign to it: a repeated connect word has four bytes.
+    /// length than the test's are foreign to it, except for words of the handshake that are repeated or late.
     pub(super) fn take(&mut self, message: &Message<'_>, found: Duration, recorder: &mut Recorder) {
         let bytes = self.count(message, found);
         if bytes > 0 {
@@ -87,6 +87,7 @@ impl Account {
                     self.tracker.take(header.sequence, sent, arrived);
                     bytes += length;
                 }
+                _ if is_udp_word(datagram) && length == datagram.len() => {}
                 _ => self.tracker.foreign(),
             }
             payload = rest;

@@ -4,13 +4,15 @@ use super::{MAX_REAL, MAX_STREAM_RESULTS, Results, ResultsError, ServerText, Str
 use crate::protocol::{Object, Value, parse_object};
 use crate::stats::CpuUse;
 
+/// Highest use of processors that is believed, in percent of one: what ten thousand of them can do.
+const MAX_PERCENT: f64 = 1e6;
 /// Longest name of a congestion control algorithm that is believed, in bytes.
 const MAX_CONGESTION_BYTES: usize = 63;
 
 /// What a peer has measured, every number finite and in its range.
 ///
 /// The keys that iperf3 requires are required; the others count as absent when they have the wrong type. A
-/// slightly negative processor use is taken as 0.
+/// processor use that cannot be is taken as 0, which is what stands for one that is not known.
 ///
 /// # Errors
 /// See [`ResultsError`].
@@ -33,7 +35,6 @@ pub fn decode(bytes: &[u8]) -> Result<Results, ResultsError> {
         congestion_used: keys.congestion(),
         server_output,
         streams: streams.iter().map(decode_stream).collect::<Result<_, _>>()?,
-        ringperf: keys.0.get("ringperf").map(Value::to_json),
     })
 }
 
@@ -61,7 +62,8 @@ struct Keys<'a>(&'a Object);
 
 impl Keys<'_> {
     fn percent(&self, key: &'static str) -> Result<f64, ResultsError> {
-        self.real(key, -MAX_REAL)?.map(|percent| percent.max(0.0)).ok_or(ResultsError::Missing { key })
+        let percent = self.real(key, -MAX_REAL)?.ok_or(ResultsError::Missing { key })?;
+        Ok(if (0.0..=MAX_PERCENT).contains(&percent) { percent } else { 0.0 })
     }
 
     fn real(&self, key: &'static str, min: f64) -> Result<Option<f64>, ResultsError> {
@@ -138,7 +140,6 @@ mod tests {
             congestion_used: Some("bbr".to_owned()),
             server_output: None,
             streams: vec![stream],
-            ringperf: None,
         };
         assert_eq!(decode(SERVER.as_bytes()).unwrap(), results);
         assert_eq!(stream.seconds(), Some(1.001_592));

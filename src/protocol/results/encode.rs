@@ -11,7 +11,7 @@ use super::{MAX_REAL, Results, ServerText, StreamResult};
 /// `null`.
 #[must_use]
 pub fn encode(results: &Results) -> String {
-    serde_json::to_string(&Wire::new(results)).expect("numbers, strings and JSON trees are always JSON")
+    serde_json::to_string(&Wire::new(results)).expect("numbers, strings and raw JSON are always JSON")
 }
 
 /// The results as they travel, in iperf3's order.
@@ -28,8 +28,6 @@ struct Wire<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     server_output_text: Option<&'a str>,
     streams: Vec<WireStream>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ringperf: Option<&'a serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -65,7 +63,6 @@ impl<'a> Wire<'a> {
             server_output_json: document,
             server_output_text: text,
             streams: results.streams.iter().map(WireStream::new).collect(),
-            ringperf: results.ringperf.as_ref(),
         }
     }
 }
@@ -111,7 +108,6 @@ mod tests {
             congestion_used: Some("bbr".to_owned()),
             server_output: None,
             streams: vec![stream],
-            ringperf: None,
         }
     }
 
@@ -138,7 +134,7 @@ mod tests {
         results.streams[0].jitter_seconds = f64::NAN;
         results.streams[0].omitted_packets = Some(u64::MAX);
         let read = decode(encode(&results).as_bytes()).unwrap();
-        assert_eq!(read.cpu, CpuUse { total: 0.0, user: 1e9, system: 0.0 });
+        assert_eq!(read.cpu, CpuUse { total: 0.0, user: 0.0, system: 0.0 });
         assert_eq!(read.streams[0].bytes, i64::MAX.unsigned_abs());
         assert_eq!(read.streams[0].jitter_seconds, 0.0);
         assert_eq!(read.streams[0].omitted_packets, Some(i64::MAX.unsigned_abs()));

@@ -1,0 +1,474 @@
+//! What each of two ringperfs tells the other at the end of a test: its part.
+//!
+//! It travels on a connection of its own, as a length word and a JSON object. Either everything in it can be
+//! true, or nothing of it is believed.
+
+use serde::{Deserialize, Serialize};
+
+use super::MAX_VERSION_BYTES;
+use crate::protocol::{JsonError, Value, parse_object};
+use crate::stats::{Percentiles, ZeroCopy};
+use crate::units::to_f64;
+
+/// Largest count: what iperf3 has room for.
+const MAX_COUNT: u64 = i64::MAX.unsigned_abs();
+/// Longest time in seconds that anybody is believed to have worked or waited.
+const MAX_SECONDS: f64 = 1e9;
+/// Longest of the times in a distribution, in microseconds: what is recorded ends at a minute.
+const MAX_TIME_US: f64 = 61e6;
+/// Largest rate in bits per second that 128 streams together can be asked for.
+const MAX_RATE: f64 = 128.0 * 9.3e18;
+/// Largest processor number.
+const MAX_CPU: u32 = 65_535;
+/// Longest name of an engine ...
+const MAX_NAME_BYTES: usize = 64;
+/// ... and longest sentence about one, in bytes.
+const MAX_SENTENCE_BYTES: usize = 1024;
+/// How far sums of rounded numbers may be off.
+const ROUNDING: f64 = 1.000_001;
+
+/// What a ringperf says of its end of a test: its part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// Its version.
+    pub version: String,
+    /// Processor seconds in user code.
+    pub cpu_user_seconds: f64,
+    /// Processor seconds in the kernel.
+    pub cpu_system_seconds: f64,
+    /// Its engines.
+    pub engines: Vec<EngineReport>,
+    /// Its receiving streams of a UDP test.
+    #[serde(default)]
+    pub datagrams: Vec<ReceivedDatagrams>,
+}
+
+/// Which engine moved the bytes of one direction at one end, and why that one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngineReport {
+    /// `"send"` or `"receive"`.
+    pub flow: String,
+    /// The engine asked for, by its command-line name.
+    pub asked: String,
+    /// The engine that ran (at the end, if it stepped down on the way).
+    pub used: String,
+    /// Why it is not the one asked for, or why `auto` took it. One sentence without a full stop.
+    pub reason: String,
+    /// What the user can do about it; empty if there is nothing to do.
+    pub fix: String,
+    /// Completed operations.
+    pub operations: u64,
+    /// What became of zero-copy sends; `None` for engines that copy.
+    pub zero_copy: Option<ZeroCopy>,
+    /// Distributions of times.
+    pub latency: LatencyReport,
+    /// How the datagrams of a UDP sender were spread over time.
+    #[serde(default)]
+    pub pacing: Option<PacingReport>,
+    /// Sender's limits in seconds, all streams added: busy, receive-window limited, send-buffer limited.
+    pub busy_seconds: Option<f64>,
+    /// See `busy_seconds`.
+    pub rwnd_limited_seconds: Option<f64>,
+    /// See `busy_seconds`.
+    pub sndbuf_limited_seconds: Option<f64>,
+    /// Where the threads of its streams have run, in the order in which the streams were opened.
+    #[serde(default)]
+    pub processors: Vec<ProcessorReport>,
+}
+
+/// Where the thread of one stream has run, by looks about every ten milliseconds while something moved.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessorReport {
+    /// iperf3's stream number: 1, 3, 4, 5, ...
+    pub id: u32,
+    /// The processor that it was kept on; `None` if the scheduler had the choice.
+    pub placed: Option<u32>,
+    /// How many looks there were.
+    pub looks: u64,
+    /// How many of them found it somewhere else than the look before.
+    pub moves: u64,
+    /// Different processors on which it was found.
+    pub distinct: u64,
+    /// The most frequent ones of these, the most frequent first; not more than [`Self::MAX_SHARES`].
+    pub shares: Vec<ProcessorShare>,
+}
+
+impl ProcessorReport {
+    /// Most processors that are named for one stream.
+    pub const MAX_SHARES: usize = 8;
+}
+
+/// How often a thread was on one processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessorShare {
+    /// The processor.
+    pub cpu: u32,
+    /// Its share of the looks, 0 to 100.
+    pub percent: f64,
+}
+
+/// Distributions of times at one end, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencyReport {
+    /// Smoothed round-trip time, read about every ten milliseconds on senders.
+    pub rtt: Option<Percentiles>,
+    /// From the submission of a send to its completion.
+    pub completion: Option<Percentiles>,
+    /// From the submission of a zero-copy send to the release of its buffer.
+    pub release: Option<Percentiles>,
+}
+
+/// How a sender spread its datagrams over time, all its streams together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PacingReport {
+    /// Bits per second that all streams together should reach; 0 means no limit.
+    pub target_bits_per_second: f64,
+    /// Bits per second that they reached.
+    pub achieved_bits_per_second: f64,
+    /// Bursts: datagrams handed to the kernel at once.
+    pub bursts: u64,
+    /// Datagrams of a burst, on average.
+    pub burst_mean: f64,
+    /// Datagrams of the largest burst.
+    pub burst_max: u64,
+    /// From the departure of one burst to that of the next of the same stream.
+    pub inter_departure: Option<Percentiles>,
+}
+
+/// What a receiving ringperf tells its sending peer of one stream, the omit period included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReceivedDatagrams {
+    /// iperf3's stream number: 1, 3, 4, 5, ...
+    pub id: u32,
+    /// Different datagrams that came.
+    pub received: u64,
+    /// Datagrams that came again.
+    pub duplicates: u64,
+    /// Datagrams that came after one with a higher number.
+    pub reordered: u64,
+    /// Datagrams that the full socket buffer has dropped, as far as later datagrams show it.
+    pub lost_in_socket: u64,
+    /// Datagrams that it may have dropped after the last one that came.
+    pub dropped_after_last: u64,
+    /// Datagrams that were not of this test.
+    pub foreign: u64,
+}
+
+/// Why a part is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// It is no JSON object.
+    #[error("it is {0}")]
+    Json(#[from] JsonError),
+    /// Something is missing in it, or has the wrong type.
+    #[error("it has not the right keys")]
+    Shape,
+    /// Something in it cannot be true.
+    #[error("its \"{0}\" cannot be")]
+    Impossible(&'static str),
+}
+
+impl PeerReport {
+    /// The JSON.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        serde_json::to_string(self).expect("plain structs become JSON")
+    }
+
+    /// What a peer says of its end of a test whose streams have these numbers. Keys that are not known are
+    /// ignored: a later ringperf has more of them.
+    ///
+    /// # Errors
+    /// See [`PartError`].
+    pub fn decode(bytes: &[u8], ids: &[u32]) -> Result<Self, PartError> {
+        let value = Value::Object(parse_object(bytes)?).to_json();
+        let report: Self = serde_json::from_value(value).map_err(|_| PartError::Shape)?;
+        report.check(ids)?;
+        Ok(report)
+    }
+
+    fn check(&self, ids: &[u32]) -> Result<(), PartError> {
+        let version = &self.version;
+        possible("version", (1..=MAX_VERSION_BYTES).contains(&version.len()) && is_graphic(version))?;
+        seconds("cpu_user_seconds", Some(self.cpu_user_seconds))?;
+        seconds("cpu_system_seconds", Some(self.cpu_system_seconds))?;
+        let flows: Vec<&str> = self.engines.iter().map(|engine| engine.flow.as_str()).collect();
+        let are_flows = flows.iter().all(|flow| ["send", "receive"].contains(flow));
+        possible("flow", are_flows && flows.len() <= 2 && (flows.len() < 2 || flows[0] != flows[1]))?;
+        self.engines.iter().try_for_each(|engine| engine.check(ids))?;
+        are_of_test(self.datagrams.iter().map(|stream| stream.id), ids)?;
+        self.datagrams.iter().try_for_each(ReceivedDatagrams::check)
+    }
+}
+
+impl EngineReport {
+    fn check(&self, ids: &[u32]) -> Result<(), PartError> {
+        for (key, name) in [("asked", &self.asked), ("used", &self.used)] {
+            possible(key, (1..=MAX_NAME_BYTES).contains(&name.len()) && is_graphic(name))?;
+        }
+        possible("reason", self.reason.len() <= MAX_SENTENCE_BYTES)?;
+        possible("fix", self.fix.len() <= MAX_SENTENCE_BYTES)?;
+        counts(&[("operations", self.operations)])?;
+        if let Some(sends) = &self.zero_copy {
+            counts(&[
+                ("requested_bytes", sends.requested_bytes),
+                ("requested_sends", sends.requested_sends),
+                ("outstanding", sends.outstanding),
+            ])?;
+            possible("copied_bytes", sends.copied_bytes <= sends.requested_bytes)?;
+            possible("copied_sends", sends.copied_sends <= sends.requested_sends)?;
+        }
+        let LatencyReport { rtt, completion, release } = &self.latency;
+        percentiles("rtt", rtt.as_ref())?;
+        percentiles("completion", completion.as_ref())?;
+        percentiles("release", release.as_ref())?;
+        self.pacing.iter().try_for_each(PacingReport::check)?;
+        seconds("busy_seconds", self.busy_seconds)?;
+        seconds("rwnd_limited_seconds", self.rwnd_limited_seconds)?;
+        seconds("sndbuf_limited_seconds", self.sndbuf_limited_seconds)?;
+        are_of_test(self.processors.iter().map(|stream| stream.id), ids)?;
+        self.processors.iter().try_for_each(ProcessorReport::check)
+    }
+}
+
+impl ProcessorReport {
+    fn check(&self) -> Result<(), PartError> {
+        let Self { placed, looks, moves, distinct, shares, .. } = self;
+        counts(&[("looks", *looks)])?;
+        possible("placed", placed.is_none_or(|cpu| cpu <= MAX_CPU))?;
+        possible("moves", moves <= looks)?;
+        possible("distinct", distinct <= looks)?;
+        let named = u64::try_from(shares.len()).unwrap_or(u64::MAX);
+        possible("shares", shares.len() <= Self::MAX_SHARES && named <= *distinct)?;
+        possible("cpu", shares.iter().all(|share| share.cpu <= MAX_CPU))?;
+        let are_shares = shares.iter().all(|share| (0.0..=100.0).contains(&share.percent));
+        let sum: f64 = shares.iter().map(|share| share.percent).sum();
+        possible("percent", are_shares && sum <= 100.0 * ROUNDING)
+    }
+}
+
+impl PacingReport {
+    fn check(&self) -> Result<(), PartError> {
+        let is_rate = |rate: f64| (0.0..=MAX_RATE).contains(&rate);
+        possible("target_bits_per_second", is_rate(self.target_bits_per_second))?;
+        possible("achieved_bits_per_second", is_rate(self.achieved_bits_per_second))?;
+        counts(&[("bursts", self.bursts), ("burst_max", self.burst_max)])?;
+        let largest = to_f64(self.burst_max);
+        possible("burst_mean", (0.0..=largest * ROUNDING).contains(&self.burst_mean))?;
+        percentiles("inter_departure", self.inter_departure.as_ref())
+    }
+}
+
+impl ReceivedDatagrams {
+    fn check(&self) -> Result<(), PartError> {
+        counts(&[
+            ("received", self.received),
+            ("duplicates", self.duplicates),
+            ("reordered", self.reordered),
+            ("lost_in_socket", self.lost_in_socket),
+            ("dropped_after_last", self.dropped_after_last),
+            ("foreign", self.foreign),
+        ])?;
+        // Each that came after one with a higher number is one of those that came.
+        possible("reordered", self.reordered <= self.received)
+    }
+}
+
+fn possible(key: &'static str, is_possible: bool) -> Result<(), PartError> {
+    if is_possible { Ok(()) } else { Err(PartError::Impossible(key)) }
+}
+
+fn seconds(key: &'static str, seconds: Option<f64>) -> Result<(), PartError> {
+    possible(key, seconds.is_none_or(|seconds| (0.0..=MAX_SECONDS).contains(&seconds)))
+}
+
+fn counts(counts: &[(&'static str, u64)]) -> Result<(), PartError> {
+    counts.iter().try_for_each(|(key, count)| possible(key, *count <= MAX_COUNT))
+}
+
+/// Times that grow, of at least one.
+fn percentiles(key: &'static str, times: Option<&Percentiles>) -> Result<(), PartError> {
+    let Some(&Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us }) = times else { return Ok(()) };
+    let grow = [0.0, p50_us, p90_us, p99_us, p999_us, max_us, MAX_TIME_US].is_sorted();
+    possible(key, (1..=MAX_COUNT).contains(&count) && grow)
+}
+
+/// Each of these numbers is that of a stream of the test, and of no other element.
+fn are_of_test(of_elements: impl Iterator<Item = u32>, ids: &[u32]) -> Result<(), PartError> {
+    let mut left = ids.to_vec();
+    for id in of_elements {
+        let at = left.iter().position(|known| *known == id).ok_or(PartError::Impossible("id"))?;
+        left.swap_remove(at);
+    }
+    Ok(())
+}
+
+fn is_graphic(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const IDS: [u32; 2] = [1, 3];
+
+    /// A part as version 0.1.0 tells it, with everything that can be in one. Later versions must go on
+    /// understanding it.
+    const RECORDED: &str = concat!(
+        r#"{"version":"0.1.0","cpu_user_seconds":0.1,"cpu_system_seconds":0.4,"engines":[{"flow":"send","#,
+        r#""asked":"auto","used":"uring","reason":"a reason","fix":"a fix","operations":10,"zero_copy":"#,
+        r#"{"requested_bytes":1048576,"copied_bytes":786432,"outstanding":2,"requested_sends":8,"#,
+        r#""copied_sends":6},"latency":{"rtt":{"count":7,"p50_us":20.0,"p90_us":30.0,"p99_us":40.0,"#,
+        r#""p999_us":50.5,"max_us":60.0},"completion":null,"release":null},"pacing":"#,
+        r#"{"target_bits_per_second":10000000.0,"achieved_bits_per_second":9990000.0,"bursts":850,"#,
+        r#""burst_mean":1.5,"burst_max":4,"inter_departure":null},"busy_seconds":2.0,"#,
+        r#""rwnd_limited_seconds":0.5,"sndbuf_limited_seconds":0.25,"processors":[{"id":1,"placed":3,"#,
+        r#""looks":200,"moves":4,"distinct":2,"shares":[{"cpu":3,"percent":98.0},{"cpu":0,"percent":2.0}]}"#,
+        r#"]}],"datagrams":[{"id":3,"received":1276,"duplicates":2,"reordered":5,"lost_in_socket":1,"#,
+        r#""dropped_after_last":0,"foreign":0}]}"#
+    );
+
+    fn decode(text: &str) -> Result<PeerReport, PartError> {
+        PeerReport::decode(text.as_bytes(), &IDS)
+    }
+
+    #[test]
+    fn the_recorded_part() {
+        let part = decode(RECORDED).unwrap();
+        assert_eq!(part.encode(), RECORDED);
+        assert_eq!((part.engines[0].operations, part.datagrams[0].received), (10, 1276));
+    }
+
+    #[test]
+    fn a_later_ringperf_says_more_and_is_understood() {
+        let later = RECORDED.replacen("\"engines\"", "\"host\":{\"load\":[0.5]},\"engines\"", 1);
+        let later = later.replacen("\"looks\"", "\"more\":1,\"looks\"", 1);
+        assert_eq!(decode(&later).unwrap(), decode(RECORDED).unwrap());
+    }
+
+    /// What each lie stands in the place of, the lie, and what is said to be wrong.
+    const LIES: [(&str, &str, &str); 43] = [
+        ("\"version\":\"0.1.0\"", "\"version\":\"\"", "version"),
+        ("\"version\":\"0.1.0\"", "\"version\":\"\\u001b[2J\"", "version"),
+        ("\"cpu_user_seconds\":0.1", "\"cpu_user_seconds\":-1", "cpu_user_seconds"),
+        ("\"cpu_system_seconds\":0.4", "\"cpu_system_seconds\":1e10", "cpu_system_seconds"),
+        ("\"flow\":\"send\"", "\"flow\":\"sideways\"", "flow"),
+        ("\"asked\":\"auto\"", "\"asked\":\"\"", "asked"),
+        ("\"used\":\"uring\"", "\"used\":\"a b\"", "used"),
+        ("\"operations\":10", "\"operations\":9223372036854775808", "operations"),
+        ("\"operations\":10", "\"operations\":-1", "keys"),
+        ("\"operations\":10", "\"operations\":1e300", "keys"),
+        ("\"operations\":10", "\"operations\":null", "keys"),
+        ("\"requested_bytes\":1048576", "\"requested_bytes\":1", "copied_bytes"),
+        ("\"copied_sends\":6", "\"copied_sends\":99", "copied_sends"),
+        ("\"outstanding\":2", "\"outstanding\":18446744073709551615", "outstanding"),
+        ("\"count\":7", "\"count\":0", "rtt"),
+        ("\"p50_us\":20.0", "\"p50_us\":-5", "rtt"),
+        ("\"p90_us\":30.0", "\"p90_us\":19.9", "rtt"),
+        ("\"p99_us\":40.0", "\"p99_us\":1e308", "rtt"),
+        ("\"p999_us\":50.5", "\"p999_us\":null", "keys"),
+        ("\"max_us\":60.0", "\"max_us\":1e9", "rtt"),
+        ("\"max_us\":60.0", "\"max_us\":1e999", "number out of range"),
+        ("\"completion\":null", "\"completion\":7", "keys"),
+        ("10000000.0", "-1", "target_bits_per_second"),
+        ("9990000.0", "1e300", "achieved_bits_per_second"),
+        ("\"bursts\":850", "\"bursts\":1.5", "keys"),
+        ("\"burst_mean\":1.5", "\"burst_mean\":4.5", "burst_mean"),
+        ("\"busy_seconds\":2.0", "\"busy_seconds\":1e300", "busy_seconds"),
+        ("\"rwnd_limited_seconds\":0.5", "\"rwnd_limited_seconds\":-0.5", "rwnd_limited_seconds"),
+        ("\"sndbuf_limited_seconds\":0.25", "\"sndbuf_limited_seconds\":\"1\"", "keys"),
+        ("{\"id\":1,", "{\"id\":7,", "id"),
+        ("\"placed\":3", "\"placed\":4294967295", "placed"),
+        ("\"moves\":4", "\"moves\":201", "moves"),
+        ("\"distinct\":2", "\"distinct\":1", "shares"),
+        ("\"distinct\":2", "\"distinct\":201", "distinct"),
+        ("\"cpu\":3", "\"cpu\":99999", "cpu"),
+        ("\"percent\":2.0", "\"percent\":3", "percent"),
+        ("\"percent\":2.0", "\"percent\":-1", "percent"),
+        ("{\"id\":3,", "{\"id\":3},{\"id\":3,", "id"),
+        ("\"received\":1276", "\"received\":4", "reordered"),
+        ("\"lost_in_socket\":1", "\"lost_in_socket\":9223372036854775808", "lost_in_socket"),
+        ("}]}", "}]} x", "JSON"),
+        ("\"engines\":[", "\"engines\":7,\"x\":[", "keys"),
+        ("\"engines\"", "\"x\"", "keys"),
+    ];
+
+    #[test]
+    fn what_cannot_be_is_not_believed() {
+        for (truth, lie, wrong) in LIES {
+            let text = match truth {
+                // The last one.
+                "}]}" => RECORDED.to_owned() + " x",
+                _ => RECORDED.replacen(truth, lie, 1),
+            };
+            assert_ne!(text, RECORDED, "{truth}");
+            let error = decode(&text).expect_err(lie).to_string();
+            assert!(error.contains(wrong), "{lie}: {error}");
+        }
+        let twice = RECORDED.replacen("\"engines\":[", &format!("\"engines\":[{},", engine()), 1);
+        assert!(matches!(decode(&twice), Err(PartError::Impossible("flow"))));
+        let long = RECORDED.replacen("a reason", &"r".repeat(MAX_SENTENCE_BYTES + 1), 1);
+        assert!(matches!(decode(&long), Err(PartError::Impossible("reason"))));
+        assert!(decode("{}").is_err() && decode("[]").is_err());
+    }
+
+    /// The engine of the recorded part.
+    fn engine() -> String {
+        let part: serde_json::Value = serde_json::from_str(RECORDED).unwrap();
+        part["engines"][0].to_string()
+    }
+
+    /// All numbers of a value and what is below it.
+    fn numbers(value: &serde_json::Value) -> Vec<f64> {
+        match value {
+            serde_json::Value::Number(number) => vec![number.as_f64().unwrap()],
+            serde_json::Value::Array(elements) => elements.iter().flat_map(numbers).collect(),
+            serde_json::Value::Object(members) => members.values().flat_map(numbers).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        /// A liar puts another value in the place of any number. Whatever is believed can be.
+        #[test]
+        fn no_lie_makes_an_impossible_figure(
+            at in any::<prop::sample::Index>(),
+            lie in prop_oneof![
+                any::<i64>().prop_map(|number| json!(number)),
+                any::<u64>().prop_map(|number| json!(number)),
+                any::<f64>().prop_filter("JSON", |number| number.is_finite()).prop_map(|number| json!(number)),
+                (-10..400_i32).prop_map(|number| json!(number)),
+                Just(json!(1e-320)),
+                Just(json!(null)),
+                Just(json!("\u{1b}[2J")),
+                Just(json!([{}])),
+            ],
+        ) {
+            let places: Vec<(usize, &str)> = RECORDED
+                .match_indices(':')
+                .filter(|(at, _)| RECORDED[at + 1..].starts_with(|one: char| one.is_ascii_digit()))
+                .collect();
+            let start = places[at.index(places.len())].0 + 1;
+            let end = start + RECORDED[start..].find([',', '}', ']']).unwrap();
+            let text = format!("{}{lie}{}", &RECORDED[..start], &RECORDED[end..]);
+            if let Ok(part) = decode(&text) {
+                let value: serde_json::Value = serde_json::from_str(&part.encode()).unwrap();
+                prop_assert!(numbers(&value).into_iter().all(|number| (0.0..=MAX_RATE).contains(&number)));
+                prop_assert_eq!(decode(&part.encode()).unwrap(), part);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = PeerReport::decode(&bytes, &IDS);
+        }
+    }
+}

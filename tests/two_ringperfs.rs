@@ -1,0 +1,176 @@
+//! What two ringperfs tell each other beyond iperf3's protocol, seen from outside: where it stands and where
+//! not, and that it is there in every kind of test.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::adversary::honest::accept;
+use crate::harness::{
+    Cells, Checked, Document, Failure, Server, bind_both, ensure, ours, run_pair, start_client,
+};
+use crate::hostile::wire::{COOKIE, PART, Wire, frame, results, state};
+
+/// What a client of today asks for.
+const ASKS: &str = r#"{"tcp":true,"parallel":1,"time":1,"ringperf":{"version":"9","extension":1}}"#;
+/// All keys that an iperf3 has in its results.
+const RESULTS: [&str; 5] =
+    ["cpu_util_system", "cpu_util_total", "cpu_util_user", "sender_has_retransmits", "streams"];
+const OPTIONAL: &str = "congestion_used";
+/// A signal ends a client whatever it waits for.
+const SIGNALLED: Duration = Duration::from_secs(2);
+
+const WAYS: [&str; 6] =
+    ["-P 4", "--bidir -6", "-n 1M -O 1", "-R --get-server-output", "-u -b 10M -R -P 2", "-B 127.0.0.3"];
+
+#[test]
+fn every_kind_of_test_has_the_peers_part_at_both_ends() -> Checked {
+    let mut cells = Cells::default();
+    for way in WAYS {
+        cells.add(way, move || {
+            let options = if way.contains("-n") { format!("-J {way}") } else { format!("-t 0.3 -J {way}") };
+            let pair = run_pair((&ours(), "-J"), (&ours(), &options))?;
+            let (client, server) = (pair.client.document()?, pair.server.document()?);
+            tells_of(&client, &server)
+                .and(tells_of(&server, &client))
+                .map_err(|Failure(why)| Failure(format!("{why}\n{}\n{}", pair.client, pair.server)))
+        });
+    }
+    cells.run()
+}
+
+/// One end's report says of the other end what that says of itself.
+fn tells_of(one: &Document, other: &Document) -> Checked {
+    let engines = one.at("/ringperf/peer/engines")?;
+    ensure!(engines == other.at("/ringperf/engines")?, "not the other end's engines: {engines:#}");
+    let warnings = one.list("/ringperf/warnings")?;
+    ensure!(warnings.is_empty(), "warnings: {warnings:?}");
+    Ok(())
+}
+
+/// It does not matter who listens: an iperf3 reads them as one of its own.
+#[test]
+fn results_hold_what_an_iperf3_says_and_nothing_else() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let mut control = told(server.port)?;
+    only_known_keys(&control.theirs)?;
+    let mut part = Wire::connect(server.port)?;
+    part.send(&[&COOKIE[..], &frame(PART)].concat())?;
+    ensure!(part.read_frame()?.contains(r#""engines":["#), "no part of the server");
+    part.wait_for_close()?;
+    control.wire.send(&[state::IPERF_DONE])?;
+    control.wire.wait_for_close()?;
+
+    let (listener, _door) = bind_both()?;
+    let client = start_client(&ours(), listener.local_addr()?.port(), "-t 0.1 -b 10M -J")?;
+    let (mut control, _streams, theirs) = displayed(&listener)?;
+    only_known_keys(&theirs)?;
+    let mut part = accept(&listener)?;
+    let cookie: [u8; 37] = part.read()?;
+    ensure!(cookie == control.1, "another cookie than that of the test");
+    let told = part.read_frame()?;
+    ensure!(told.contains(r#""flow":"send""#), "no engine in {told}");
+    part.send_frame(PART)?;
+    control.0.expect_state(state::IPERF_DONE)?;
+    let client = client.finish(Duration::from_secs(5))?;
+    client.succeeded()?;
+    ensure!(client.document()?.text("/ringperf/peer/version")? == "0", "not what was said\n{client}");
+    Ok(())
+}
+
+/// A client that waits for its server's part has all results already.
+#[test]
+fn a_signal_while_the_part_is_awaited_costs_the_part() -> Checked {
+    let (listener, _door) = bind_both()?;
+    let client = start_client(&ours(), listener.local_addr()?.port(), "-t 0.1 -b 10M -J")?;
+    let (mut control, _streams, _) = displayed(&listener)?;
+    let mut part = accept(&listener)?;
+    part.read::<37>()?;
+    client.interrupt()?;
+    let since = Instant::now();
+    control.0.expect_state(state::IPERF_DONE)?;
+    drop(control);
+    let client = client.finish(Duration::from_secs(10))?;
+    client.ended_within(since, SIGNALLED)?;
+    client.succeeded()?;
+    let document = client.document()?;
+    ensure!(document.at("/ringperf/peer")?.is_null(), "a part that nobody told\n{client}");
+    ensure!(document.integer("/end/sum_received/bytes")? == 7, "no results of the server\n{client}");
+    Ok(())
+}
+
+/// A server that is told to end does so while a client may still come with its part.
+#[test]
+fn a_server_that_waits_for_a_part_ends_at_a_signal() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let mut control = told(server.port)?;
+    let mut part = Wire::connect(server.port)?;
+    part.send(COOKIE)?;
+    part.read_frame()?;
+    server.process.terminate()?;
+    let since = Instant::now();
+    let server = server.process.finish(Duration::from_secs(10))?;
+    server.ended_within(since, SIGNALLED)?;
+    control.wire.wait_for_close().map(|_| ())
+}
+
+/// A client that has everything but its part, and the results of the server.
+struct Told {
+    wire: Wire,
+    #[expect(dead_code, reason = "a data connection that is there as long as the test")]
+    stream: Wire,
+    theirs: String,
+}
+
+fn told(port: u16) -> Checked<Told> {
+    let mut wire = Wire::connect(port)?;
+    wire.send(COOKIE)?;
+    wire.expect_state(state::PARAM_EXCHANGE)?;
+    wire.send_frame(ASKS)?;
+    wire.expect_state(state::HELLO)?;
+    let hello = wire.read_frame()?;
+    ensure!(hello.len() <= 507, "a hello of {} bytes", hello.len());
+    wire.expect_state(state::CREATE_STREAMS)?;
+    let mut stream = Wire::connect(port)?;
+    stream.send(COOKIE)?;
+    wire.expect_state(state::TEST_START)?;
+    wire.expect_state(state::TEST_RUNNING)?;
+    wire.send(&[state::TEST_END])?;
+    wire.expect_state(state::EXCHANGE_RESULTS)?;
+    wire.send_frame(&results(&[1], 0))?;
+    let theirs = wire.read_frame()?;
+    wire.expect_state(state::DISPLAY_RESULTS)?;
+    Ok(Told { wire, stream, theirs })
+}
+
+/// A client as far as its server's last word: its control connection and cookie, its stream, its results.
+fn displayed(listener: &TcpListener) -> Checked<((Wire, [u8; 37]), Wire, String)> {
+    let mut control = accept(listener)?;
+    let cookie = control.read()?;
+    control.send(&[state::PARAM_EXCHANGE])?;
+    control.read_frame()?;
+    control.send(&[state::HELLO])?;
+    control.send_frame(r#"{"version":"9","extension":7,"more":[{}]}"#)?;
+    control.send(&[state::CREATE_STREAMS])?;
+    let mut stream = accept(listener)?;
+    stream.read::<37>()?;
+    control.send(&[state::TEST_START, state::TEST_RUNNING])?;
+    control.expect_state(state::TEST_END)?;
+    control.send(&[state::EXCHANGE_RESULTS])?;
+    let theirs = control.read_frame()?;
+    control.send_frame(&results(&[1], 0).replace(r#""bytes":0"#, r#""bytes":7"#))?;
+    control.send(&[state::DISPLAY_RESULTS])?;
+    Ok(((control, cookie), stream, theirs))
+}
+
+fn only_known_keys(results: &str) -> Checked {
+    let value: Value =
+        serde_json::from_str(results).map_err(|error| Failure(format!("{error}: {results}")))?;
+    let keys = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let keys: BTreeSet<&str> = keys.filter(|key| *key != OPTIONAL).collect();
+    ensure!(keys == BTreeSet::from(RESULTS), "these keys: {results}");
+    ensure!(results.len() < 512, "{} bytes: {results}", results.len());
+    Ok(())
+}
