@@ -61,30 +61,68 @@ impl Scale {
 /// Why a text is no amount.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum UnitError {
-    /// It does not begin with a decimal number, or something else than K, M, G or T follows the number.
-    #[error("invalid unit value or suffix: '{0}'")]
-    Invalid(String),
+    /// It does not begin with a number, or something else than K, M, G or T and what is counted follows it.
+    #[error("invalid unit value or suffix: '{given}'; {right}")]
+    Invalid {
+        /// The text.
+        given: String,
+        /// What would be right instead.
+        right: String,
+    },
     /// It does not fit into 64 bits.
-    #[error("value is too large: '{0}'")]
+    #[error("value is too large: '{0}'; at most 9223372036854775807 fits")]
     TooLarge(String),
 }
 
-/// Reads an amount in powers of 1024: `128K`, `1.5m`. A fraction of a unit is dropped.
+/// Reads a plain amount in powers of 1024: `128K`, `1.5m`. A fraction of a unit is dropped.
 ///
-/// Only the first character after the number counts, as in iperf3: `1Mbyte` is `1M`.
+/// Numbers are those of C's strtod(3), as in iperf3: blanks and a plus may stand before them, and `0x400` is
+/// hexadecimal. Nothing stands behind the letter.
 ///
 /// # Errors
 /// When the text is no such amount or does not fit.
-pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
-    parse(text, 1024.0)
+pub fn parse_count(text: &str) -> Result<u64, UnitError> {
+    let (amount, rest) = leading_amount(text, 1024)?;
+    if rest.is_empty() { amount.value(text) } else { Err(amount.without(rest, text)) }
 }
 
-/// Reads a rate in powers of 1000, in the same grammar as [`parse_bytes`]: `100M`, `2.5g`.
+/// Reads an amount of bytes, which is an amount as that of [`parse_count`] with a word for bytes behind the
+/// letter if need be: `16KB`, `1.5MByte`, `64KiB` are the same as `16K`, `1.5M`, `64K`.
 ///
 /// # Errors
-/// When the text is no such rate or does not fit.
+/// When the text is no such amount, also when it counts bits, or does not fit.
+pub fn parse_bytes(text: &str) -> Result<u64, UnitError> {
+    let (amount, rest) = leading_amount(text, 1024)?;
+    match rest.to_ascii_lowercase().as_str() {
+        "" | "b" | "ib" | "byte" | "bytes" => amount.value(text),
+        "bit" | "bits" | "ibit" | "ibits" | "bps" => {
+            let right = format!(
+                "it counts bytes, and '{}' is an eighth of that many bits",
+                amount.scaled(1000, 0.125),
+            );
+            Err(UnitError::Invalid { given: text.to_owned(), right })
+        }
+        _ => Err(amount.without(rest, text)),
+    }
+}
+
+/// Reads a rate in powers of 1000, in the grammar of [`parse_count`] with a word for bits per second behind
+/// the letter if need be: `10Mbps` and `10Mbit` are the same as `10M`.
+///
+/// # Errors
+/// When the text is no such rate, also when it counts bytes, or does not fit.
 pub fn parse_rate(text: &str) -> Result<u64, UnitError> {
-    parse(text, 1000.0)
+    let (amount, rest) = leading_amount(text, 1000)?;
+    let unit = rest.trim_end_matches("/sec").trim_end_matches("/s");
+    match (unit, unit.to_ascii_lowercase().as_str()) {
+        ("" | "b" | "bps", _) | (_, "bit" | "bits") => amount.value(text),
+        (_, word @ ("b" | "bps" | "byte" | "bytes" | "ib" | "ibps" | "ibyte" | "ibytes")) => {
+            let bits = if word.starts_with('i') { amount.scaled(1024, 8.0) } else { amount.eightfold() };
+            let right = format!("it counts bits, and '{bits}' is that many bytes per second");
+            Err(UnitError::Invalid { given: text.to_owned(), right })
+        }
+        _ => Err(amount.without(rest, text)),
+    }
 }
 
 /// An amount of bytes in powers of 1024, four characters wide: `1.25 MByte`. Rows append the plural's `s`.
@@ -129,24 +167,91 @@ fn print(value: f64, step: f64, fixed: Option<Scale>, unit: &str) -> String {
     format!("{number:4.decimals$} {}{unit}", PREFIXES[power])
 }
 
-fn parse(text: &str, step: f64) -> Result<u64, UnitError> {
-    let invalid = || UnitError::Invalid(text.to_owned());
-    let (number, suffix) = text.split_at(number_length(text));
-    let number: f64 = number.parse().map_err(|_| invalid())?;
-    let factor = match suffix.chars().next() {
-        None => 1.0,
-        Some(letter) => {
-            let scale = Scale::from_letter(letter).ok_or_else(invalid)?;
-            (0..scale.power()).fold(1.0, |factor, _| factor * step)
-        }
-    };
-    to_u64(number * factor).ok_or_else(|| UnitError::TooLarge(text.to_owned()))
+/// A number, and the letter that stood behind it.
+struct Amount<'a> {
+    /// As it was given, without blanks and signs.
+    number: &'a str,
+    /// A letter that is one of [`Scale`].
+    letter: Option<char>,
+    /// 1000 or 1024.
+    step: u32,
 }
 
-/// Bytes of the decimal number that `text` begins with: digits, a fraction, an exponent. There is no sign.
+impl Amount<'_> {
+    /// The whole of it. A number without a fraction keeps all its digits.
+    fn value(&self, text: &str) -> Result<u64, UnitError> {
+        let factor = self.factor(self.step);
+        let value = match self.integer() {
+            Some(number) => u64::try_from(number.saturating_mul(factor)).ok(),
+            None => to_u64(self.fraction() * to_f64(u64::try_from(factor).unwrap_or(u64::MAX))),
+        };
+        value.ok_or_else(|| UnitError::TooLarge(text.to_owned()))
+    }
+
+    fn integer(&self) -> Option<u128> {
+        match self.number.get(..2) {
+            Some("0x" | "0X") => u128::from_str_radix(&self.number[2..], 16).ok(),
+            _ => self.number.parse().ok(),
+        }
+    }
+
+    /// Infinite where the number has more digits than fit anywhere.
+    fn fraction(&self) -> f64 {
+        self.number.parse().unwrap_or(f64::INFINITY)
+    }
+
+    fn factor(&self, step: u32) -> u128 {
+        let power = self.letter.and_then(Scale::from_letter).map_or(0, Scale::power);
+        (0..power).fold(1, |factor, _| factor * u128::from(step))
+    }
+
+    /// The same number times `by`, with another step between the letters, as a plain number.
+    fn scaled(&self, step: u32, by: f64) -> String {
+        let factor = to_f64(u64::try_from(self.factor(step)).unwrap_or(u64::MAX));
+        format!("{:.0}", self.approximate() * factor * by)
+    }
+
+    /// Eight times as much, with the same letter.
+    fn eightfold(&self) -> String {
+        format!("{}{}", self.approximate() * 8.0, self.letter.map(String::from).unwrap_or_default())
+    }
+
+    fn approximate(&self) -> f64 {
+        self.integer().map_or_else(|| self.fraction(), |number| number.to_string().parse().unwrap_or(0.0))
+    }
+
+    /// That nothing should stand behind it.
+    fn without(&self, rest: &str, text: &str) -> UnitError {
+        let letter = self.letter.map(String::from).unwrap_or_default();
+        let right = format!("did you mean '{}{letter}', without '{rest}'?", self.number);
+        UnitError::Invalid { given: text.to_owned(), right }
+    }
+}
+
+/// The amount that a text begins with, and what follows it.
+fn leading_amount(text: &str, step: u32) -> Result<(Amount<'_>, &str), UnitError> {
+    let start = text.trim_start();
+    let start = start.strip_prefix('+').unwrap_or(start);
+    let (number, suffix) = start.split_at(number_length(start));
+    let letter = suffix.chars().next();
+    let is_scale = letter.is_none_or(|letter| Scale::from_letter(letter).is_some());
+    let digits = number.strip_prefix("0x").or_else(|| number.strip_prefix("0X")).unwrap_or(number);
+    let has_digit = digits.bytes().any(|byte| byte.is_ascii_hexdigit());
+    if !has_digit || !is_scale {
+        let right = "a number is wanted, with K, M, G or T directly behind it if need be".to_owned();
+        return Err(UnitError::Invalid { given: text.to_owned(), right });
+    }
+    Ok((Amount { number, letter, step }, &suffix[letter.map_or(0, char::len_utf8)..]))
+}
+
+/// Bytes of the number that `text` begins with: hexadecimal digits, or digits, a fraction, an exponent. There
+/// is no sign.
 fn number_length(text: &str) -> usize {
     let digits = |from: usize| text.bytes().skip(from).take_while(u8::is_ascii_digit).count();
     let byte_is = |at: usize, set: &[u8]| text.as_bytes().get(at).is_some_and(|byte| set.contains(byte));
+    if byte_is(0, b"0") && byte_is(1, b"xX") {
+        return 2 + text.bytes().skip(2).take_while(u8::is_ascii_hexdigit).count();
+    }
     let mut length = digits(0);
     if byte_is(length, b".") {
         length += 1 + digits(length + 1);
@@ -190,29 +295,79 @@ mod tests {
             (".5m", 524_288, 500_000),
             ("2.g", 2_147_483_648, 2_000_000_000),
             ("1T", 1_099_511_627_776, 1_000_000_000_000),
-            ("1Mbit", 1_048_576, 1_000_000),
-            ("1Kx", 1024, 1000),
             ("1e6", 1_000_000, 1_000_000),
             ("1e+2K", 102_400, 100_000),
             ("0.9", 0, 0),
+            ("+1K", 1024, 1000),
+            (" 1K", 1024, 1000),
+            ("0x400", 1024, 1024),
+            ("0X10k", 16_384, 16_000),
+            ("0017", 17, 17),
+            ("9223372036854775807", 9_223_372_036_854_775_807, 9_223_372_036_854_775_807),
+            ("18446744073709551615", u64::MAX, u64::MAX),
         ];
         for (text, bytes, rate) in cases {
+            assert_eq!(parse_count(text), Ok(bytes), "{text}");
             assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
             assert_eq!(parse_rate(text), Ok(rate), "{text}");
         }
     }
 
     #[test]
+    fn what_is_counted_may_be_named() {
+        for text in ["16KB", "16Kb", "16KiB", "16KByte", "16kbytes"] {
+            assert_eq!(parse_bytes(text), Ok(16_384), "{text}");
+        }
+        for text in ["10Mb", "10Mbps", "10mbit", "10MBit", "10Mbits", "10Mbits/sec", "10Mbit/s", "10Mb/s"] {
+            assert_eq!(parse_rate(text), Ok(10_000_000), "{text}");
+        }
+    }
+
+    /// What is refused, and what must be said that would be right.
+    #[test]
+    fn what_is_counted_is_not_mistaken() {
+        for (text, right) in [
+            ("10GB", "'80G' is that many bytes per second"),
+            ("10GBps", "'80G' is that many"),
+            ("1.5MByte/s", "'12M' is that many"),
+            ("1GiB", "'8589934592' is that many"),
+            ("1KiBps", "'8192' is that many"),
+            ("10Gxyz", "did you mean '10G', without 'xyz'?"),
+            ("10Mé", "did you mean '10M', without 'é'?"),
+            ("10Q", "a number is wanted, with K, M, G or T"),
+            ("10é", "a number is wanted, with K, M, G or T"),
+            ("10B", "a number is wanted, with K, M, G or T"),
+        ] {
+            let error = parse_rate(text).unwrap_err().to_string();
+            let words = format!("invalid unit value or suffix: '{text}'; ");
+            assert!(error.starts_with(&words) && error.contains(right), "{text}: {error}");
+        }
+        for (text, right) in [
+            ("1Kx", "did you mean '1K', without 'x'?"),
+            ("64Kfoo", "did you mean '64K', without 'foo'?"),
+            ("100Mbit", "'12500000' is an eighth"),
+            ("8Kbps", "'1000' is an eighth"),
+        ] {
+            let error = parse_bytes(text).unwrap_err().to_string();
+            assert!(error.contains(right), "{text}: {error}");
+        }
+        let error = parse_count("1KB").unwrap_err().to_string();
+        assert!(error.contains("did you mean '1K', without 'B'?"), "{error}");
+    }
+
+    #[test]
     fn what_is_no_amount_is_refused() {
         for text in
-            ["", ".", "K", "abc", "1Q", "0x", "0x10", "-1", "-0", "+1", " 1", "nan", "inf", "1e", "1 K"]
+            ["", ".", "K", "abc", "1Q", "0x", "-1", "-0", "+", "++1", "nan", "inf", "1e", "1 K", "0xg"]
         {
-            assert_eq!(parse_bytes(text), Err(UnitError::Invalid(text.to_owned())), "{text}");
+            let is_invalid =
+                matches!(parse_bytes(text), Err(UnitError::Invalid { given, .. }) if given == text);
+            assert!(is_invalid, "{text}");
         }
-        for text in ["18446744073709551616", "16777216T", "1e400", "1e300T"] {
+        let digits = "9".repeat(400);
+        for text in ["18446744073709551616", "16777216T", "1e400", "1e300T", "0x1ffffffffffffffff", &digits] {
             assert_eq!(parse_bytes(text), Err(UnitError::TooLarge(text.to_owned())), "{text}");
         }
-        assert_eq!(UnitError::Invalid("1Q".into()).to_string(), "invalid unit value or suffix: '1Q'");
     }
 
     /// Bytes, and how iperf3 prints that many.
@@ -284,8 +439,8 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in ".{0,12}") {
             if let Ok(bytes) = parse_bytes(&text) {
-                prop_assert!(text.starts_with(|first: char| first.is_ascii_digit() || first == '.'));
-                prop_assert!(parse_rate(&text).is_ok_and(|rate| rate <= bytes));
+                prop_assert!(text.bytes().any(|byte| byte.is_ascii_digit()) && !text.contains('-') || bytes == 0);
+                prop_assert!(parse_count(&text).is_err() || parse_rate(&text).is_ok_and(|rate| rate <= bytes));
             }
         }
 
@@ -311,7 +466,7 @@ mod tests {
         }
 
         #[test]
-        fn whole_numbers_keep_their_value(value in 0_u64..1 << 53) {
+        fn whole_numbers_keep_their_value(value: u64) {
             prop_assert_eq!(parse_bytes(&value.to_string()), Ok(value));
         }
     }

@@ -1,9 +1,12 @@
 //! The command line, beside that of real iperf3 programs.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix;
+use std::os::unix::{self, ffi::OsStrExt};
 use std::path::PathBuf;
 use std::process::{self, Command};
+use std::thread;
 
 use crate::harness::{Checked, Program, debian, ensure, libiperf, ours, pick, run, run_client};
 
@@ -146,7 +149,7 @@ fn what_iperf3_refuses_is_refused() -> Checked {
 }
 
 /// What both understand, so that what is refused is the connection.
-const UNDERSTOOD: [&str; 39] = [
+const UNDERSTOOD: [&str; 50] = [
     "",
     "--time=3 --parallel=2",
     "-t3 -P4 -VR",
@@ -154,7 +157,18 @@ const UNDERSTOOD: [&str; 39] = [
     "-t 3 -t 4",
     "-n 0 -k 0 -t 0",
     "-n 1.5M",
-    "-k 1Kx",
+    "-t inf",
+    "-P 2.0 -O 0.0 -S 16.0 -M 1400.0",
+    "-P +2 -n +1K",
+    "-n 0x400",
+    "-n 9223372036854775807",
+    "-b 10Mbps -l 16KB -w 256KB",
+    "-b 10Mbit --fq-rate 1Gbits/sec -n 1MiB",
+    "-A 0,",
+    "-A 0/1",
+    "--e data --m",
+    "--to 16 --get --ba 5M",
+    "--cp 23456 --af 0",
     "-l 0 -w 0 -M 0 -b 0",
     "-b 1M/20 --fq-rate 5M",
     "--bandwidth 5m --linux-congestion cubic",
@@ -196,6 +210,143 @@ fn what_iperf3_understands_is_understood() -> Checked {
             let run = run_client(&program, port, options)?;
             ensure!(run.stderr.contains("Connection refused"), "{} refuses this\n{run}", program.name);
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn texts_need_not_be_utf8_and_numbers_may_have_blanks() -> Checked {
+    let bytes = OsStr::from_bytes;
+    let words = [bytes(b"-T"), bytes(b"a\xff"), bytes(b"--extra-data=\xfe"), bytes(b"-n"), bytes(b" 1K")];
+    for program in [debian()?, ours()] {
+        let mut command = program.command(&format!("-c 127.0.0.1 -p {}", pick()));
+        command.args(words);
+        let run = run(command)?;
+        ensure!(run.stderr.contains("Connection refused"), "{} refuses this\n{run}", program.name);
+    }
+    Ok(())
+}
+
+/// What iperf3 takes and ringperf does not, since something else is meant; and what ringperf says is right.
+#[test]
+fn what_is_behind_a_number_is_not_overlooked() -> Checked {
+    for (options, right) in [
+        ("-b 10GB", "'80G' is that many bytes per second (option -b)"),
+        ("-b 10Gxyz", "did you mean '10G', without 'xyz'? (option -b)"),
+        ("-b 1GiB", "'8589934592' is that many bytes per second (option -b)"),
+        ("--fq-rate 1GB", "'8G' is that many bytes per second (option --fq-rate)"),
+        ("-w 64Kfoo", "did you mean '64K', without 'foo'? (option -w)"),
+        ("-l 1Kx", "did you mean '1K', without 'x'? (option -l)"),
+        ("-k 1Kx", "did you mean '1K', without 'x'? (option -k)"),
+        ("-n 100Mbit", "'12500000' is an eighth of that many bits (option -n)"),
+        ("-t 10m", "-t takes a number of seconds, and '10m' is none: test duration"),
+        ("-t 10x", "-t takes a number of seconds, and '10x' is none: test duration"),
+        ("-P 2x", "-P takes a whole number, and '2x' is none: invalid number of parallel streams"),
+        ("-M 1Kx", "-M takes a whole number, and '1Kx' is none: TCP MSS"),
+        ("-M a", "-M takes a whole number, and 'a' is none: TCP MSS"),
+        ("-M 64B", "-M takes a whole number, and '64B' is none: TCP MSS"),
+    ] {
+        let stock = run_client(&libiperf()?, pick(), options)?;
+        ensure!(stock.stderr.contains("Connection refused"), "iperf3 refuses this, too\n{stock}");
+        refused(&format!("-c 127.0.0.1 {options}"), right)?;
+    }
+    Ok(())
+}
+
+/// The long options of both iperf3s.
+const LONG: &str = "port format interval daemon one-off verbose json json-stream json-stream-full-output version \
+    server client udp bitrate bandwidth server-bitrate-limit server-max-duration time bytes blockcount length \
+    parallel reverse bidir window bind bind-dev cport set-mss no-delay version4 version6 tos dscp extra-data \
+    flowlabel zerocopy omit file repeating-payload timestamps affinity title congestion linux-congestion sctp \
+    nstreams xbind pidfile logfile forceflush get-server-output udp-counters-64bit no-fq-socket-pacing \
+    dont-fragment skip-rx-copy username rsa-public-key-path rsa-private-key-path authorized-users-path \
+    time-skew-threshold use-pkcs1-padding fq-rate pacing-timer connect-timeout idle-timeout rcv-timeout \
+    snd-timeout cntl-ka mptcp gsro debug help";
+
+/// What a program makes of an abbreviation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// This option.
+    Option(String),
+    /// One of those whose argument may be missing.
+    SomeOptional,
+    Ambiguous,
+    Unknown,
+}
+
+/// As getopt_long(3) tells by itself: it names the option whose argument is missing, or is not wanted. What
+/// follows keeps any of them from doing something.
+fn meaning(program: &Program, abbreviation: &str) -> Checked<Meaning> {
+    for words in [format!("--{abbreviation}=x --!"), format!("--{abbreviation}")] {
+        let said = run(program.command(&words))?.stderr;
+        if said.contains("is ambiguous") {
+            return Ok(Meaning::Ambiguous);
+        }
+        if [format!("'--{abbreviation}'"), format!("'--{abbreviation}=x'")]
+            .iter()
+            .any(|word| said.contains(&format!("unrecognized option {word}")))
+        {
+            return Ok(Meaning::Unknown);
+        }
+        let names =
+            ["requires an argument", "doesn't allow an argument"].iter().any(|text| said.contains(text));
+        let name = said.split_once("option '--").and_then(|(_, rest)| rest.split_once('\''));
+        if let Some((name, _)) = name.filter(|_| names) {
+            return Ok(Meaning::Option(name.to_owned()));
+        }
+    }
+    Ok(Meaning::SomeOptional)
+}
+
+/// Both iperf3s here have OpenSSL, and with it options that others lack.
+fn is_taken_without_openssl(abbreviation: &str, meaning: &Meaning) -> bool {
+    abbreviation == "a" && *meaning == Meaning::Option("affinity".to_owned())
+}
+
+/// Every abbreviation that one of two iperf3s takes means the same here; what is ambiguous to both is so here.
+#[test]
+fn abbreviations_mean_what_they_mean_to_iperf3() -> Checked {
+    // Longer than needed to tell an option from all others is as good as its whole name.
+    let is_needed = |name: &&str, end: usize| {
+        let is_like = |other: &str| other != *name && other.starts_with(&name[..end - 1]);
+        end == 1 || end == name.len() || LONG.split_whitespace().any(is_like)
+    };
+    let abbreviations: BTreeSet<&str> = LONG
+        .split_whitespace()
+        .flat_map(|name| (1..=name.len()).filter(move |end| is_needed(&name, *end)).map(|end| &name[..end]))
+        .collect();
+    let abbreviations: Vec<&str> = abbreviations.into_iter().collect();
+    ensure!(abbreviations.len() > 150, "{} are not all", abbreviations.len());
+    let (halves, peers) = (abbreviations.chunks(abbreviations.len() / 4), [debian()?, libiperf()?]);
+    thread::scope(|scope| {
+        let halves: Vec<_> = halves.map(|half| scope.spawn(|| compare_abbreviations(half, &peers))).collect();
+        halves.into_iter().try_for_each(|half| half.join().expect("no comparison panics"))
+    })
+}
+
+fn compare_abbreviations(abbreviations: &[&str], peers: &[Program]) -> Checked {
+    for abbreviation in abbreviations {
+        let here = meaning(&ours(), abbreviation)?;
+        let mut there = Vec::new();
+        for peer in peers {
+            there.push(meaning(peer, abbreviation)?);
+        }
+        let taken: Vec<&Meaning> = there
+            .iter()
+            .filter(|meaning| !matches!(meaning, Meaning::Ambiguous | Meaning::Unknown))
+            .collect();
+        let is_same = match taken.as_slice() {
+            // Neither iperf3 here has SCTP, whose options others have.
+            [] if there.contains(&Meaning::Unknown) => here != Meaning::Unknown,
+            [] => here == Meaning::Ambiguous || is_taken_without_openssl(abbreviation, &here),
+            taken => taken.iter().all(|meaning| **meaning == here),
+        };
+        ensure!(
+            is_same,
+            "--{abbreviation} is {here:?} here and {there:?} to {}, {}",
+            peers[0].name,
+            peers[1].name
+        );
     }
     Ok(())
 }

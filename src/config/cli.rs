@@ -1,9 +1,11 @@
 //! The command line: from its words to a checked configuration.
 
+mod getopt;
+
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Subcommand};
 
 use super::options::{CLIENT_HEADING, Cli, SERVER_HEADING, Task};
@@ -61,12 +63,25 @@ where
 {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let program = program_name(args.first().map(OsString::as_os_str));
-    let matches = match definition(program).try_get_matches_from(args) {
+    let definition = definition(program);
+    let args = spell_out(&definition, args).map_err(|mistake| UsageError::mistake(program, &mistake))?;
+    let matches = match definition.try_get_matches_from(args) {
         Err(error) if error.kind() == ErrorKind::DisplayVersion => return Ok(Command::Version),
         matches => matches.map_err(|error| UsageError::from_parser(program, &error))?,
     };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| UsageError::from_parser(program, &error))?;
     command(program, &cli, &matches).map_err(|error| UsageError::mistake(program, &error.to_string()))
+}
+
+/// The command line with the full names of long options, except that of a subcommand, which is no matter of
+/// iperf3's.
+fn spell_out(definition: &clap::Command, mut args: Vec<OsString>) -> Result<Vec<OsString>, String> {
+    if args.get(1).is_some_and(|word| definition.find_subcommand(word).is_some()) {
+        return Ok(args);
+    }
+    let options = args.split_off(args.len().min(1));
+    args.extend(getopt::spell_out(definition, options)?);
+    Ok(args)
 }
 
 /// The options as the parser knows them.
@@ -122,7 +137,7 @@ fn called(program: &'static str, cli: &Cli, output: &mut OutputConfig) {
     output.program = program;
     output.extras = program == PROGRAM || cli.both.ringperf_report;
     if output.extras {
-        output.warnings.extend(resolve::strays(cli));
+        output.warnings.extend(resolve::ignored(cli));
     }
 }
 
@@ -160,6 +175,9 @@ impl UsageError {
         if error.exit_code() == 0 {
             return Self { text, to_stdout: true, exit_code: 0 };
         }
+        if let Some(text) = unknown_option(error) {
+            return Self::mistake(program, &text);
+        }
         let text = text.strip_prefix("error: ").unwrap_or(&text);
         let says_what =
             |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
@@ -177,6 +195,23 @@ impl UsageError {
             exit_code: 1,
         }
     }
+}
+
+/// The words of getopt_long(3), and what is spelled alike.
+fn unknown_option(error: &clap::Error) -> Option<String> {
+    let said = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(ContextValue::Strings(texts)) => Some(texts.join("' or '")),
+        _ => None,
+    };
+    let option = said(ContextKind::InvalidArg).filter(|_| error.kind() == ErrorKind::UnknownArgument)?;
+    let words = match option.strip_prefix('-') {
+        Some(long) if long.starts_with('-') => format!("unrecognized option '{option}'"),
+        Some(letter) => format!("invalid option -- '{letter}'"),
+        None => return None,
+    };
+    let alike = said(ContextKind::SuggestedArg).map(|alike| format!("; did you mean '{alike}'?"));
+    Some(words + &alike.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -29,7 +29,6 @@ pub(super) const CLIENT_HEADING: &str = "Client only";
     disable_version_flag = true,
     disable_help_subcommand = true,
     next_line_help = true,
-    infer_long_args = true,
     args_override_self = true,
     args_conflicts_with_subcommands = true
 )]
@@ -98,8 +97,7 @@ pub(super) struct BothOptions {
     pub(super) bind_dev: Option<String>,
     /// Local port of a client's first stream; each further one takes the next port [default: free ones]. No
     /// effect on a server
-    // iperf3 takes --cp for it, which --cpus would make ambiguous.
-    #[arg(long, alias = "cp", value_name = "PORT")]
+    #[arg(long, value_name = "PORT")]
     pub(super) cport: Option<String>,
     /// A further local address of a client's SCTP associations; may be given several times. No effect on a
     /// server or without --sctp
@@ -326,10 +324,10 @@ pub(super) struct ClientOptions {
     pub(super) get_server_output: bool,
     /// Text in front of every line
     #[arg(short = 'T', long, value_name = "TEXT")]
-    pub(super) title: Option<String>,
+    pub(super) title: Option<OsString>,
     /// Text to be put into the JSON of both ends
     #[arg(long, value_name = "TEXT")]
-    pub(super) extra_data: Option<String>,
+    pub(super) extra_data: Option<OsString>,
     /// Milliseconds within which the control connection must be there, 0 for the default [default: 10000]
     #[arg(long, value_name = "MS")]
     pub(super) connect_timeout: Option<String>,

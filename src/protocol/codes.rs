@@ -10,7 +10,7 @@ pub struct ErrorCode(pub i32);
 macro_rules! error_codes {
     ($($name:ident = $number:literal, $text:literal;)*) => {
         impl ErrorCode {
-            $(#[doc = concat!("\"", $text, "\".")] pub const $name: Self = Self($number);)*
+            $(#[doc = concat!("iperf3's number ", stringify!($number), ".")] pub const $name: Self = Self($number);)*
 
             /// iperf3's words for it, without the text of a system error; `None` for a number that never
             /// travels.
@@ -45,7 +45,15 @@ error_codes! {
     TOS = 21, "bad TOS value (must be between 0 and 255 inclusive)";
     TOTAL_RATE = 27, "total required bandwidth is larger than server limit";
     UDP_FILE = 34, "cannot transfer file using UDP";
+    USERS_FILE = 35, "cannot access authorized users file";
+    KEEPALIVE_PERIOD = 36, "control connection Keepalive period should be larger than the full retry period \
+        (interval * count)";
     MAX_DURATION = 37, "client's requested duration exceeds the server's maximum permitted limit";
+    UNIT = 38, "invalid unit value or suffix";
+    NO_SKIP_RX_COPY = 39, "this OS does not support --skip-rx-copy";
+    DSCP = 40, "bad DSCP value (numeric: 0-63 inclusive, symbolic: one of [af11-13, af21-23, af31-33, af41-43, \
+        cs1-7, ef, va, lowdelay, throughput, reliability])";
+    NEW_TEST = 100, "unable to create a new test";
     INIT_TEST = 101, "test initialization failed";
     LISTEN = 102, "unable to start listener for connections";
     CONNECT = 103, "unable to connect to server - server may have stopped running or use a different port, \
@@ -81,8 +89,10 @@ error_codes! {
     SET_WINDOW = 130, "unable to set socket window size";
     PROTOCOL = 131, "protocol does not exist";
     AFFINITY = 132, "unable to set CPU affinity";
+    DAEMON = 133, "unable to become a daemon";
     CONGESTION = 134, "unable to set TCP_CONGESTION: Supplied congestion control algorithm not supported \
         on this host";
+    PID_FILE = 135, "unable to write PID file";
     V6_ONLY = 136, "Unable to set/reset IPV6_V6ONLY";
     SCTP_FRAGMENTS = 137, "unable to set SCTP_DISABLE_FRAGMENTS";
     SCTP_STREAMS = 138, "unable to set SCTP_INIT num of SCTP streams";
@@ -92,11 +102,14 @@ error_codes! {
     BIND_DEVICE = 143, "Unable to bind-to-device (check perror, maybe permissions?)";
     RECV_TIMEOUT = 144, "idle timeout for receiving data";
     DONT_FRAGMENT = 145, "unable to set IP Do-Not-Fragment flag";
+    NO_BIND_DEVICE = 146, "`<ip>%<dev>` is not supported as system does not support bind to device";
+    HOST_DEVICE = 147, "host device name (ip%<dev>) is supported (and required) only for IPv6 link-local address";
     USER_TIMEOUT = 148, "unable to set TCP USER_TIMEOUT";
     CREATE_THREAD = 150, "unable to create thread";
     CANCEL_THREAD = 151, "unable to cancel thread";
     JOIN_THREAD = 152, "unable to join thread";
     CREATE_THREAD_ATTRIBUTES = 153, "unable to create thread attributes";
+    DESTROY_THREAD_ATTRIBUTES = 154, "unable to destroy thread attributes";
     KEEPALIVE = 155, "unable to set socket keepalive (SO_KEEPALIVE) option";
     KEEPALIVE_IDLE = 156, "unable to set socket keepalive TCP period (TCP_KEEPIDLE) option";
     KEEPALIVE_INTERVAL = 157, "unable to set/get socket keepalive TCP retry interval (TCP_KEEPINTVL) option";

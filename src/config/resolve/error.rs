@@ -56,6 +56,30 @@ pub(in crate::config) enum ParameterError {
     Placement { option: &'static str, given: String, source: PlacementError },
     #[error("{source} (option {option})")]
     Unit { option: &'static str, source: UnitError },
+    #[error("{option} takes {kind}, and '{given}' is none: {rule}{}", did_you_mean(option, *meant))]
+    NoNumber {
+        option: &'static str,
+        /// What the option takes, with its article.
+        kind: &'static str,
+        given: String,
+        rule: &'static str,
+        /// The number that says what was given.
+        meant: Option<f64>,
+    },
     #[error("{rule}: {option} {given}")]
     Range { rule: &'static str, option: &'static str, given: String },
+}
+
+impl ParameterError {
+    /// The same about a number that is a part of this text.
+    pub(super) fn of_whole(mut self, text: &str) -> Self {
+        if let Self::NoNumber { given, .. } | Self::Range { given, .. } = &mut self {
+            text.clone_into(given);
+        }
+        self
+    }
+}
+
+fn did_you_mean(option: &str, meant: Option<f64>) -> String {
+    meant.map(|number| format!("; did you mean {option} {number}?")).unwrap_or_default()
 }

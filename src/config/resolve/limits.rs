@@ -69,10 +69,11 @@ fn rate_limit(option: &'static str, given: Option<&str>) -> Result<Option<RateLi
     const RULE: &str = "invalid time interval for calculating average data rate (0, or 0.1 to 60 seconds)";
     let Some(given) = given else { return Ok(None) };
     let (rate, average) = given.split_once('/').map_or((given, None), |(rate, secs)| (rate, Some(secs)));
-    let averaged_over = match average.map(|average| seconds(option, average, RULE)).transpose() {
-        Ok(None) => DEFAULT_AVERAGE,
-        Ok(Some(secs)) if secs == 0.0 || (0.1..=60.0).contains(&secs) => Duration::from_secs_f64(secs),
-        Ok(Some(_)) | Err(_) => return Err(out_of_range(RULE, option, given)),
+    let average = average.map(|average| seconds(option, average, RULE)).transpose();
+    let averaged_over = match average.map_err(|error| error.of_whole(given))? {
+        None => DEFAULT_AVERAGE,
+        Some(secs) if secs == 0.0 || (0.1..=60.0).contains(&secs) => Duration::from_secs_f64(secs),
+        Some(_) => return Err(out_of_range(RULE, option, given)),
     };
     let bits_per_second = amount(option, Some(rate), parse_rate)?;
     Ok((bits_per_second != 0).then_some(RateLimit { bits_per_second, averaged_over }))

@@ -98,15 +98,18 @@ fn one_device(given: [Option<&str>; 3]) -> Result<Option<String>, ParameterError
     if is_name { Ok(Some(device.to_owned())) } else { Err(out_of_range(RULE, "--bind-dev", device)) }
 }
 
-/// The processor of this end, and the one that a client wishes for its server.
+/// The processor of this end, and the one that a client wishes for its server. As in iperf3, nothing behind the
+/// comma is processor 0, and what stands behind a slash is left out; a warning says so.
 pub(super) fn affinity(options: &BothOptions) -> Result<Option<(u32, Option<u32>)>, ParameterError> {
     const RULE: &str = "unable to set CPU affinity, processors have numbers from 0 to 1024";
     let Some(given) = options.affinity.as_deref() else { return Ok(None) };
-    let cpu =
-        |text: &str| c_number("-A", text, 0..=MAX_CPU, RULE).map_err(|_| out_of_range(RULE, "-A", given));
-    Ok(Some(match given.split_once(',') {
-        None => (cpu(given)?, None),
-        Some((own, server)) => (cpu(own)?, Some(cpu(server)?)),
+    let cpu = |text: &str| c_number("-A", text, 0..=MAX_CPU, RULE).map_err(|error| error.of_whole(given));
+    let (own, server) = given.split_once(',').map_or((given, None), |(own, server)| (own, Some(server)));
+    let own = own.split_once('/').map_or(own, |(own, _)| own);
+    Ok(Some(match server {
+        None => (cpu(own)?, None),
+        Some("") => (cpu(own)?, Some(0)),
+        Some(server) => (cpu(own)?, Some(cpu(server)?)),
     }))
 }
 
@@ -148,7 +151,7 @@ fn keepalive(given: &str) -> Result<Keepalive, ParameterError> {
         None | Some("") => Ok(None),
         Some(part) => match whole("--cntl-ka", part, 0..=max, RULE) {
             Ok(number) => Ok((number != 0).then_some(number)),
-            Err(_) => Err(out_of_range(RULE, "--cntl-ka", given)),
+            Err(error) => Err(error.of_whole(given)),
         },
     };
     let keepalive = Keepalive {

@@ -21,10 +21,10 @@ use super::{
     Authentication, ClientConfig, Direction, EngineChoice, Family, LoginOptions, LoopbackConfig, Protocol,
     ServerConfig, TestConfig,
 };
-use crate::units::parse_bytes;
+use crate::units::parse_count;
 
 pub(super) use self::error::ParameterError;
-pub(super) use self::output::strays;
+pub(super) use self::output::ignored;
 
 /// iperf3's `PORT`.
 const DEFAULT_PORT: u16 = 5201;
@@ -172,7 +172,7 @@ fn client_port(cli: &Cli, test: &TestConfig) -> Result<Option<u16>, ParameterErr
 fn connect_timeout(options: &ClientOptions) -> Result<Duration, ParameterError> {
     const RULE: &str = "the connect timeout must be between 0 and 86400000 milliseconds";
     let timeout = options.connect_timeout.as_deref().map(|given| given.strip_suffix("ms").unwrap_or(given));
-    let timeout = amount("--connect-timeout", timeout, parse_bytes)?;
+    let timeout = amount("--connect-timeout", timeout, parse_count)?;
     match within("--connect-timeout", timeout, 0..=MAX_CONNECT_TIMEOUT_MS, RULE)? {
         0 => Ok(DEFAULT_CONNECT_TIMEOUT),
         millis => Ok(Duration::from_millis(millis.into())),

@@ -1,8 +1,9 @@
 //! Numbers as options have them: a plain one, one with a unit letter, seconds, milliseconds, one of C.
 //!
-//! iperf3 takes the digits at the front of a plain number and ignores the rest. A text that is no number is
-//! refused here, since its author meant something else than what iperf3 makes of it: `-t 10m` would be ten
-//! seconds, and `-t abc` a test without an end.
+//! iperf3 takes the digits at the front of a plain number and ignores the rest. What changes nothing may stand
+//! there here, too: blanks and a plus in front, a fraction of zeros, the word for seconds. A text that is no
+//! number is refused, since its author meant something else than what iperf3 makes of it: `-t 10m` would be
+//! ten seconds, and `-t abc` a test without an end.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -12,6 +13,9 @@ use super::ParameterError;
 use crate::config::MAX_TIME_SECS;
 use crate::units::UnitError;
 
+/// What a text is not that should be a plain number.
+const WHOLE: &str = "a whole number";
+
 /// A plain number of that range.
 pub(super) fn whole(
     option: &'static str,
@@ -19,8 +23,8 @@ pub(super) fn whole(
     range: RangeInclusive<u32>,
     rule: &'static str,
 ) -> Result<u32, ParameterError> {
-    let number = given.trim().parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| out_of_range(rule, option, given))
+    let number = integer(given, 10).ok_or_else(|| no_number(WHOLE, rule, option, given))?;
+    in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))
 }
 
 /// A number of that range as C writes it: `0x10`, `020` and `16` are the same.
@@ -30,18 +34,32 @@ pub(super) fn c_number(
     range: RangeInclusive<u32>,
     rule: &'static str,
 ) -> Result<u32, ParameterError> {
-    let text = given.trim().to_ascii_lowercase();
-    let number = match (text.strip_prefix("0x"), text.strip_prefix('0')) {
-        (Some(digits), _) => from_digits(digits, 16),
-        (None, Some(digits)) if !digits.is_empty() => from_digits(digits, 8),
-        _ => from_digits(&text, 10),
-    };
-    number.filter(|number| range.contains(number)).ok_or_else(|| out_of_range(rule, option, given))
+    let number = integer(given, 0).ok_or_else(|| no_number(WHOLE, rule, option, given))?;
+    in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))
 }
 
-/// Without the sign that the standard library would take.
-fn from_digits(digits: &str, radix: u32) -> Option<u32> {
-    if digits.starts_with(['+', '-']) { None } else { u32::from_str_radix(digits, radix).ok() }
+fn in_range(number: i128, range: &RangeInclusive<u32>) -> Option<u32> {
+    u32::try_from(number).ok().filter(|number| range.contains(number))
+}
+
+/// The number that strtol(3) reads with this base, if all of the text belongs to it or is a fraction of zeros.
+/// More digits than there is room for are some number beyond every range.
+fn integer(text: &str, base: u32) -> Option<i128> {
+    let text = text.trim();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (digits, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let (digits, radix) = match (base, digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"))) {
+        (0, Some(digits)) => (digits, 16),
+        (0, None) if digits.starts_with('0') => (digits, 8),
+        _ => (digits, 10),
+    };
+    let is_number = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
+    let is_whole = fraction.bytes().all(|digit| digit == b'0');
+    (is_number && is_whole)
+        .then(|| i128::from_str_radix(digits, radix).map_or(i128::MAX, |number| sign * number))
 }
 
 /// A number with a unit letter, 0 when the option is not given. The protocol has signed numbers of 64 bits.
@@ -71,9 +89,15 @@ pub(super) fn within(
     }
 }
 
-/// A number of seconds with a fraction; an `s` may follow it.
+/// A number of seconds with a fraction; the word for them may follow it. `inf` is infinite.
 pub(super) fn seconds(option: &'static str, given: &str, rule: &'static str) -> Result<f64, ParameterError> {
-    without_unit(given, "s").parse().map_err(|_| out_of_range(rule, option, given))
+    const INFINITE: [&str; 2] = ["inf", "infinity"];
+    let time = Time::split(given);
+    if INFINITE.contains(&given.trim().to_ascii_lowercase().as_str()) {
+        return Ok(f64::INFINITY);
+    }
+    let number = time.number.parse().ok().filter(|number: &f64| time.unit == Some(1.0) && !number.is_nan());
+    number.ok_or_else(|| time.mistaken("a number of seconds", 1.0, rule, option, given))
 }
 
 /// A time of at least `min` seconds and at most that of the longest test.
@@ -90,14 +114,18 @@ pub(super) fn test_time(
     }
 }
 
-/// A whole number of seconds of that range; an `s` may follow it.
+/// A whole number of seconds of that range; the word for them may follow it.
 pub(super) fn whole_seconds(
     option: &'static str,
     given: &str,
     range: RangeInclusive<u32>,
     rule: &'static str,
 ) -> Result<u32, ParameterError> {
-    whole(option, without_unit(given, "s"), range, rule).map_err(|_| out_of_range(rule, option, given))
+    let time = Time::split(given);
+    let number = integer(time.number, 10).filter(|_| time.unit == Some(1.0));
+    let number =
+        number.ok_or_else(|| time.mistaken("a whole number of seconds", 1.0, rule, option, given))?;
+    in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))
 }
 
 /// A whole number of milliseconds of that range; `ms` may follow it.
@@ -107,10 +135,13 @@ pub(super) fn millis(
     range: RangeInclusive<u32>,
     rule: &'static str,
 ) -> Result<Duration, ParameterError> {
-    match whole(option, without_unit(given, "ms"), range, rule) {
-        Ok(millis) => Ok(Duration::from_millis(millis.into())),
-        Err(_) => Err(out_of_range(rule, option, given)),
-    }
+    let time = Time::split(given);
+    let is_millis = time.unit == Some(0.001) || time.word.is_empty();
+    let number = integer(time.number, 10).filter(|_| is_millis);
+    let number =
+        number.ok_or_else(|| time.mistaken("a whole number of milliseconds", 0.001, rule, option, given))?;
+    let millis = in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))?;
+    Ok(Duration::from_millis(millis.into()))
 }
 
 /// A port; 0 is one if `min` is.
@@ -121,19 +152,62 @@ pub(super) fn port(
 ) -> Result<Option<u16>, ParameterError> {
     const RULE: &str = "port number must be between 1 and 65535 inclusive";
     let Some(given) = given else { return Ok(None) };
-    match given.trim().parse() {
-        Ok(port) if port >= min => Ok(Some(port)),
-        _ => Err(out_of_range(RULE, option, given)),
-    }
+    let port = whole(option, given, u32::from(min)..=u32::from(u16::MAX), RULE)?;
+    Ok(Some(u16::try_from(port).expect("the range ends at 65535")))
 }
 
 pub(super) fn out_of_range(rule: &'static str, option: &'static str, given: impl Display) -> ParameterError {
     ParameterError::Range { rule, option, given: given.to_string() }
 }
 
-fn without_unit<'a>(given: &'a str, unit: &str) -> &'a str {
-    let given = given.trim();
-    given.strip_suffix(unit).unwrap_or(given)
+pub(super) fn no_number(
+    kind: &'static str,
+    rule: &'static str,
+    option: &'static str,
+    given: &str,
+) -> ParameterError {
+    ParameterError::NoNumber { option, kind, given: given.to_owned(), rule, meant: None }
+}
+
+/// A number, and the word for a unit of time behind it.
+struct Time<'a> {
+    number: &'a str,
+    word: &'a str,
+    /// Seconds of one of them; `None` for a word that is no such unit.
+    unit: Option<f64>,
+}
+
+impl<'a> Time<'a> {
+    fn split(given: &'a str) -> Self {
+        let given = given.trim();
+        let number = given.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+        let word = &given[number.len()..];
+        let unit = match word {
+            "" | "s" | "sec" | "secs" | "second" | "seconds" => Some(1.0),
+            "ms" | "msec" => Some(0.001),
+            "us" | "usec" => Some(0.000_001),
+            "m" | "min" | "mins" | "minute" | "minutes" => Some(60.0),
+            "h" | "hour" | "hours" => Some(3600.0),
+            "d" | "day" | "days" => Some(86_400.0),
+            _ => None,
+        };
+        Self { number: number.trim_end(), word, unit }
+    }
+
+    /// That this is no number of units of so many seconds, and which one is as long, if one is.
+    fn mistaken(
+        &self,
+        kind: &'static str,
+        wanted_unit: f64,
+        rule: &'static str,
+        option: &'static str,
+        given: &str,
+    ) -> ParameterError {
+        let number = self.number.parse::<f64>().ok().filter(|number| number.is_finite());
+        let meant = self.unit.filter(|unit| !self.word.is_empty() && *unit > 0.0).zip(number);
+        let meant = meant.map(|(unit, number)| number * (unit / wanted_unit));
+        ParameterError::NoNumber { option, kind, given: given.to_owned(), rule, meant }
+    }
 }
 
 #[cfg(test)]
@@ -143,28 +217,76 @@ mod tests {
     #[test]
     fn numbers_of_c() {
         let read = |text| c_number("-S", text, 0..=255, "").ok();
-        for (text, number) in [("0", 0), ("52", 52), ("064", 52), ("0x34", 52), ("0XfF", 255), (" 7", 7)] {
+        for (text, number) in [
+            ("0", 0),
+            ("52", 52),
+            ("064", 52),
+            ("0x34", 52),
+            ("0XfF", 255),
+            (" 7", 7),
+            ("+1", 1),
+            ("16.0", 16),
+            ("0x10.", 16),
+        ] {
             assert_eq!(read(text), Some(number), "{text}");
         }
-        for text in ["", "0x", "08", "256", "0x100", "-1", "+1", "0x-1", "0+7", "5x", "1.5", "abc"] {
+        for text in ["", "0x", "08", "256", "0x100", "-1", "0x-1", "0+7", "5x", "1.5", "abc", "+-1"] {
             assert_eq!(read(text), None, "{text}");
         }
     }
 
     #[test]
+    fn plain_numbers() {
+        let read = |text| whole("-P", text, 1..=128, "rule");
+        for (text, number) in [("2", 2), ("2.0", 2), ("+2", 2), (" 2 ", 2), ("2.", 2), ("010", 10)] {
+            assert_eq!(read(text), Ok(number), "{text}");
+        }
+        let digits = "9".repeat(200);
+        for text in ["0", "-1", "129", "4294967297", digits.as_str()] {
+            assert_eq!(read(text), Err(out_of_range("rule", "-P", text)), "{text}");
+        }
+        for text in ["", "2x", "2.5", "0x2", "1e2", "abc", "64B", "1K"] {
+            assert_eq!(read(text), Err(no_number(WHOLE, "rule", "-P", text)), "{text}");
+        }
+        assert_eq!(read("2x").unwrap_err().to_string(), "-P takes a whole number, and '2x' is none: rule");
+    }
+
+    #[test]
     fn units_of_time() {
         assert_eq!(seconds("-t", "2.5", ""), Ok(2.5));
-        assert_eq!(seconds("-t", "2.5s", ""), Ok(2.5));
-        assert_eq!(whole_seconds("-O", "3s", 0..=9, ""), Ok(3));
-        assert_eq!(millis("--rcv-timeout", "250ms", 0..=999, ""), Ok(Duration::from_millis(250)));
-        for text in ["", "s", "2m", "2ss", "2 s x", "1,5"] {
-            assert_eq!(seconds("-t", text, "rule"), Err(out_of_range("rule", "-t", text)), "{text}");
-            assert_eq!(
-                whole_seconds("-O", text, 0..=9, "rule"),
-                Err(out_of_range("rule", "-O", text)),
-                "{text}"
-            );
+        for text in ["2.5s", "2.5sec", "2.5 seconds", "+2.5s", " 2.5 s "] {
+            assert_eq!(seconds("-t", text, ""), Ok(2.5), "{text}");
         }
-        assert_eq!(millis("-X", "2s", 0..=9, "rule"), Err(out_of_range("rule", "-X", "2s")));
+        assert_eq!(seconds("-t", "Inf", ""), Ok(f64::INFINITY));
+        for text in ["3s", "3.0", "3 s"] {
+            assert_eq!(whole_seconds("-O", text, 0..=9, ""), Ok(3), "{text}");
+        }
+        assert_eq!(millis("--rcv-timeout", "250ms", 0..=999, ""), Ok(Duration::from_millis(250)));
+        assert_eq!(millis("--rcv-timeout", "250.0", 0..=999, ""), Ok(Duration::from_millis(250)));
+        for text in ["", "s", "2ss", "2 s x", "1,5", "10x", "nans", "-infs"] {
+            for error in [
+                seconds("-t", text, "rule").unwrap_err(),
+                whole_seconds("-t", text, 0..=9, "rule").unwrap_err(),
+                millis("-t", text, 0..=9, "rule").unwrap_err(),
+            ] {
+                let error = error.to_string();
+                let none = format!("and '{text}' is none: rule");
+                assert!(error.starts_with("-t takes a ") && error.ends_with(&none), "{text}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_meant_is_said() {
+        for (error, meant) in [
+            (seconds("-t", "10m", "rule"), "did you mean -t 600?"),
+            (seconds("-t", "1.5h", "rule"), "did you mean -t 5400?"),
+            (seconds("-t", "500ms", "rule"), "did you mean -t 0.5?"),
+            (whole_seconds("-t", "2min", 0..=9, "rule").map(f64::from), "did you mean -t 120?"),
+            (millis("-t", "2s", 0..=9, "rule").map(|time| time.as_secs_f64()), "did you mean -t 2000?"),
+        ] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.ends_with(&format!("rule; {meant}")), "{error}");
+        }
     }
 }

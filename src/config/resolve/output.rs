@@ -84,9 +84,16 @@ fn warnings(cli: &Cli) -> Vec<String> {
     warnings
 }
 
-/// What is said of words that belong to no option. iperf3 says nothing.
-pub(in crate::config) fn strays(cli: &Cli) -> impl Iterator<Item = String> {
-    cli.strays.iter().map(|stray| {
+/// What is said of words that belong to no option, and of what -A leaves out. iperf3 says nothing.
+pub(in crate::config) fn ignored(cli: &Cli) -> impl Iterator<Item = String> {
+    let strays = cli.strays.iter().map(|stray| {
         format!("'{}' belongs to no option and is ignored", stray.display().to_string().escape_debug())
-    })
+    });
+    let affinity = cli.both.affinity.as_deref().and_then(|given| given.split_once('/')).map(|(own, rest)| {
+        format!(
+            "-A {own}/{rest}: what follows the slash is ignored, as by iperf3; the server's processor stands behind \
+             a comma"
+        )
+    });
+    affinity.into_iter().chain(strays)
 }

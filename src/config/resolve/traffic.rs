@@ -1,5 +1,6 @@
 //! The test itself, which both ends must know.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::config::{
     MAX_BURST_BLOCKS, MAX_DATAGRAM_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MIN_DATAGRAM_BYTES, Pacing, Protocol,
     SctpConfig, TestConfig, UdpConfig,
 };
-use crate::units::{parse_bytes, parse_rate};
+use crate::units::{parse_bytes, parse_count, parse_rate};
 
 /// A shorter test could not be told from one without an end.
 pub(super) const MIN_TIME_SECS: f64 = 0.001;
@@ -42,15 +43,20 @@ pub(super) fn test(cli: &Cli) -> Result<TestConfig, ParameterError> {
         zerocopy: options.zerocopy,
         skip_rx_copy: options.skip_rx_copy,
         repeating_payload: options.repeating_payload,
-        title: options.title.clone(),
-        extra_data: options.extra_data.clone(),
+        title: options.title.as_deref().map(text),
+        extra_data: options.extra_data.as_deref().map(text),
         server_output: options.get_server_output,
         server_cpu: affinity(&cli.both)?.and_then(|(_, server)| server),
         pacing_timer_us: match options.pacing_timer.as_deref() {
             None => DEFAULT_PACING_TIMER_US,
-            given => amount("--pacing-timer", given, parse_bytes)?,
+            given => amount("--pacing-timer", given, parse_count)?,
         },
     })
+}
+
+/// It travels in JSON, which has no room for bytes that are no text.
+fn text(given: &OsStr) -> String {
+    given.to_string_lossy().into_owned()
 }
 
 /// Where iperf3 takes the last one of several protocols, they are refused, since only one of them can be
@@ -75,7 +81,7 @@ fn protocol(cli: &Cli) -> Result<Protocol, ParameterError> {
 
 fn sctp_streams(options: &ClientOptions) -> Result<u16, ParameterError> {
     const RULE: &str = "an SCTP association has at most 65535 streams";
-    let streams = amount("--nstreams", options.nstreams.as_deref(), parse_bytes)?;
+    let streams = amount("--nstreams", options.nstreams.as_deref(), parse_count)?;
     u16::try_from(streams).map_err(|_| out_of_range(RULE, "--nstreams", streams))
 }
 
@@ -96,11 +102,11 @@ fn end_condition(options: &ClientOptions, sent: Option<&Path>) -> Result<EndCond
     const RULE: &str = "test duration valid values are 0 to 86400 seconds";
     let time = match options.time.as_deref().map(|given| seconds("-t", given, RULE)).transpose()? {
         None => None,
-        Some(0.0) => Some(EndCondition::Unlimited),
+        Some(0.0 | f64::INFINITY) => Some(EndCondition::Unlimited),
         Some(seconds) => Some(EndCondition::Time(test_time("-t", seconds, MIN_TIME_SECS, RULE)?)),
     };
     let bytes = amount("-n", options.bytes.as_deref(), parse_bytes)?;
-    let blocks = amount("-k", options.blockcount.as_deref(), parse_bytes)?;
+    let blocks = amount("-k", options.blockcount.as_deref(), parse_count)?;
     match (time, bytes, blocks) {
         (None, 0, 0) => Ok(sent.and_then(file_bytes).map_or(TestConfig::default().end, EndCondition::Bytes)),
         (Some(end), 0, 0) => Ok(end),
@@ -147,7 +153,7 @@ fn pacing(protocol: Protocol, bitrate: Option<&str>) -> Result<Pacing, Parameter
     let burst_blocks = match burst {
         None => 0,
         Some(burst) => {
-            whole("-b", burst, 1..=MAX_BURST_BLOCKS, RULE).map_err(|_| out_of_range(RULE, "-b", bitrate))?
+            whole("-b", burst, 1..=MAX_BURST_BLOCKS, RULE).map_err(|error| error.of_whole(bitrate))?
         }
     };
     Ok(Pacing { bits_per_second: amount("-b", Some(rate), parse_rate)?, burst_blocks })
