@@ -20,11 +20,22 @@ pub(super) struct Recorder {
     next_look: Instant,
     totals: Counters,
     last_received: Option<Instant>,
+    /// What a UDP sender has handed over last, until the kernel has taken some of it.
+    departing: Option<Departing>,
     finished: Option<Instant>,
     without: Option<Missing>,
     set_back: Option<(u64, i32)>,
     passed_over: Option<(u64, i32)>,
     exit: StreamExit,
+}
+
+/// Datagrams that were handed to the kernel at once.
+#[derive(Clone, Copy)]
+struct Departing {
+    now: Instant,
+    datagrams: u64,
+    /// They are more of the burst before.
+    goes_on: bool,
 }
 
 impl Recorder {
@@ -38,6 +49,7 @@ impl Recorder {
             next_look: start + LOOK_EVERY,
             totals: Counters::default(),
             last_received: None,
+            departing: None,
             finished: None,
             without: None,
             set_back: None,
@@ -66,18 +78,22 @@ impl Recorder {
         self.last_received
     }
 
-    /// A UDP sender hands so many datagrams to the kernel at once, which may be more of the burst before.
+    /// A UDP sender hands so many datagrams to the kernel at once, which may be more of the burst before. They
+    /// are a burst, or part of one, if it takes some.
     pub(super) fn departs(&mut self, now: Instant, datagrams: u64, goes_on: bool) {
-        if goes_on {
-            self.exit.departures.more(datagrams);
-        } else {
-            self.exit.departures.burst(now, datagrams);
-        }
+        // Where nothing was taken of the part before, this one takes its place.
+        let goes_on = goes_on && self.departing.is_none_or(|before| before.goes_on);
+        self.departing = Some(Departing { now, datagrams, goes_on });
         self.look_around(now);
     }
 
     /// The kernel took so many datagrams of a UDP sender.
     pub(super) fn sent_datagrams(&mut self, datagrams: u64) {
+        match self.departing.take() {
+            Some(Departing { datagrams, goes_on: true, .. }) => self.exit.departures.more(datagrams),
+            Some(Departing { now, datagrams, .. }) => self.exit.departures.burst(now, datagrams),
+            None => {}
+        }
         self.totals.datagrams.packets += datagrams;
     }
 
@@ -225,5 +241,35 @@ impl Recorder {
 
     fn zero_copy(&mut self) -> &mut ZeroCopy {
         self.exit.zero_copy.get_or_insert_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::super::Engine;
+    use super::*;
+    use crate::config::EngineChoice;
+
+    #[test]
+    fn what_the_kernel_takes_nothing_of_is_no_burst() {
+        let socket = Socket::from_udp(UdpSocket::bind("127.0.0.1:0").unwrap());
+        let job = StreamJob::bare(socket, Flow::Send);
+        let start = Instant::now();
+        let departures = |taken: &[(u64, bool)]| {
+            let engine = EngineUse::new(EngineChoice::Sync, Engine::Sync, "", None);
+            let mut recorder = Recorder::new(&job, engine, start);
+            for &(taken, goes_on) in taken {
+                recorder.departs(start, 5, goes_on);
+                (0..taken).for_each(|_| recorder.sent_datagrams(1));
+            }
+            let departures = recorder.into_exit(start, None, CpuTime::default()).departures;
+            (departures.bursts, departures.datagrams)
+        };
+        assert_eq!(departures(&[(0, false)]), (0, 0));
+        assert_eq!(departures(&[(0, false), (5, false), (0, false), (2, false)]), (2, 10));
+        // Of a burst in three parts the first is refused.
+        assert_eq!(departures(&[(0, false), (5, true), (5, true), (1, false)]), (2, 15));
     }
 }
