@@ -208,7 +208,8 @@ pub(crate) fn with_results(own: TestEnd, results: Results, peer: Option<PeerRepo
 
 /// A file that is gone by now is not reported.
 fn file_report(path: &Path) -> Option<FileReport> {
-    let bytes = fs::metadata(path).ok()?.len();
+    let metadata = fs::metadata(path).ok()?;
+    let bytes = metadata.is_file().then(|| metadata.len());
     Some(FileReport { name: path.display().to_string(), bytes })
 }
 

@@ -178,8 +178,8 @@ pub struct TestEnd {
 pub struct FileReport {
     /// Its name as it was given.
     pub name: String,
-    /// Its size in bytes at the end of the test.
-    pub bytes: u64,
+    /// Its size in bytes at the end of the test; `None` of a pipe or a device, which has none.
+    pub bytes: Option<u64>,
 }
 
 /// Totals of one stream.

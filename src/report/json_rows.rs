@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn a_file_stands_between_the_two_halves() {
         let mut with_file = fixtures::end(Role::Server, Direction::Forward, 1);
-        with_file.file = Some(FileReport { name: "out.dat".into(), bytes: 2_621_440 });
+        with_file.file = Some(FileReport { name: "out.dat".into(), bytes: Some(2_621_440) });
         let document = end(&[Flow::Receive], &with_file);
         let stream = document["streams"][0].as_object().unwrap();
         assert_eq!(stream.keys().collect::<Vec<_>>(), ["sender", "diskfile", "receiver"]);

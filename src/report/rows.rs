@@ -201,8 +201,13 @@ fn columns(retransmits: Option<u64>, gap: usize, tail: &str) -> String {
 /// What of a file this end has moved. iperf3 calls it sent at both ends.
 fn file_line(file: &FileReport, stream: &StreamEnd) -> String {
     let moved = own_half(stream).bytes;
-    let (percent, name) = (file.percent(moved), escape(&file.name));
-    format!("        Sent {} / {} ({percent}%) of {name}\n", transfer(moved), transfer(file.bytes))
+    let name = escape(&file.name);
+    match file.bytes.zip(file.percent(moved)) {
+        Some((size, percent)) => {
+            format!("        Sent {} / {} ({percent}%) of {name}\n", transfer(moved), transfer(size))
+        }
+        None => format!("        Sent {} of {name}\n", transfer(moved)),
+    }
 }
 
 fn loss_columns(loss: Loss, tail: &str) -> String {
@@ -393,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_file_stands_below_the_row_of_the_sender() {
-        let file = |bytes, name: &str| Some(FileReport { name: name.into(), bytes });
+        let file = |bytes, name: &str| Some(FileReport { name: name.into(), bytes: Some(bytes) });
         let mut end = fixtures::end(Role::Client, Direction::Forward, 2);
         end.file = file(2_621_440, "in\u{1b}.dat");
         let text = rows(Role::Client, Direction::Forward, 2).totals(Flow::Send, &end);
@@ -406,6 +411,9 @@ mod tests {
         end.file = file(0, "out");
         let text = rows(Role::Server, Direction::Forward, 1).totals(Flow::Receive, &end);
         assert!(text.starts_with("        Sent 1.25 MByte / 0.00 Byte (100%) of out\n[  5] "), "{text}");
+        end.file = Some(FileReport { name: "/dev/stdin".into(), bytes: None });
+        let text = rows(Role::Server, Direction::Forward, 1).totals(Flow::Receive, &end);
+        assert!(text.starts_with("        Sent 1.25 MByte of /dev/stdin\n[  5] "), "{text}");
     }
 
     #[test]

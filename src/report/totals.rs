@@ -164,10 +164,12 @@ impl From<UdpInterval> for Loss {
 }
 
 impl FileReport {
-    /// So many bytes as whole percent of the file; all of it for one that is empty.
-    pub(super) fn percent(&self, bytes: u64) -> u64 {
-        let percent = u128::from(bytes) * 100 / u128::from(self.bytes.max(1));
-        if self.bytes == 0 { 100 } else { u64::try_from(percent).unwrap_or(u64::MAX) }
+    /// So many bytes as whole percent of the file; all of it for one that is empty, and nothing for one whose
+    /// size is not known.
+    pub(super) fn percent(&self, bytes: u64) -> Option<u64> {
+        let size = self.bytes?;
+        let percent = u128::from(bytes) * 100 / u128::from(size.max(1));
+        Some(if size == 0 { 100 } else { u64::try_from(percent).unwrap_or(u64::MAX) })
     }
 }
 

@@ -14,8 +14,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::harness::{
-    Cells, Checked, Failure, Finished, Program, Server, debian, ensure, libiperf, ours, run_client, run_pair,
-    shared, start_client, wait_until,
+    Cells, Checked, Failure, Finished, Process, Program, Server, debian, ensure, libiperf, ours, run_client,
+    run_pair, shared, start_client, wait_until,
 };
 
 use super::LIMIT;
@@ -48,6 +48,31 @@ fn files_arrive_to_the_byte() -> Checked {
         }
     }
     cells.run()
+}
+
+/// A pipe has no size that what was sent could be a share of.
+#[test]
+fn what_comes_from_a_pipe_has_no_size() -> Checked {
+    let send = |options: &str| {
+        let server = Server::start(&ours(), "-1")?;
+        let command = ours().command(&format!("-c 127.0.0.1 -p {} -F /dev/stdin {options}", server.port));
+        let (client, mut input) = Process::spawn_with_input(command)?;
+        input.write_all(&[7; 300_000])?;
+        drop(input);
+        let client = client.finish(LIMIT)?;
+        server.finish()?.succeeded()?;
+        client.succeeded()?;
+        Checked::Ok(client)
+    };
+    let client = send("")?;
+    let line = "        Sent  293 KByte of /dev/stdin\n";
+    ensure!(client.stdout.contains(line), "{line:?} is not there\n{client}");
+    let document = send("-J")?.document()?;
+    for key in ["size", "percent_sent", "percent_received"] {
+        let value = document.at(&format!("/end/streams/0/diskfile/{key}"))?;
+        ensure!(value.is_null(), "{key} is {value}");
+    }
+    Ok(())
 }
 
 #[test]
