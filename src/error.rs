@@ -37,7 +37,7 @@ pub enum RunError {
     #[error("no engine could run; the table says why")]
     NoEngine,
     /// The host name has no address.
-    #[error("unable to find an address of {host}: {source}")]
+    #[error("unable to find an address of {host}: {}", plain(source))]
     Resolve {
         /// The name.
         host: String,
@@ -51,6 +51,31 @@ pub enum RunError {
         address: String,
         /// Why.
         source: io::Error,
+    },
+    /// What the user wants connections to come from is not to be had.
+    #[error("{} from {from}: {}{}", attempt(*code), plain(source), clause(way_out))]
+    From {
+        /// iperf3's number for what fails by it.
+        code: ErrorCode,
+        /// The option and what it says.
+        from: String,
+        /// The system's answer.
+        source: io::Error,
+        /// What would be right; empty if that is not known.
+        way_out: String,
+    },
+    /// The server's address is one of those that every network device has, and no device is named.
+    #[error(
+        "unable to connect to server: a link-local address needs its network device: {option} {address}%{}",
+        devices_clause(devices)
+    )]
+    Zone {
+        /// The option that has it.
+        option: &'static str,
+        /// The address.
+        address: IpAddr,
+        /// Devices that have such addresses.
+        devices: Vec<String>,
     },
     /// The server runs another test.
     #[error("{}", ErrorCode::ACCESS_DENIED)]
@@ -66,7 +91,7 @@ pub enum RunError {
     /// The control connection ended without the protocol's words.
     #[error("{} (while waiting for {waiting_for})", ErrorCode::CONTROL_CLOSED)]
     Closed {
-        /// What should have come.
+        /// What should have come; behind a semicolon why it may not have.
         waiting_for: &'static str,
     },
     /// A client that a server had a test with is gone.
@@ -76,12 +101,9 @@ pub enum RunError {
         waiting_for: &'static str,
     },
     /// The peer is there but does not say what it should.
-    #[error(
-        "the peer did not send {waiting_for} within {} seconds; it may be hung or unreachable",
-        .after.as_secs()
-    )]
+    #[error("the peer did not send {} within {} seconds; {}", due(waiting_for), .after.as_secs(), why_not(waiting_for))]
     Silent {
-        /// What should have come.
+        /// What should have come; behind a semicolon why it may not have.
         waiting_for: &'static str,
         /// How long it had.
         after: Duration,
@@ -93,11 +115,11 @@ pub enum RunError {
     #[error("{code}: byte {0}", code = ErrorCode::UNKNOWN_MESSAGE)]
     UnknownState(u8),
     /// A state that has no place here.
-    #[error("the peer sent {state} where {waiting_for} was due")]
+    #[error("the peer sent {state} where {} was due", due(waiting_for))]
     Unexpected {
         /// What came.
         state: State,
-        /// What should have come.
+        /// What should have come; behind a semicolon why it may not have.
         waiting_for: &'static str,
     },
     /// A length word that no sane peer sends.
@@ -201,6 +223,16 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The congestion control that was asked for is not to be had.
+    #[error("{}: {name} (-C); {way_out}", ErrorCode::CONGESTION)]
+    Congestion {
+        /// Its name.
+        name: String,
+        /// The system's answer.
+        source: io::Error,
+        /// What there is.
+        way_out: String,
+    },
     /// An option of a socket was refused.
     #[error("{what}: {}", plain(source))]
     SocketOption {
@@ -299,12 +331,14 @@ pub enum RunError {
     #[error("{}", ErrorCode::DURATION_EXPIRED)]
     Overdue,
     /// The server cannot listen.
-    #[error("{} on {address}: {}", ErrorCode::LISTEN, plain(source))]
+    #[error("{} on {address}: {}{}", ErrorCode::LISTEN, plain(source), clause(way_out))]
     Listen {
         /// Address and port.
         address: String,
         /// Why.
         source: io::Error,
+        /// What would be right; empty if that is not known.
+        way_out: String,
     },
     /// The report cannot be written, which has been told already.
     #[error(transparent)]
@@ -331,6 +365,9 @@ impl RunError {
             Self::Engine { .. }
             | Self::NoEngine
             | Self::Resolve { .. }
+            | Self::From { .. }
+            | Self::Zone { .. }
+            | Self::Congestion { .. }
             | Self::Auth(_)
             | Self::ParamsTooLong(_)
             | Self::SocketOption { .. }
@@ -368,6 +405,10 @@ impl RunError {
                 ErrorCode::CONNECT.with_system_words(words)
             }
             Self::Connect { source, .. } => with(ErrorCode::CONNECT, source),
+            Self::From { code, source, .. } => with(*code, source),
+            Self::Zone { .. } => with(ErrorCode::CONNECT, &io::Error::from_raw_os_error(libc::EINVAL)),
+            Self::Congestion { .. } => ErrorCode::CONGESTION.to_string(),
+            Self::Place { .. } => with(ErrorCode::AFFINITY, &io::Error::from_raw_os_error(libc::EINVAL)),
             Self::Server(said) => said.code.with_system_words(&words_of(said)),
             Self::Closed { .. } => ErrorCode::CONTROL_CLOSED.to_string(),
             Self::ClientGone { .. } => "the client has unexpectedly closed the connection".to_owned(),
@@ -407,6 +448,7 @@ impl RunError {
             Self::Results(error) => Some(error.code()),
             Self::StreamId(_) => Some(ErrorCode::STREAM_ID),
             Self::SocketOption { code, .. } | Self::NoProtocol { code, .. } => Some(*code),
+            Self::Congestion { .. } => Some(ErrorCode::CONGESTION),
             Self::Affinity(_) | Self::Place { .. } => Some(ErrorCode::AFFINITY),
             Self::File { .. } => Some(ErrorCode::FILE),
             Self::FileOverUdp => Some(ErrorCode::UDP_FILE),
@@ -450,6 +492,35 @@ impl From<&RunError> for FailureText {
 
 fn fix_clause(missing: &Missing) -> String {
     if missing.fix.is_empty() { String::new() } else { format!("; to fix it: {}", missing.fix) }
+}
+
+/// What should have come, without why it may not have.
+pub(crate) fn due(waiting_for: &str) -> &str {
+    waiting_for.split_once("; ").map_or(waiting_for, |(due, _)| due)
+}
+
+/// Why it may not have come.
+fn why_not(waiting_for: &str) -> &str {
+    waiting_for.split_once("; ").map_or("it may be hung or unreachable", |(_, why)| why)
+}
+
+/// What was tried, without the guesses that iperf3 adds to a refused connection.
+fn attempt(code: ErrorCode) -> &'static str {
+    let words = code.text().unwrap_or_default();
+    words.split_once(" - ").map_or(words, |(attempt, _)| attempt)
+}
+
+fn clause(way_out: &str) -> String {
+    if way_out.is_empty() { String::new() } else { format!("; {way_out}") }
+}
+
+/// The device of an example, and the others there are.
+fn devices_clause(devices: &[String]) -> String {
+    match devices {
+        [] => "DEVICE (no device of this machine has such an address)".to_owned(),
+        [device] => device.clone(),
+        [device, others @ ..] => format!("{device}, or one of {}", others.join(", ")),
+    }
 }
 
 /// The server's `errno` is often a stale one, so it is only mentioned.
@@ -508,6 +579,15 @@ mod tests {
             ),
             (RunError::Stalled(Duration::from_secs(1)), "idle timeout for receiving data".to_owned()),
             (RunError::Busy, "the server is busy running a test. try again later".to_owned()),
+            (
+                RunError::From {
+                    code: ErrorCode::CONNECT,
+                    from: "-B 10.0.0.1".to_owned(),
+                    source: io::Error::from_raw_os_error(libc::EADDRNOTAVAIL),
+                    way_out: "this machine has 127.0.0.1".to_owned(),
+                },
+                format!("{connect}: Cannot assign requested address"),
+            ),
         ] {
             assert_eq!(FailureText::from(&error).plain, plain);
         }
@@ -523,6 +603,50 @@ mod tests {
             limit.before.as_deref(),
             Some("SERVER ERROR - total required bandwidth is larger than server limit")
         );
+    }
+
+    #[test]
+    fn hints_stand_behind_the_sentence() {
+        let waiting_for = "the server's first answer; it may be busy";
+        let after = Duration::from_secs(10);
+        for (error, text) in [
+            (
+                RunError::Silent { waiting_for, after },
+                "the peer did not send the server's first answer within 10 seconds; it may be busy",
+            ),
+            (
+                RunError::Silent { waiting_for: "results", after },
+                "the peer did not send results within 10 seconds; it may be hung or unreachable",
+            ),
+            (
+                RunError::Unexpected { state: State::TestEnd, waiting_for },
+                "the peer sent TEST_END where the server's first answer was due",
+            ),
+            (
+                RunError::Closed { waiting_for },
+                "control socket has closed unexpectedly (while waiting for the server's first answer; it may be \
+                 busy)",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_link_local_address_is_given_a_device_that_has_one() {
+        let address = "fe80::1".parse().unwrap();
+        for (devices, end) in [
+            (vec![], "-c fe80::1%DEVICE (no device of this machine has such an address)"),
+            (vec!["eth0"], "-c fe80::1%eth0"),
+            (vec!["eth0", "lo", "tap"], "-c fe80::1%eth0, or one of lo, tap"),
+        ] {
+            let devices = devices.into_iter().map(str::to_owned).collect();
+            let text = RunError::Zone { option: "-c", address, devices }.to_string();
+            assert!(
+                text.ends_with(&format!("a link-local address needs its network device: {end}")),
+                "{text}"
+            );
+        }
     }
 
     #[test]

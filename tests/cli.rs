@@ -1,14 +1,16 @@
 //! What a user meets at the terminal: refusals and interruptions.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn};
 
 use crate::harness::{
-    Checked, Document, Failure, Finished, Process, Server, alone, ensure, ours, pick, run, run_client,
-    start_client,
+    Cable, Checked, DEVICE, Document, Failure, Finished, Process, Server, alone, ensure, ours, pick, run,
+    run_client, start_client,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,16 +79,130 @@ fn a_busy_server_refuses_at_once() -> Checked {
 #[test]
 fn an_unknown_congestion_control_is_an_error() -> Checked {
     let server = Server::start(&ours(), "")?;
-    fails_both_ways(server.port, "-t 1 -C nosuch", "congestion")?;
+    let text = "unable to set TCP_CONGESTION: Supplied congestion control algorithm not supported on this host: \
+        nosuch (-C); this kernel has ";
+    fails_both_ways(server.port, "-t 1 -C nosuch", text)?;
+    let has = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_congestion_control")?;
+    fails_both_ways(server.port, "-t 1 -C nosuch", has.trim())?;
     run_client(&ours(), server.port, "-n 1K")?.succeeded()
 }
 
 #[test]
-fn a_port_in_use_is_an_error() -> Checked {
+fn a_port_in_use_is_an_error_that_says_whose_it_is() -> Checked {
     let server = Server::start(&ours(), "")?;
     let run = run(ours().command(&format!("-s -p {}", server.port)))?;
     let line = run.failed_with_one_line()?;
-    ensure!(line.contains("Address already in use"), "the reason is not said\n{run}");
+    let holder =
+        format!("ringperf (process {}) has the port: end it, or choose another", server.process.id());
+    for text in
+        ["unable to start listener for connections on ", ": Address already in use; ", holder.as_str()]
+    {
+        ensure!(line.contains(text), "{text:?} is not said\n{run}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_address_of_somebody_else_is_not_blamed_on_the_server() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let text =
+        "unable to connect to server from -B 192.0.2.7: Cannot assign requested address; this machine has ";
+    fails_both_ways(server.port, "-t 1 -B 192.0.2.7", text)?;
+    let run = run(ours().command(&format!("-s -p {} -B 192.0.2.7", pick())))?;
+    let line = run.failed_with_one_line()?;
+    let text = ": Cannot assign requested address; this machine has ";
+    ensure!(line.contains(text) && line.contains("127.0.0.1"), "{text:?} is not said\n{run}");
+    Ok(())
+}
+
+#[test]
+fn a_port_of_the_client_that_is_taken_is_named() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let taken = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let port = taken.local_addr()?.port();
+    let text = format!(
+        "unable to connect stream from --cport {port}: Address already in use; another connection has the port"
+    );
+    fails_both_ways(server.port, &format!("-t 1 --cport {port}"), &text)
+}
+
+#[test]
+fn a_segment_size_that_the_kernel_refuses_is_named() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let text = "unable to set TCP/SCTP MSS, which is 88 to 32767 bytes: -M 20: Invalid argument";
+    fails_both_ways(server.port, "-t 1 -M 20", text)?;
+    run_client(&ours(), server.port, "-n 1K -M 88")?.succeeded()
+}
+
+#[test]
+fn a_processor_that_is_not_to_be_had_is_named() -> Checked {
+    let text = "unable to set CPU affinity: processor 1023 of -A does not exist or is not one that this process may \
+        use, which are 0";
+    fails_both_ways(pick(), "-t 1 -A 1023", text)?;
+    let run = run(ours().command(&format!("-s -p {} -A 1023", pick())))?;
+    let line = run.failed_with_one_line()?;
+    ensure!(line.contains(text), "{text:?} is not said\n{run}");
+    let server = Server::start(&ours(), "")?;
+    fails_both_ways(server.port, "-t 1 -A 0,1023", "SERVER ERROR - unable to set CPU affinity")
+}
+
+#[test]
+fn a_link_local_address_needs_its_device() -> Checked {
+    let cable = Cable::lay(1500, false)?;
+    let server = cable.start_server(&ours(), "-6")?;
+    let there = "fe80::ff:fe00:2";
+    let connect = |host: &str, options: &str| {
+        let command = ours().command(&format!("-c {host} -p {} -n 1K {options}", server.port));
+        cable.client.within(|| run(command))
+    };
+    let line = "unable to connect to server: a link-local address needs its network device: ";
+    for (host, options, right) in [
+        (there, "", format!("-c {there}%{DEVICE}")),
+        (cable.server.v6.to_string().as_str(), "-B fe80::ff:fe00:1", format!("-B fe80::ff:fe00:1%{DEVICE}")),
+    ] {
+        let client = connect(host, options)?;
+        let said = client.failed_with_one_line()?;
+        ensure!(said.ends_with(&format!("{line}{right}")), "{right:?} is not said\n{client}");
+    }
+    Ok(())
+}
+
+/// script(1) plays the terminal.
+#[test]
+fn silence_is_explained_at_a_terminal_and_nowhere_else() -> Checked {
+    let (listener, _queued) = full_listener()?;
+    let port = listener.local_addr()?.port();
+    let options = format!("-c 127.0.0.1 -p {port} --connect-timeout 1500");
+    let waiting =
+        format!("ringperf: waiting for 127.0.0.1, port {port}, to take the connection, 1.5 seconds at most");
+    let client = run(ours().command(&options))?;
+    client.failed_with_one_line()?;
+    let mut script = Command::new("script");
+    let line = format!("{} {options}", ours().path.display());
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    let client = run(script)?;
+    ensure!(client.stdout.contains(&waiting), "{waiting:?} is not said\n{client}");
+    ensure!(client.stdout.contains("unable to connect to server"), "no end\n{client}");
+    Ok(())
+}
+
+/// As nohup(1) starts it.
+#[test]
+fn a_server_that_is_to_outlive_its_terminal_does() -> Checked {
+    let port = pick();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("trap '' HUP; exec {} -s -1 -p {port}", ours().path.display())]);
+    let server = Process::spawn(shell)?;
+    server.wait_for_stdout("Server listening on", 1, 10 * SECOND)?;
+    server.hang_up()?;
+    run_client(&ours(), port, "-n 1K")?.succeeded()?;
+    server.finish(10 * SECOND)?.succeeded()?;
+
+    let server = Server::start(&ours(), "")?;
+    server.process.hang_up()?;
+    let server = server.finish()?;
+    server.succeeded()?;
+    ensure!(server.stderr.contains("terminated by signal Hangup(1)"), "no reason\n{server}");
     Ok(())
 }
 

@@ -303,7 +303,7 @@ fn is_taken_without_openssl(abbreviation: &str, meaning: &Meaning) -> bool {
     abbreviation == "a" && *meaning == Meaning::Option("affinity".to_owned())
 }
 
-/// Every abbreviation that one of two iperf3s takes means the same here; what is ambiguous to both is so here.
+/// Every abbreviation that one of two iperf3s takes means the same here; what is ambiguous to both is here.
 #[test]
 fn abbreviations_mean_what_they_mean_to_iperf3() -> Checked {
     // Longer than needed to tell an option from all others is as good as its whole name.

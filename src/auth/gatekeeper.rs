@@ -20,6 +20,7 @@ use super::token::{Claim, from_text};
 use super::users::{Standing, Users, UsersFile};
 use super::{AuthError, KeyFlaw, ServerFlaw, unix_seconds};
 use crate::config::Authentication;
+use crate::sys::plain;
 
 /// Judges tokens.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ pub enum Reason {
     )]
     Late(Duration),
     /// The file of users is gone.
-    #[error("cannot read the users: {0}")]
+    #[error("cannot read the users: {}", plain(.0))]
     Users(io::Error),
     /// The file does not have this user.
     #[error("unknown user")]

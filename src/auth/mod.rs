@@ -25,6 +25,8 @@ pub use credentials::Credentials;
 pub use gatekeeper::{Gatekeeper, Reason, Refusal};
 pub use guesses::host_of;
 
+use crate::sys::plain;
+
 /// Why this end cannot take part in authentication, in iperf3's words where it has any.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
@@ -43,7 +45,7 @@ pub enum ClientFlaw {
     #[error("a user name has at least one character and no blanks")]
     User,
     /// There is none, and nobody who could be asked.
-    #[error("no password; set IPERF3_PASSWORD, or run ringperf on a terminal and it asks: {0}")]
+    #[error("no password; set IPERF3_PASSWORD, or run ringperf on a terminal and it asks: {}", plain(.0))]
     NoPassword(io::Error),
     /// No token can say this password.
     #[error("a password has at least one character and no blanks")]
@@ -74,7 +76,7 @@ pub enum ServerFlaw {
     #[error(transparent)]
     Key(#[from] KeyFlaw),
     /// The file of users cannot be read.
-    #[error("cannot read the users in {}: {source}", path.display())]
+    #[error("cannot read the users in {}: {}", path.display(), plain(source))]
     Users {
         /// The file.
         path: PathBuf,
@@ -87,7 +89,7 @@ pub enum ServerFlaw {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFlaw {
     /// It cannot be read.
-    #[error("cannot read the key in {}: {source}", path.display())]
+    #[error("cannot read the key in {}: {}", path.display(), plain(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -103,7 +105,11 @@ pub enum KeyFlaw {
         wanted: &'static str,
     },
     /// It is no RSA key, or one of an odd size.
-    #[error("the key in {} is no valid RSA key of 2048 to 8192 bits ({why})", path.display())]
+    #[error(
+        "the key in {} is no valid RSA key of 2048 to 8192 bits ({why}), and shorter ones can be broken; make a new \
+         pair: openssl genrsa -out private.pem 2048 && openssl rsa -in private.pem -pubout -out public.pem",
+        path.display()
+    )]
     Rejected {
         /// The file.
         path: PathBuf,

@@ -111,7 +111,9 @@ fn command(program: &'static str, cli: &Cli, matches: &ArgMatches) -> Result<Com
     }
     match (cli.server.server, &cli.client.client) {
         (true, Some(_)) => Err(ParameterError::BothRoles),
-        (false, None) => Err(ParameterError::NoRole),
+        (false, None) => {
+            Err(ParameterError::NoRole(cli.strays.first().map(|word| word.to_string_lossy().into_owned())))
+        }
         (true, None) => match given_under(CLIENT_HEADING, matches) {
             Some(option) => Err(ParameterError::ClientOnly(option)),
             None => {

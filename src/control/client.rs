@@ -1,11 +1,12 @@
 //! The client: opens a test, lets it run, and exchanges results.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::connect::{check_protocol, connect_control, connect_with_cookie};
 use super::limits;
@@ -17,21 +18,21 @@ use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
 use super::runtime::{RuntimeKind, block_on};
 use super::signals::Signals;
 use super::streams::Streams;
-use super::{socket_options, udp};
+use super::{socket_options, udp, way_out};
 use crate::auth::{AuthError, Credentials};
 use crate::config::{
     ClientConfig, EndCondition, EngineChoice, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Placement, Role,
     TestConfig,
 };
 use crate::engine;
-use crate::error::{Fault, RunError};
+use crate::error::{Fault, RunError, due};
 use crate::protocol::results::Sieve;
 use crate::protocol::{
     Cookie, ErrorCode, Extension, Hello, PeerReport, Request, Results, ServerError, ServerHello, ServerText,
     State, params, results,
 };
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
-use crate::sys::{Pinned, Socket, random_bytes};
+use crate::sys::{Socket, random_bytes};
 
 /// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read
 /// the last bytes of a byte- or block-counted test, after its kernel has acknowledged them.
@@ -40,6 +41,9 @@ const SETTLE: Duration = Duration::from_millis(5);
 const UDP_SETTLE: Duration = Duration::from_millis(2);
 /// Time between two looks at what is unacknowledged.
 const SETTLE_LOOK: Duration = Duration::from_millis(1);
+
+/// Somebody at a terminal hears after this time what is waited for.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs one test against a server and reports it, whatever becomes of it. Calls `ready` once signals are
 /// events and before anything is connected.
@@ -84,7 +88,7 @@ async fn run(
     runtime: RuntimeKind,
     mut signals: Signals,
 ) -> Result<(), RunError> {
-    let _pinned = config.local.cpu.map(Pinned::to).transpose().map_err(RunError::Affinity)?;
+    let _pinned = way_out::pin(config.local.cpu, "-A")?;
     let places = Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
     engine::check(config.local.engine)
         .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
@@ -94,7 +98,7 @@ async fn run(
     let cookie = random_cookie()?;
     let socket = tokio::select! {
         name = signals.recv() => return Err(interrupted(name)),
-        connected = connect_control(config) => connected?,
+        connected = told(Wait::to_connect(config), report, connect_control(config)) => connected?,
     };
     let failed = |source| RunError::System { what: "preparing the control connection", source };
     let (local, server) =
@@ -462,7 +466,8 @@ impl Client<'_> {
 
     /// Waits for one state.
     async fn expect(&mut self, expected: State, waiting_for: &'static str) -> Result<(), RunError> {
-        match self.link.state_within(limits::SET_UP, waiting_for).await? {
+        let wait = Wait::of(self.config, due(waiting_for), limits::SET_UP);
+        match told(wait, self.report, self.link.state_within(limits::SET_UP, waiting_for)).await? {
             state if state == expected => Ok(()),
             other => Err(self.refusal(other, waiting_for).await),
         }
@@ -524,6 +529,39 @@ impl Client<'_> {
             _ => RunError::Server(error),
         }
     }
+}
+
+/// What is waited for, in words for somebody who sees nothing happen.
+struct Wait(Option<String>);
+
+impl Wait {
+    fn of(config: &ClientConfig, what: &str, most: Duration) -> Self {
+        let program = config.output.program;
+        // What stands in for iperf3 has nothing to say that iperf3 does not say.
+        Self(
+            config
+                .output
+                .extras
+                .then(|| format!("{program}: waiting for {what}, {} seconds at most\n", most.as_secs_f64())),
+        )
+    }
+
+    fn to_connect(config: &ClientConfig) -> Self {
+        let what = format!("{}, port {}, to take the connection", config.host.escape_debug(), config.port);
+        Self::of(config, &what, config.connect_timeout)
+    }
+}
+
+/// Does something, and tells at a terminal what it waits for if it takes long.
+async fn told<T>(wait: Wait, report: &ReportHandle, done: impl Future<Output = T>) -> T {
+    let mut done = pin!(done);
+    if let Ok(done) = timeout(TELL_AFTER, &mut done).await {
+        return done;
+    }
+    if let Some(text) = &wait.0 {
+        report.tell_terminal(text);
+    }
+    done.await
 }
 
 /// A test that ran to its end.

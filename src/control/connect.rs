@@ -10,6 +10,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::limits;
 use super::socket_options::{before_connect, bind_device};
+use super::way_out::{bind_error, of_connecting};
 use crate::config::{ClientConfig, Family, Protocol};
 use crate::error::RunError;
 use crate::protocol::{Cookie, ErrorCode};
@@ -35,9 +36,16 @@ pub(super) async fn connect_control(config: &ClientConfig) -> Result<Socket, Run
                 }
             };
             bind_device(&socket, &config.local)?;
-            match connect(socket, address, local).await {
+            if let Some(local) = local {
+                let failed = |source| bind_error(ErrorCode::CONNECT, local, source);
+                socket.bind(local).map_err(failed)?;
+            }
+            match connect(socket, address).await {
                 Ok(socket) => return Ok(socket),
-                Err(error) => last = error,
+                Err(error) => match of_connecting(address, &error) {
+                    Some(error) => return Err(error),
+                    None => last = error,
+                },
             }
         }
         Err(connect_error(config, last))
@@ -81,7 +89,10 @@ async fn connect_stream(
         bind_sctp(&socket, local, config).map_err(failed)?;
         local = None;
     }
-    match timeout(wait, connect(socket, labelled(server, config), local)).await {
+    if let Some(local) = local {
+        socket.bind(local).map_err(|source| bind_error(ErrorCode::STREAM_CONNECT, local, source))?;
+    }
+    match timeout(wait, connect(socket, labelled(server, config))).await {
         Ok(connected) => connected.map_err(failed),
         Err(_) => Err(failed(io::Error::from_raw_os_error(libc::ETIMEDOUT))),
     }
@@ -133,10 +144,7 @@ pub(super) fn check_protocol(protocol: Protocol) -> Result<(), RunError> {
 }
 
 /// Makes one connection; whoever drops this gives it up.
-async fn connect(socket: Socket, remote: SocketAddr, local: Option<SocketAddr>) -> io::Result<Socket> {
-    if let Some(local) = local {
-        socket.bind(local)?;
-    }
+async fn connect(socket: Socket, remote: SocketAddr) -> io::Result<Socket> {
     let stream = TcpSocket::from_std_stream(socket.into_stream()).connect(remote).await?;
     Ok(Socket::from_stream(stream.into_std()?))
 }

@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::members::{Lent, Members};
 use super::router::{Accepted, Control, Router, Slot, Streams};
 use super::socket_options::device_clause;
+use super::way_out;
 use crate::config::{Family, ServerConfig};
 use crate::error::RunError;
 use crate::protocol::ErrorCode;
@@ -179,6 +180,9 @@ fn listen_error(address: &ListenAddress, source: io::Error) -> RunError {
         Some(device) if source.raw_os_error() == Some(libc::ENODEV) => {
             RunError::SocketOption { what: device_clause(device), code: ErrorCode::BIND_DEVICE, source }
         }
-        _ => RunError::Listen { address: address.local.to_string(), source },
+        _ => {
+            let way_out = way_out::of_listening(address.local, &source);
+            RunError::Listen { address: address.local.to_string(), source, way_out }
+        }
     }
 }

@@ -35,6 +35,7 @@ mod streams;
 mod turns;
 mod udp;
 mod udp_door;
+mod way_out;
 
 pub use client::run_client;
 pub use loopback::run_loopback;

@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::budget::Budget;
-use super::limits;
 use super::listener::Listener;
 use super::logins::Logins;
 use super::panics::contain_future;
@@ -23,12 +22,12 @@ use super::signals::Signals;
 use super::sources::{Source, Visit, Visits};
 use super::turns::Turns;
 use super::udp_door::Porters;
+use super::{limits, way_out};
 use crate::auth::Gatekeeper;
 use crate::config::{Placement, ServerConfig};
 use crate::engine;
 use crate::error::RunError;
 use crate::report::{ReportHandle, RunEvent};
-use crate::sys::Pinned;
 
 /// Serves until a signal comes, or one test with `-1`. Calls `opened` once signals are events and it listens,
 /// and `ready` once it has said so.
@@ -178,7 +177,7 @@ impl<'a> Server<'a> {
     ) -> Result<(), RunError> {
         let house = Rc::clone(&self.house);
         let config = &house.config;
-        let _pinned = config.local.cpu.map(Pinned::to).transpose().map_err(RunError::Affinity)?;
+        let _pinned = way_out::pin(config.local.cpu, "-A")?;
         Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
         engine::check(config.local.engine)
             .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;

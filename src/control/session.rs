@@ -22,11 +22,11 @@ use super::router::{self, Accepted, Control, Penalty, Slot};
 use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
 use super::server::{House, interrupted};
 use super::signals::Signals;
-use super::socket_options;
 use super::sources::Source;
 use super::streams::Streams;
 use super::turns::{Matter, Turn};
 use super::udp_door::UdpDoor;
+use super::{socket_options, way_out};
 use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::engine;
 use crate::error::RunError;
@@ -34,7 +34,7 @@ use crate::protocol::{
     Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
 };
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
-use crate::sys::{Pinned, Transport, plain};
+use crate::sys::{Transport, plain};
 
 /// One test at a server.
 pub(super) struct Session {
@@ -268,7 +268,7 @@ impl Session {
         // Before the next line: it is all processors of this process that the client may choose from.
         let places = self.places_for(&request)?;
         // Tried before any stream is there; it is the stream threads that run there, and not this one.
-        request.test.server_cpu.map(Pinned::to).transpose().map_err(RunError::Affinity)?;
+        drop(way_out::pin(request.test.server_cpu, "the client's -A")?);
 
         let test = Arc::clone(&self.info.test);
         let local = self.local_config();

@@ -6,12 +6,12 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use crate::sys::note_signals;
+use crate::sys::{ignores_hangup, note_signals};
 
 /// What ends a run from outside, as events of the control thread.
 pub(super) enum Signals {
     /// SIGINT, SIGTERM and SIGHUP, with iperf3's names for them.
-    Caught([(Signal, &'static str); 3]),
+    Caught([(Option<Signal>, &'static str); 3]),
     /// Another thread says so.
     Until(oneshot::Receiver<()>),
     /// The server of this session does, with the name of its signal.
@@ -21,16 +21,17 @@ pub(super) enum Signals {
 }
 
 impl Signals {
-    /// From now on these signals come here instead of ending the process.
+    /// From now on these signals come here instead of ending the process. SIGHUP stays ignored if it is,
+    /// since that is what nohup(1) is for; iperf3 catches it all the same.
     ///
     /// # Errors
     /// The system's.
     pub(super) fn catch() -> io::Result<Self> {
         note_signals()?;
         let caught = [
-            (signal(SignalKind::interrupt())?, "Interrupt(2)"),
-            (signal(SignalKind::terminate())?, "Terminated(15)"),
-            (signal(SignalKind::hangup())?, "Hangup(1)"),
+            (Some(signal(SignalKind::interrupt())?), "Interrupt(2)"),
+            (Some(signal(SignalKind::terminate())?), "Terminated(15)"),
+            ((!ignores_hangup()).then(|| signal(SignalKind::hangup())).transpose()?, "Hangup(1)"),
         ];
         Ok(Self::Caught(caught))
     }
@@ -54,9 +55,9 @@ impl Signals {
     pub(super) async fn recv(&mut self) -> &'static str {
         match self {
             Self::Caught([interrupt, terminate, hangup]) => tokio::select! {
-                _ = interrupt.0.recv() => interrupt.1,
-                _ = terminate.0.recv() => terminate.1,
-                _ = hangup.0.recv() => hangup.1,
+                () = next(&mut interrupt.0) => interrupt.1,
+                () = next(&mut terminate.0) => terminate.1,
+                () = next(&mut hangup.0) => hangup.1,
             },
             Self::Until(stopped) => {
                 // A sender that is gone means the same.
@@ -74,5 +75,13 @@ impl Signals {
             }
             Self::Ignored => future::pending().await,
         }
+    }
+}
+
+/// The next signal of a kind, which never comes if nobody waits for it.
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => future::pending().await,
     }
 }

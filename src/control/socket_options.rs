@@ -1,5 +1,6 @@
 //! Options of sockets: of the control connection, and of data connections at both ends.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 
@@ -8,6 +9,9 @@ use crate::config::{Keepalive, LocalConfig, Protocol, SocketConfig, TestConfig};
 use crate::error::RunError;
 use crate::protocol::ErrorCode;
 use crate::sys::{PacketMark, Socket};
+
+/// What Linux takes for TCP_MAXSEG: `TCP_MIN_MSS` of include/net/tcp.h to `MAX_TCP_WINDOW`.
+const SEGMENT_BYTES: &str = "88 to 32767";
 
 /// Options of a control connection: how soon a vanished peer is noticed.
 pub(super) fn control(socket: &Socket, local: &LocalConfig) -> Result<(), RunError> {
@@ -42,7 +46,8 @@ pub(super) fn before_connect(
             Protocol::Sctp(_) => socket.set_sctp_segment(bytes),
             _ => socket.set_mss(bytes),
         };
-        set(result, &format!("setting the largest segment to {bytes} bytes"), ErrorCode::SET_MSS)?;
+        let what = format!("{}, which is {SEGMENT_BYTES} bytes: -M {bytes}", ErrorCode::SET_MSS);
+        set(result, &what, ErrorCode::SET_MSS)?;
     }
     if let Protocol::Sctp(sctp) = test.protocol {
         set(socket.allow_sctp_fragments(), "setting SCTP_DISABLE_FRAGMENTS", ErrorCode::SCTP_FRAGMENTS)?;
@@ -75,10 +80,26 @@ pub(super) fn device_clause(name: &str) -> String {
 
 /// Chooses the congestion control of a data connection.
 pub(super) fn set_congestion(socket: &Socket, name: &str) -> Result<(), RunError> {
-    let what = format!(
-        "setting the congestion control to {name} (see sysctl net.ipv4.tcp_allowed_congestion_control)"
-    );
-    set(socket.set_congestion(name), &what, ErrorCode::CONGESTION)
+    socket.set_congestion(name).map_err(|source| {
+        let way_out = match source.raw_os_error() {
+            Some(libc::EPERM) => format!(
+                "without root there is {}; sysctl net.ipv4.tcp_allowed_congestion_control allows others",
+                congestion_controls("allowed")
+            ),
+            _ => format!(
+                "this kernel has {}, and those whose module tcp_NAME can be loaded",
+                congestion_controls("available")
+            ),
+        };
+        RunError::Congestion { name: name.to_owned(), source, way_out }
+    })
+}
+
+/// The names of what is allowed, or available, as the kernel lists them.
+fn congestion_controls(which: &str) -> String {
+    let path = format!("/proc/sys/net/ipv4/tcp_{which}_congestion_control");
+    let names = fs::read_to_string(path).unwrap_or_default();
+    if names.trim().is_empty() { "its default only".to_owned() } else { names.trim().to_owned() }
 }
 
 /// Sets the socket buffers that were asked for.

@@ -155,7 +155,7 @@ impl Streams {
                 Ok(()) => {}
                 // A server that lacks the algorithm goes on with its own, as iperf3 does; the report tells
                 // which.
-                Err(RunError::SocketOption { source, .. })
+                Err(RunError::Congestion { source, .. })
                     if self.role == Role::Server && source.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -268,7 +268,12 @@ impl Streams {
             StreamNotice::Exit(index, exit) => {
                 let stream = &mut self.streams[index];
                 (stream.ready, stream.stopped) = (true, true);
-                stream.exit = Some(*exit);
+                // With much still queued, a sender ends its connection by a reset, and when the test is over
+                // that is as good as any other end.
+                let is_over = self.stop_senders.is_set();
+                let mut exit = *exit;
+                exit.fault = exit.fault.take().filter(|fault| !(is_over && engine::is_disconnect(fault)));
+                stream.exit = Some(exit);
                 if let Some(thread) = stream.thread.take() {
                     // The exit was the thread's last word, so this does not wait; a panic after it changes
                     // nothing.

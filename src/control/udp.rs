@@ -15,6 +15,7 @@ use tokio::time::{timeout, timeout_at};
 use super::connect::{labelled, lease_flow_label};
 use super::limits;
 use super::socket_options::{bind_device, mark_packets, set_buffers, set_pacing};
+use super::way_out::bind_error;
 use crate::config::{ClientConfig, Direction, Flow, TestConfig, UdpConfig};
 use crate::error::RunError;
 use crate::protocol::{ErrorCode, Extension, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
@@ -58,7 +59,7 @@ pub(super) async fn connect_stream(
     let socket = Socket::new_udp(&server).map_err(failed)?;
     bind_device(&socket, &config.local)?;
     if let Some(local) = config.stream_address(&server, index) {
-        socket.bind(local).map_err(failed)?;
+        socket.bind(local).map_err(|source| bind_error(ErrorCode::STREAM_CONNECT, local, source))?;
     }
     prepare(&socket, test, flow, &server)?;
     // As in iperf3 a flow label is no mistake in a test over IPv4, if that is a UDP test.

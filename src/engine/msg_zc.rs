@@ -9,7 +9,7 @@ use super::blocking;
 use super::gate::SendGate;
 use super::payload::payload;
 use super::recorder::Recorder;
-use crate::sys::{ErrorQueue, Missing, Region};
+use crate::sys::{ErrorQueue, Missing, Region, plain};
 
 /// Most sends that may wait for their release.
 const OUTSTANDING_MAX: usize = 256;
@@ -27,7 +27,7 @@ pub(super) struct MsgZc {
 impl MsgZc {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         job.socket.enable_zerocopy().map_err(|error| Missing {
-            reason: format!("SO_ZEROCOPY failed: {error}"),
+            reason: format!("SO_ZEROCOPY failed: {}", plain(&error)),
             fix: "use Linux 4.14 or later".to_owned(),
         })?;
         Ok(Self { payload: payload(job, job.block.bytes)?, outstanding: Outstanding::default() })

@@ -58,7 +58,7 @@ fn fill(payload: &mut [u8], repeating: bool) -> io::Result<()> {
 pub(super) fn memory(bytes: u32) -> Result<Region, Missing> {
     let bytes = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
     Region::new(bytes).map_err(|error| Missing {
-        reason: format!("no memory for {bytes} bytes of buffer: {error}"),
+        reason: format!("no memory for {bytes} bytes of buffer: {}", plain(&error)),
         fix: "use fewer streams or a smaller block".to_owned(),
     })
 }

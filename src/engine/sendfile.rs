@@ -7,7 +7,7 @@ use super::blocking;
 use super::gate::SendGate;
 use super::payload::payload;
 use super::recorder::Recorder;
-use crate::sys::{Missing, PayloadFile};
+use crate::sys::{Missing, PayloadFile, plain};
 
 /// Bytes of one operation when no block size was asked for: fewer, longer calls leave the kernel fewer small
 /// segments at their ends.
@@ -24,7 +24,7 @@ impl Sendfile {
         let operation_bytes = if job.block.explicit { job.block.bytes } else { OPERATION_BYTES };
         let payload = payload(job, operation_bytes)?;
         let file = PayloadFile::new(payload.as_slice()).map_err(|error| Missing {
-            reason: format!("no file for sendfile: {error}"),
+            reason: format!("no file for sendfile: {}", plain(&error)),
             fix: "raise the limit of open files, or set TMPDIR to a directory with room".to_owned(),
         })?;
         Ok(Self { file, operation_bytes })

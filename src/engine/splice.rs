@@ -8,7 +8,7 @@ use super::gate::SendGate;
 use super::payload::payload;
 use super::recorder::Recorder;
 use crate::config::MAX_BLOCK_BYTES;
-use crate::sys::{Missing, Pipe, Region};
+use crate::sys::{Missing, Pipe, Region, plain};
 
 /// Bytes of one operation when no block size was asked for.
 const OPERATION_BYTES: u32 = 1024 * 1024;
@@ -35,7 +35,7 @@ impl Splice {
         let pipe_bytes =
             usize::try_from(operation_bytes.min(MAX_BLOCK_BYTES)).expect("fits a usize on Linux");
         let pipe = Pipe::new(pipe_bytes).map_err(|error| Missing {
-            reason: format!("no pipe for splice: {error}"),
+            reason: format!("no pipe for splice: {}", plain(&error)),
             fix: "raise the limit of open files, or sysctl fs.pipe-user-pages-soft".to_owned(),
         })?;
         Ok(Self { payload: payload(job, PAYLOAD_BYTES)?, pipe, operation_bytes, part_bytes, in_pipe: 0 })

@@ -9,8 +9,8 @@ use super::payload::memory;
 use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
 use crate::config::BlockSize;
-use crate::sys::Missing;
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring, RingBuilder};
+use crate::sys::{Missing, plain};
 
 /// Bytes of one receive buffer when there are few streams.
 const BUFFER_BYTES: u32 = 1024 * 1024;
@@ -43,7 +43,7 @@ impl UringReceive<Ring> {
             Operation::Receive
         } else {
             let buffers = ReceiveBuffers::new(BUFFERS, buffer_bytes).map_err(|error| Missing {
-                reason: format!("no memory for receive buffers: {error}"),
+                reason: format!("no memory for receive buffers: {}", plain(&error)),
                 fix: "use fewer streams".to_owned(),
             })?;
             ring.register_buffers(buffers).map_err(refused)?;

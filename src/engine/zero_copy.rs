@@ -3,6 +3,7 @@
 
 use super::Engine;
 use super::recorder::Recorder;
+use crate::sys::plain;
 
 /// `auto` judges by so many releases.
 const JUDGED_RELEASES: u32 = 16;
@@ -44,7 +45,7 @@ impl Judge {
         let unsupported = matches!(errno, libc::EOPNOTSUPP | libc::EINVAL | libc::EFAULT | libc::ENOMEM);
         (self.automatic && unsupported).then(|| {
             let error = std::io::Error::from_raw_os_error(errno);
-            format!("zero-copy sends fail here ({error})")
+            format!("zero-copy sends fail here ({})", plain(&error))
         })
     }
 

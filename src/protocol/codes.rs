@@ -30,20 +30,39 @@ macro_rules! error_codes {
 }
 
 error_codes! {
+    BOTH_ROLES = 1, "cannot be both server and client";
+    NO_ROLE = 2, "must either be a client (-c) or server (-s)";
+    SERVER_ONLY = 3, "some option you are trying to set is server only";
+    CLIENT_ONLY = 4, "some option you are trying to set is client only";
     DURATION = 5, "test duration valid values are 0 to 86400 seconds";
     NUM_STREAMS = 6, "invalid number of parallel streams (min = 1, max = 128)";
     BLOCK_SIZE = 7, "block size too large (maximum = 1048576 bytes)";
     BUFFER_SIZE = 8, "socket buffer size too large (maximum = 536870912 bytes)";
+    INTERVAL = 9, "invalid report interval (min = 0.1, max = 60 seconds)";
     MSS = 10, "TCP MSS too large (maximum = 32767 bytes)";
     NO_SENDFILE = 11, "this OS does not support sendfile";
     OMIT = 12, "bogus value for --omit (maximum = 600 seconds)";
     NOT_IMPLEMENTED = 13, "an option you are trying to set is not implemented yet";
     FILE = 14, "unable to open -F file";
     BURST = 15, "invalid burst count (maximum = 1000)";
+    END_CONDITIONS = 16, "only one test end condition (-t, -n, -k) may be specified";
+    LOG_FILE = 17, "unable to open log file";
     NO_SCTP = 18, "no SCTP support available";
+    CLIENT_PORT = 19, "--bind must be specified to use --cport";
     UDP_BLOCK_SIZE = 20, "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)";
     TOS = 21, "bad TOS value (must be between 0 and 255 inclusive)";
+    CLIENT_LOGIN = 22, "you must specify a username, password, and path to a valid RSA public key";
+    SERVER_LOGIN = 23, "you must specify a path to a valid RSA private key and a user credential file";
+    FORMAT = 24, "bad format specifier (valid formats are in the set [kmgtKMGT])";
+    REVERSE_BIDIR = 25, "cannot be both reverse and bidirectional";
+    PORT = 26, "port number must be between 1 and 65535 inclusive";
     TOTAL_RATE = 27, "total required bandwidth is larger than server limit";
+    RATE_INTERVAL = 28, "invalid time interval for calculating average data rate";
+    SKEW = 29, "skew threshold must be a positive number";
+    IDLE_TIMEOUT = 30, "idle timeout parameter is not positive or larger than allowed limit";
+    RECEIVE_TIMEOUT = 31, "receive timeout value is incorrect or not in range";
+    ONLY_SENDS = 32, "client receive timeout is valid only in receiving mode";
+    SEND_TIMEOUT = 33, "send timeout value is incorrect or not in range";
     UDP_FILE = 34, "cannot transfer file using UDP";
     USERS_FILE = 35, "cannot access authorized users file";
     KEEPALIVE_PERIOD = 36, "control connection Keepalive period should be larger than the full retry period \

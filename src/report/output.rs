@@ -151,7 +151,7 @@ fn to_standard_output(text: &str) -> io::Result<()> {
     output.flush()
 }
 
-fn to_standard_error(text: &str) {
+pub(super) fn to_standard_error(text: &str) {
     // Nothing is left to tell it to when standard error is gone.
     let _ = io::stderr().write_all(text.as_bytes());
 }

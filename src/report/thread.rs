@@ -1,14 +1,14 @@
 //! The report thread: takes events as they come and writes what they give.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::output::{Output, Sink, complain_of_no_reader};
+use super::output::{Output, Sink, complain_of_no_reader, to_standard_error};
 use super::{Reporter, RunEvent, ServerOutput};
 use crate::sys::start_thread;
 
@@ -19,6 +19,8 @@ pub struct ReportHandle {
     thread: Option<ReportThread>,
     /// The test that all events of this handle belong to.
     test: Option<u64>,
+    /// Errors are shown on a terminal.
+    has_terminal: bool,
 }
 
 /// The receiving end, which the first handle has.
@@ -87,12 +89,13 @@ impl ReportHandle {
     fn start_with(desk: Desk, sink: Sink) -> io::Result<Self> {
         let (messages, inbox) = mpsc::channel();
         let (still_there, over) = mpsc::channel();
+        let has_terminal = matches!(sink, Sink::Standard) && io::stderr().is_terminal();
         let result = start_thread("report", move || {
             let _still_there = still_there;
             write_all(&inbox, desk, Output::new(sink))
         })?;
         let thread = ReportThread { result, over };
-        Ok(Self { messages: Some(messages), thread: Some(thread), test: None })
+        Ok(Self { messages: Some(messages), thread: Some(thread), test: None, has_terminal })
     }
 
     /// A handle of the same thread for the events of test number `test`, which ends with [`RunEvent::Done`].
@@ -100,7 +103,8 @@ impl ReportHandle {
     /// [`Self::finish`] of the first handle waits until all others are gone.
     #[must_use]
     pub fn of_test(&self, test: u64) -> Self {
-        Self { messages: self.messages.clone(), thread: None, test: Some(test) }
+        let (messages, has_terminal) = (self.messages.clone(), self.has_terminal);
+        Self { messages, thread: None, test: Some(test), has_terminal }
     }
 
     /// A log that tells this report everything up to `level`, which is that of `-d`: 0 for none, to 4.
@@ -109,6 +113,13 @@ impl ReportHandle {
     #[must_use]
     pub fn debug_log(&self, level: u8) -> DebugLog {
         DebugLog { messages: self.messages.clone().filter(|_| level > 0), test: self.test, level }
+    }
+
+    /// Writes a line for somebody who sits at a terminal, and only there, on standard error.
+    pub fn tell_terminal(&self, line: &str) {
+        if self.has_terminal {
+            to_standard_error(line);
+        }
     }
 
     /// Hands an event over.

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::uring::{self, SetupError};
+use super::words::plain;
 
 /// Something that is not to be had here, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +99,7 @@ fn memory_lock_limit() -> String {
     match getrlimit(Resource::RLIMIT_MEMLOCK) {
         Ok((nix::libc::RLIM_INFINITY, _)) => "unlimited".to_owned(),
         Ok((soft, _)) => format!("{} KiB", soft / 1024),
-        Err(error) => format!("unknown ({error})"),
+        Err(error) => format!("unknown ({})", error.desc()),
     }
 }
 
@@ -132,7 +133,7 @@ fn denied(step: &str) -> Missing {
 fn error_name(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => format!("{:?}", nix::errno::Errno::from_raw(number)),
-        None => error.to_string(),
+        None => plain(error),
     }
 }
 

@@ -8,6 +8,7 @@ mod datagram;
 mod device;
 mod features;
 mod listen;
+mod local;
 mod local_time;
 mod memory;
 mod options;
@@ -30,11 +31,12 @@ pub use listen::{
     ListenAddress, SpareDescriptor, has_lost_device, is_out_of_descriptors, listen_on, receive_now,
     set_window,
 };
+pub use local::{link_local_devices, listener_at, local_addresses};
 pub use local_time::local_time;
 pub use memory::{PayloadFile, Pipe, Region, nameless_file, send_file};
 pub use options::PacketMark;
 pub use process::{Fork, fork};
-pub use signal::{exit_at_signals, has_signal_come, ignore_failed_writes, note_signals};
+pub use signal::{exit_at_signals, has_signal_come, ignore_failed_writes, ignores_hangup, note_signals};
 pub use socket::{Socket, Transport, unmap};
 pub use steering::{Rule, Who, join, steer};
 pub use thread::{

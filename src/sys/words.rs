@@ -2,13 +2,14 @@
 
 use std::io;
 
-/// What the system says, without Rust's "(os error N)".
+/// What the system says, without Rust's "(os error N)", which nobody looks up.
 #[must_use]
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
-    match error.raw_os_error() {
-        Some(number) => text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text).to_owned(),
-        None => text,
+    match (error.raw_os_error(), error.get_ref()) {
+        (Some(number), _) => text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text).to_owned(),
+        (None, Some(inner)) => inner.downcast_ref().map_or(text, plain),
+        (None, None) => text,
     }
 }
 
@@ -26,5 +27,21 @@ mod tests {
             assert_eq!(plain(&io::Error::from_raw_os_error(number)), words);
         }
         assert_eq!(plain(&io::Error::other("a reason (os error 1)")), "a reason (os error 1)");
+    }
+
+    #[test]
+    fn no_number_of_the_systems_is_said() {
+        let system = || io::Error::from_raw_os_error(libc::ECONNRESET);
+        let wrapped = io::Error::other(io::Error::other(system()));
+        let resolver = io::Error::other("failed to lookup address information: Name or service not known");
+        for (error, text) in [
+            (system(), "Connection reset by peer"),
+            (wrapped, "Connection reset by peer"),
+            (io::Error::other("its own words"), "its own words"),
+            (io::ErrorKind::NotFound.into(), "entity not found"),
+            (resolver, "failed to lookup address information: Name or service not known"),
+        ] {
+            assert_eq!(plain(&error), text);
+        }
     }
 }

@@ -115,6 +115,11 @@ impl Process {
         self.signal(Signal::SIGTERM)
     }
 
+    /// Sends SIGHUP, as a terminal that is closed does.
+    pub fn hang_up(&self) -> Checked {
+        self.signal(Signal::SIGHUP)
+    }
+
     /// Sends SIGINT, as Ctrl-C does.
     pub fn interrupt(&self) -> Checked {
         self.signal(Signal::SIGINT)
@@ -141,7 +146,7 @@ impl Process {
         let over = self.watch.wait(limit, Seen::is_over);
         ensure!(over, "still running after another {limit:?}\n{}", self.so_far());
         let code = self.child.wait()?.code();
-        Ok(self.watch.read(|seen| {
+        let finished = self.watch.read(|seen| {
             let ended = seen.ended.expect("it is over");
             Finished {
                 code,
@@ -151,7 +156,12 @@ impl Process {
                 ended,
                 command: self.command.clone(),
             }
-        }))
+        });
+        // No program here should say that, and no user can make anything of it.
+        let says_a_number =
+            [&finished.stdout, &finished.stderr].iter().any(|text| text.contains("(os error "));
+        ensure!(!says_a_number, "the number of a system's error\n{finished}");
+        Ok(finished)
     }
 
     /// The command and its output up to now, for failure texts.

@@ -10,7 +10,7 @@ use nix::sys::time::TimeVal;
 
 use super::wire::{Wire, frame, results, state};
 use crate::degraded::restrict::limit_data;
-use crate::harness::{Checked, Failure, Finished, Program, ensure, ours, run_client, shared};
+use crate::harness::{Checked, Failure, Finished, Program, ensure, libiperf, ours, run_client, shared};
 
 /// A peer that hangs up is noticed this fast.
 const CLOSE_LIMIT: Duration = Duration::from_secs(4);
@@ -301,6 +301,42 @@ fn a_servers_error_is_named() -> Checked {
     let step = Step::ParametersRead;
     answers_and_closes(step, &over_limit, "total required bandwidth is larger than server limit")?;
     answers_and_closes(step, &[state::SERVER_ERROR], "")
+}
+
+/// The words of the numbers that a server may send, as a real client says them. It adds the text of the
+/// second number, which is 0 here.
+#[test]
+fn a_servers_numbers_have_iperf3s_words() -> Checked {
+    let peer = libiperf()?;
+    let numbers: Vec<i32> = (1..=48).chain(100..=165).chain(200..=208).chain(300..=302).collect();
+    // The text of a bad unit is the client's own.
+    let numbers: Vec<i32> = numbers.into_iter().filter(|number| *number != 38).collect();
+    thread::scope(|scope| {
+        let threads: Vec<_> = numbers
+            .chunks(numbers.len() / 4 + 1)
+            .map(|numbers| scope.spawn(|| numbers.iter().try_for_each(|number| has_words(&peer, *number))))
+            .collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("no client panics"))
+    })
+}
+
+fn has_words(peer: &Program, number: i32) -> Checked {
+    let said_by = |program: &Program| {
+        let script = |listener: &TcpListener| {
+            let mut session = Step::ParametersRead.reach(listener)?;
+            let numbers = [number.to_be_bytes(), 0_i32.to_be_bytes()].concat();
+            session.control.send(&[&[state::SERVER_ERROR][..], &numbers].concat())?;
+            Ok(Misbehaved::closed(session))
+        };
+        let (client, _) = program_against(program, "-t 1", script)?;
+        let words = client.stderr.split_once("SERVER ERROR - ").and_then(|(_, words)| words.lines().next());
+        let words = words.unwrap_or_default().trim_end_matches(": ").trim_end_matches(':').to_owned();
+        ensure!(!words.is_empty(), "{number}: no words\n{client}");
+        Ok(words)
+    };
+    let (ours, theirs) = (said_by(&ours())?, said_by(peer)?);
+    ensure!(ours == theirs, "{number}: {ours:?} instead of {theirs:?}");
+    Ok(())
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The words of a command line as getopt_long(3) takes them: which option each of them is, abbreviated or not.
+//! The words of a command line as getopt_long(3) takes them: which option each is, abbreviated or not.
 //!
 //! Scripts abbreviate long options, so every abbreviation that an iperf3 takes means the same here, whatever
 //! other options there are. Those of ringperf alone are abbreviated only where iperf3 knows nothing that
@@ -118,9 +118,9 @@ const BUILDS: [&[In]; 8] = [
 /// is left out, since nothing of it is looked at.
 ///
 /// # Errors
-/// A line, in the words of getopt_long(3), about the first option that is ambiguous, without the argument that
-/// it takes, with one that it does not take, or with one that is no text. What is no option at all stays for
-/// the parser to find.
+/// A line, in the words of getopt_long(3), about the first option that is ambiguous, without the argument
+/// that it takes, with one that it does not take, or with one that is no text. What is no option at all stays
+/// for the parser to find.
 pub(super) fn spell_out(command: &Command, words: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let mut spelled = Vec::new();
     let mut words = words.into_iter();

@@ -324,6 +324,14 @@ fn parameter_errors_speak_like_iperf3() {
     refuses(&[
         ("", "must either be a client (-c) or server (-s)"),
         ("-1", "must either be a client (-c) or server (-s)"),
+        ("-t 5 10.0.0.1 b", "must either be a client (-c) or server (-s); did you mean -c 10.0.0.1?"),
+        ("server", "must either be a client (-c) or server (-s); did you mean -s?"),
+        ("-c 10.0.0.1:5201", "'10.0.0.1:5201' is no host name or address: write -c 10.0.0.1 -p 5201"),
+        ("-c [::1]:5201", "'[::1]:5201' is no host name or address: write -c ::1 -p 5201"),
+        ("-c [fe80::1%lo]", "'[fe80::1%lo]' is no host name or address: write -c fe80::1%lo"),
+        ("-c http://name:80/", "'http://name:80/' is no host name or address: write -c name -p 80"),
+        ("-c host -B 127.0.0.1:7", "'127.0.0.1:7' is no host name or address: write -B 127.0.0.1 --cport 7"),
+        ("-s -B 127.0.0.1:7", "'127.0.0.1:7' is no host name or address: write -B 127.0.0.1 -p 7"),
         ("-s -c host", "cannot be both server and client"),
         ("-s -t 3", "some option you are trying to set is client only: -t (--time)"),
         ("-s --bidir", "some option you are trying to set is client only: --bidir"),
@@ -574,6 +582,8 @@ fn addresses_and_devices() {
     assert_eq!(parts("--bind-dev lo"), (host.clone(), None, text("lo")));
     assert_eq!(parts("-c ::1%lo"), ("::1".to_owned(), None, text("lo")));
     assert_eq!(parts("-c name%lo"), ("name".to_owned(), None, text("lo")));
+    assert_eq!(parts("-c ::1"), ("::1".to_owned(), None, None));
+    assert_eq!(parts("-c 1::2:5201"), ("1::2:5201".to_owned(), None, None));
     assert_eq!(parts("-c fe80::1%lo"), ("fe80::1%lo".to_owned(), None, None));
 }
 

@@ -10,8 +10,10 @@ use crate::units::UnitError;
 pub(in crate::config) enum ParameterError {
     #[error("cannot be both server and client; drop -s or -c")]
     BothRoles,
-    #[error("must either be a client (-c) or server (-s)")]
-    NoRole,
+    #[error("must either be a client (-c) or server (-s){}", role_clause(.0))]
+    NoRole(Option<String>),
+    #[error("'{given}' is no host name or address: write {right}")]
+    Host { given: String, right: String },
     #[error("some option you are trying to set is client only: {0}; drop it, or be a client with -c HOST")]
     ClientOnly(String),
     #[error("some option you are trying to set is server only: {0}; drop it, or be a server with -s")]
@@ -77,6 +79,16 @@ impl ParameterError {
             text.clone_into(given);
         }
         self
+    }
+}
+
+/// What a first word is meant to say that belongs to no option.
+fn role_clause(stray: &Option<String>) -> String {
+    match stray.as_deref() {
+        None => String::new(),
+        Some("server") => "; did you mean -s?".to_owned(),
+        Some("client") => "; did you mean -c HOST?".to_owned(),
+        Some(host) => format!("; did you mean -c {}?", host.escape_debug()),
     }
 }
 

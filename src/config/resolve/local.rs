@@ -35,6 +35,9 @@ pub(super) fn local(
         let (host, device) = split_device(bind);
         (Some(host), device)
     });
+    if let Some(bind) = both.bind.as_deref() {
+        check_host("-B", bind, if cli.server.server { "-p" } else { "--cport" })?;
+    }
     Ok(LocalConfig {
         family,
         bind: host.map(|host| address("-B", host, family)).transpose()?,
@@ -64,6 +67,26 @@ pub(super) fn server_host(text: &str) -> (&str, Option<&str>) {
     if is_link_local { (text, None) } else { (host, device) }
 }
 
+/// Whether the port stands with its own option and not behind the host, and no brackets or scheme around it.
+pub(super) fn check_host(option: &str, given: &str, port_option: &str) -> Result<(), ParameterError> {
+    let is_address = |text: &str| split_device(text).0.parse::<IpAddr>().is_ok();
+    let rest = given.split_once("://").map_or(given, |(_, rest)| rest).trim_end_matches('/');
+    let bracketed = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host, port) = match bracketed {
+        Some((host, port)) => (host, port.strip_prefix(':').unwrap_or(port)),
+        None if is_address(rest) => (rest, ""),
+        None => rest.rsplit_once(':').unwrap_or((rest, "")),
+    };
+    if host == given || host.is_empty() || !port.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Ok(());
+    }
+    let mut right = format!("{option} {host}");
+    if !port.is_empty() {
+        right += &format!(" {port_option} {port}");
+    }
+    Err(ParameterError::Host { given: given.to_owned(), right })
+}
+
 /// The address of that name; the first one of the IP version asked for.
 pub(super) fn address(option: &'static str, host: &str, family: Family) -> Result<IpAddr, ParameterError> {
     let fits = |address: &IpAddr| match family {
@@ -75,15 +98,15 @@ pub(super) fn address(option: &'static str, host: &str, family: Family) -> Resul
         let error = ParameterError::AddressFamily(option, address);
         return if fits(&address) { Ok(address) } else { Err(error) };
     }
-    let unknown = |reason: &dyn ToString| ParameterError::Address {
-        option,
-        host: host.to_owned(),
-        reason: reason.to_string(),
-    };
-    let mut addresses = (host, 0).to_socket_addrs().map_err(|error| unknown(&error))?;
+    let unknown = |reason: String| ParameterError::Address { option, host: host.to_owned(), reason };
+    let mut addresses = (host, 0).to_socket_addrs().map_err(|error| {
+        // Without the number of the system's error, which stands there if it is not the resolver's.
+        let words = error.to_string();
+        unknown(words.split_once(" (os error").map_or(words.as_str(), |(words, _)| words).to_owned())
+    })?;
     addresses
         .find_map(|address| Some(address.ip()).filter(fits))
-        .ok_or_else(|| unknown(&"the name has none of the IP version asked for"))
+        .ok_or_else(|| unknown("the name has none of the IP version asked for".to_owned()))
 }
 
 /// The device that all of these name, if any does.
@@ -98,8 +121,8 @@ fn one_device(given: [Option<&str>; 3]) -> Result<Option<String>, ParameterError
     if is_name { Ok(Some(device.to_owned())) } else { Err(out_of_range(RULE, "--bind-dev", device)) }
 }
 
-/// The processor of this end, and the one that a client wishes for its server. As in iperf3, nothing behind the
-/// comma is processor 0, and what stands behind a slash is left out; a warning says so.
+/// The processor of this end, and the one that a client wishes for its server. As in iperf3, nothing behind
+/// the comma is processor 0, and what stands behind a slash is left out; a warning says so.
 pub(super) fn affinity(options: &BothOptions) -> Result<Option<(u32, Option<u32>)>, ParameterError> {
     const RULE: &str = "unable to set CPU affinity, processors have numbers from 0 to 1024";
     let Some(given) = options.affinity.as_deref() else { return Ok(None) };

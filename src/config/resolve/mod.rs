@@ -11,7 +11,7 @@ mod traffic;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use self::local::{address, affinity, local, placement, server_host};
+use self::local::{address, affinity, check_host, local, placement, server_host};
 use self::number::{amount, out_of_range, port, whole_seconds, within};
 use self::output::output;
 use self::socket::congestion;
@@ -58,6 +58,7 @@ pub(super) fn server(cli: &Cli) -> Result<ServerConfig, ParameterError> {
 /// The configuration of a client of that host.
 pub(super) fn client(cli: &Cli, host: &str) -> Result<ClientConfig, ParameterError> {
     let options = &cli.client;
+    check_host("-c", host, "-p")?;
     let (host, device) = server_host(host);
     let test = test(cli)?;
     if cli.both.rcv_timeout.is_some() && test.direction == Direction::Forward {

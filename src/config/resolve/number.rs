@@ -1,9 +1,9 @@
 //! Numbers as options have them: a plain one, one with a unit letter, seconds, milliseconds, one of C.
 //!
-//! iperf3 takes the digits at the front of a plain number and ignores the rest. What changes nothing may stand
-//! there here, too: blanks and a plus in front, a fraction of zeros, the word for seconds. A text that is no
-//! number is refused, since its author meant something else than what iperf3 makes of it: `-t 10m` would be
-//! ten seconds, and `-t abc` a test without an end.
+//! iperf3 takes the digits at the front of a plain number and ignores the rest. What changes nothing may
+//! stand there here, too: blanks and a plus in front, a fraction of zeros, the word for seconds. A text that
+//! is no number is refused, since its author meant something else than what iperf3 makes of it: `-t 10m`
+//! would be ten seconds, and `-t abc` a test without an end.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -42,8 +42,8 @@ fn in_range(number: i128, range: &RangeInclusive<u32>) -> Option<u32> {
     u32::try_from(number).ok().filter(|number| range.contains(number))
 }
 
-/// The number that strtol(3) reads with this base, if all of the text belongs to it or is a fraction of zeros.
-/// More digits than there is room for are some number beyond every range.
+/// The number that strtol(3) reads with this base, if all of the text belongs to it or is a fraction of
+/// zeros. More digits than there is room for are some number beyond every range.
 fn integer(text: &str, base: u32) -> Option<i128> {
     let text = text.trim();
     let (sign, digits) = match text.strip_prefix('-') {

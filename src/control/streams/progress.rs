@@ -10,6 +10,7 @@ use crate::config::{Direction, Flow, Role};
 use crate::engine;
 use crate::error::RunError;
 use crate::report::{Interval, IntervalStream};
+use crate::sys::plain;
 
 impl Streams {
     /// Bytes moved by all streams so far.
@@ -64,7 +65,7 @@ impl Streams {
             return None;
         }
         match faults.rfind(is_news) {
-            Some(fault) => Some(RunError::StreamsLost { reason: fault.to_string() }),
+            Some(fault) => Some(RunError::StreamsLost { reason: plain(fault) }),
             None if ended_by_peer && !self.receive_goal_reached => {
                 Some(RunError::StreamsLost { reason: "the peer closed them".to_owned() })
             }
@@ -86,7 +87,7 @@ impl Streams {
     pub(in crate::control) fn faults(&self) -> Vec<String> {
         let fault = |stream: &Stream| {
             let fault = stream.exit.as_ref()?.fault.as_ref()?;
-            Some(format!("a data connection failed: {fault}"))
+            Some(format!("a data connection failed: {}", plain(fault)))
         };
         let different: BTreeSet<String> = self.streams.iter().filter_map(fault).collect();
         different.into_iter().collect()

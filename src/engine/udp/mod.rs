@@ -252,7 +252,7 @@ fn too_large(job: &StreamJob) -> Option<Missing> {
 /// Lets the kernel cut sends into datagrams, where it can.
 fn segmentation(job: &StreamJob) -> Result<(), Missing> {
     job.socket.set_segment_bytes(job.block.bytes).map_err(|error| Missing {
-        reason: format!("no UDP segmentation offload, so each datagram is sent by itself: {error}"),
+        reason: format!("no UDP segmentation offload, so each datagram is sent by itself: {}", plain(&error)),
         fix: "use Linux 4.18 or later".to_owned(),
     })
 }

@@ -9,7 +9,7 @@ use super::super::{StreamJob, UdpJob};
 use super::account::Account;
 use super::pause::Pause;
 use super::uring_receive::{drops_before, pass_over, prepare_socket, slot_bytes};
-use crate::sys::{Missing, ReceiveSlots, monotonic_now, use_exact_timers};
+use crate::sys::{Missing, ReceiveSlots, monotonic_now, plain, use_exact_timers};
 
 /// Messages of one system call when each may hold many datagrams ...
 const LARGE_SLOTS: usize = 8;
@@ -36,7 +36,7 @@ impl UdpSyncReceive {
             (false, false) => 1,
         };
         let slots = ReceiveSlots::new(count, slot_bytes(job, together)).map_err(|error| Missing {
-            reason: format!("no memory for receive buffers: {error}"),
+            reason: format!("no memory for receive buffers: {}", plain(&error)),
             fix: "use fewer streams".to_owned(),
         })?;
         Ok((Self { slots, udp, drops_before: drops_before(job) }, note))

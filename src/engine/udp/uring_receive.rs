@@ -8,7 +8,7 @@ use super::super::{StreamJob, UdpJob};
 use super::account::{Account, WAIT_MAX};
 use super::pause::Pause;
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring, RingBuilder};
-use crate::sys::{Missing, monotonic_now, tells_of_the_way, use_exact_timers};
+use crate::sys::{Missing, monotonic_now, plain, tells_of_the_way, use_exact_timers};
 
 /// Memory for the buffers of one stream: few large ones, so that they stay in the processor's cache ...
 const BUFFERS_BYTES: u32 = 1024 * 1024 + 128 * 1024;
@@ -49,7 +49,7 @@ impl UdpUringReceive<Ring> {
         let entries = u32::from(count / 2).max(8);
         let mut ring = RingBuilder::new(Arc::clone(&job.socket), entries).map_err(refused)?;
         let buffers = ReceiveBuffers::new(count, bytes).map_err(|error| Missing {
-            reason: format!("no memory for receive buffers: {error}"),
+            reason: format!("no memory for receive buffers: {}", plain(&error)),
             fix: "use fewer streams".to_owned(),
         })?;
         ring.register_buffers(buffers).map_err(refused)?;
@@ -139,7 +139,10 @@ pub(super) fn prepare_socket(job: &StreamJob, udp: UdpJob) -> (bool, Option<Miss
         Ok(()) => (true, None),
         Err(error) => {
             let missing = Missing {
-                reason: format!("no UDP receive offload, so each datagram is received by itself: {error}"),
+                reason: format!(
+                    "no UDP receive offload, so each datagram is received by itself: {}",
+                    plain(&error)
+                ),
                 fix: "use Linux 5.0 or later".to_owned(),
             };
             (false, Some(missing))

@@ -10,7 +10,7 @@ use io_uring::types::{Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use super::super::datagram::CONTROL_BYTES;
-use super::super::{Message, Region, Socket};
+use super::super::{Message, Region, Socket, plain};
 use super::buffers::{GROUP, ReceiveBuffers};
 use super::operations::{InFlight, Operation, Owner, restrictions};
 use super::payload::Payload;
@@ -35,7 +35,7 @@ const LIMIT_WAIT: Duration = Duration::from_millis(50);
 
 /// Why a ring could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("{step}: {source}")]
+#[error("{step}: {}", plain(source))]
 pub struct SetupError {
     /// The system call or the missing feature.
     pub step: &'static str,
