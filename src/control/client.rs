@@ -222,7 +222,8 @@ impl Client<'_> {
         let test = Arc::clone(&self.info.test);
         let local = &self.config.local;
         let places = self.places.clone();
-        let mut streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local, places);
+        let mut streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local, places)
+            .with_peer(self.extension.is_spoken());
         let deadline = Instant::now() + limits::ALL_STREAMS;
         for (index, flow) in (0..).zip(Streams::planned(Role::Client, &test)) {
             // One after the other: the order in which the server accepts them is all that tells them apart.
@@ -426,8 +427,11 @@ impl Client<'_> {
     /// Joins the stream threads and reports their last interval.
     async fn close_streams(&self, streams: &mut Streams) {
         let interval = self.info.interval;
-        let Some(last) = streams.finish().await else { return };
-        if keep_last(&last, interval) {
+        let rows = streams.finish().await;
+        if rows.is_empty() {
+            return;
+        }
+        for last in rows.into_iter().filter(|last| keep_last(last, interval)) {
             self.report.emit(RunEvent::Interval(last));
         }
         streams.warnings().into_iter().for_each(|warning| self.report.emit(RunEvent::Warning(warning)));

@@ -45,6 +45,11 @@ pub(super) const UDP_ANSWER_AGAIN: Duration = Duration::from_millis(250);
 pub(super) const LAST_WORDS: Duration = Duration::from_millis(100);
 /// A counted UDP test is over when nothing came for this long: its last datagrams were lost.
 pub(super) const UDP_QUIET: Duration = Duration::from_secs(5);
+/// A counted test with an omitted part is over at a receiver that has got as much as was asked for, though
+/// some of it too early to count, when nothing came for this long ...
+pub(super) const COUNTED_QUIET: Duration = Duration::from_millis(500);
+/// ... and one that has got all of it leaves the sender so long to be through.
+pub(super) const THROUGH: Duration = Duration::from_millis(500);
 /// The answer to a message at the end of a test must be complete by then.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
 /// A server's own report must have been written by then to be sent to a client that wants it.

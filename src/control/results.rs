@@ -66,6 +66,8 @@ pub(super) struct Measured {
     udp: Vec<UdpCount>,
     flows: &'static [Flow],
     is_tcp: bool,
+    /// Only so many bytes count, and only behind an omitted part.
+    counts_late: bool,
     cpu_time: CpuTime,
     cpu: CpuUse,
     congestion: Option<String>,
@@ -91,6 +93,7 @@ impl Measured {
             udp: if is_udp { udp().collect() } else { Vec::new() },
             flows,
             is_tcp: streams.is_tcp(),
+            counts_late: test.omit_secs > 0 && test.goal_bytes().is_some(),
             cpu_time,
             cpu: cpu_time.percent_of(elapsed),
             congestion: streams.all().first().and_then(|stream| stream.socket.congestion().ok()),
@@ -155,6 +158,11 @@ impl Measured {
         for stream in &mut self.streams {
             if let Some(result) = theirs.get(&stream.id) {
                 fill_in_peer(stream, result);
+                if self.counts_late && stream.flow == Flow::Send && stream.udp.is_none() {
+                    // All that the sender counts is at the end of the stream. What an iperf3 receiver has
+                    // counted beyond that is of the omitted part, and came late.
+                    stream.received.bytes = stream.received.bytes.min(stream.sent.bytes);
+                }
             }
         }
         for (stream, udp) in self.streams.iter_mut().zip(&self.udp) {
@@ -195,6 +203,7 @@ pub(crate) fn with_results(own: TestEnd, results: Results, peer: Option<PeerRepo
     let measured = Measured {
         udp: own.streams.iter().filter_map(UdpCount::of_end).collect(),
         is_tcp: own.streams.iter().all(|stream| stream.udp.is_none()),
+        counts_late: false,
         streams: own.streams,
         flows: &[],
         cpu_time: own.cpu_time,
@@ -214,7 +223,7 @@ fn file_report(path: &Path) -> Option<FileReport> {
 }
 
 fn stream_end(stream: &Stream, streams: &Streams) -> StreamEnd {
-    let own = Half { bytes: stream.sampler.counted_bytes(), seconds: stream.sampler.elapsed().as_secs_f64() };
+    let own = Half { bytes: stream.sampler.counted_bytes(), seconds: stream.elapsed().as_secs_f64() };
     let unknown = Half { bytes: 0, seconds: own.seconds };
     let sends = stream.connected.flow == Flow::Send;
     StreamEnd {
@@ -326,7 +335,7 @@ fn pacing_report(streams: &Streams, test: &TestConfig) -> PacingReport {
             departures.merge(&exit.departures);
         }
         count += 1.0;
-        achieved += bits_per_second(stream.sampler.counted_bytes(), stream.sampler.elapsed().as_secs_f64());
+        achieved += bits_per_second(stream.sampler.counted_bytes(), stream.elapsed().as_secs_f64());
     }
     PacingReport {
         target_bits_per_second: count * to_f64(test.pacing.bits_per_second),

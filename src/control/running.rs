@@ -9,7 +9,7 @@ use super::limits;
 use super::link::Link;
 use super::rate_watch::{Limit, RateWatch};
 use super::signals::Signals;
-use super::streams::Streams;
+use super::streams::{Awaits, Reception, Streams};
 use crate::config::{DEFAULT_RECEIVE_TIMEOUT, Flow, Role, TestConfig};
 use crate::error::RunError;
 use crate::protocol::State;
@@ -33,11 +33,25 @@ pub(super) async fn run_until_end(
     link: &mut Link,
     signals: &mut Signals,
     report: &ReportHandle,
+    schedule: Schedule,
+) -> Ended {
+    let ended = wait_for_end(streams, link, signals, report, schedule).await;
+    streams.note_over(matches!(ended, Ended::Condition | Ended::Peer(State::TestEnd)));
+    ended
+}
+
+async fn wait_for_end(
+    streams: &mut Streams,
+    link: &mut Link,
+    signals: &mut Signals,
+    report: &ReportHandle,
     mut schedule: Schedule,
 ) -> Ended {
     let mut progress = Progress::new(schedule.start, schedule.stall, schedule.quiet_end);
+    let mut quiet: Option<Quiet> = None;
     loop {
-        let (moment, due) = schedule.next(progress.next_look);
+        let look = quiet.as_ref().map_or(progress.next_look, |quiet| progress.next_look.min(quiet.next_look));
+        let (moment, due) = schedule.next(look);
         tokio::select! {
             biased;
             name = signals.recv() => return Ended::Signal(name),
@@ -51,9 +65,7 @@ pub(super) async fn run_until_end(
                 if let Some(error) = streams.all_lost() {
                     return Ended::Failed(error);
                 }
-                let counts = schedule.omit_end.is_none();
-                let is_done = (counts && streams.goal_reached()) || streams.file_sent();
-                if schedule.role == Role::Client && is_done {
+                if schedule.is_done(streams) {
                     return Ended::Condition;
                 }
             }
@@ -66,13 +78,32 @@ pub(super) async fn run_until_end(
                 Due::OmitEnd => {
                     schedule.close_omit(streams, report);
                     report.emit(RunEvent::OmitOver);
+                    quiet = schedule.counted_quiet.map(|quiet| Quiet::new(Instant::now(), quiet));
+                    if schedule.is_done(streams) {
+                        return Ended::Condition;
+                    }
                 }
-                Due::End => return Ended::Condition,
+                Due::End => {
+                    schedule.hold_row(streams);
+                    if schedule.role == Role::Client {
+                        return Ended::Condition;
+                    }
+                }
+                Due::HeldRow => {
+                    schedule.held_until = None;
+                    streams.held_row().into_iter().for_each(|row| report.emit(RunEvent::Interval(row)));
+                }
                 Due::Overdue => return Ended::Failed(RunError::Overdue),
                 Due::Rate => {
                     let bytes = streams.moved_bytes();
                     if schedule.is_too_fast(bytes, Instant::now()) {
                         return Ended::Failed(RunError::RateLimit);
+                    }
+                }
+                Due::Look if Quiet::is_over(&mut quiet, streams) => {
+                    streams.end_reception();
+                    if schedule.is_done(streams) {
+                        return Ended::Condition;
                     }
                 }
                 Due::Look => match progress.look(streams.awaited_bytes()) {
@@ -111,11 +142,15 @@ pub(super) struct Schedule {
     next_interval: Option<Instant>,
     omit_end: Option<Instant>,
     end: Option<Instant>,
+    /// The row at the planned end is held back until then.
+    held_until: Option<Instant>,
     overdue: Option<Instant>,
     rates: Vec<RateWatch>,
     stall: Duration,
     /// A counted UDP test is over after so much silence.
     quiet_end: Option<Duration>,
+    /// A counted test with an omitted part may be over after so much silence at a client that receives.
+    counted_quiet: Option<Duration>,
 }
 
 /// What is due next.
@@ -124,6 +159,7 @@ enum Due {
     Interval,
     OmitEnd,
     End,
+    HeldRow,
     Overdue,
     Rate,
     Look,
@@ -153,6 +189,7 @@ impl Schedule {
             next_interval: None,
             omit_end: (test.omit_secs > 0).then(|| start + omit),
             end,
+            held_until: None,
             overdue: match end {
                 Some(end) => (role == Role::Server).then(|| end + limits::OVERDUE),
                 None => patience.longest.map(|longest| start + longest),
@@ -165,6 +202,11 @@ impl Schedule {
                 timeout => timeout,
             },
             quiet_end: (counts_datagrams && role == Role::Client).then_some(limits::UDP_QUIET + pause),
+            counted_quiet: (role == Role::Client
+                && receives
+                && test.goal_bytes().is_some()
+                && test.omit_secs > 0)
+                .then_some(limits::COUNTED_QUIET + pause),
         };
         schedule.next_interval = interval.map(|interval| start + interval);
         schedule.skip_interval_at_the_end();
@@ -172,12 +214,12 @@ impl Schedule {
     }
 
     fn next(&self, look: Instant) -> (Instant, Due) {
-        let client_end = self.end.filter(|_| self.role == Role::Client);
         // Of two that are due at the same moment the earlier one of this list comes first.
         let candidates = [
             (self.next_interval, Due::Interval),
             (self.omit_end, Due::OmitEnd),
-            (client_end, Due::End),
+            (self.end, Due::End),
+            (self.held_until, Due::HeldRow),
             (self.overdue, Due::Overdue),
             (self.rates.iter().map(RateWatch::next).min(), Due::Rate),
             (Some(look), Due::Look),
@@ -189,6 +231,21 @@ impl Schedule {
     /// Whether one of the limits that are due now is exceeded.
     fn is_too_fast(&mut self, bytes: u64, now: Instant) -> bool {
         self.rates.iter_mut().any(|watch| watch.next() <= now && watch.is_exceeded(bytes, now))
+    }
+
+    /// Whether all that a client has asked for is done.
+    fn is_done(&self, streams: &Streams) -> bool {
+        let counts = self.omit_end.is_none();
+        self.role == Role::Client && ((counts && streams.goal_reached()) || streams.file_sent())
+    }
+
+    /// The planned end has come: the row that ends there is made, be it that the test ends later.
+    fn hold_row(&mut self, streams: &mut Streams) {
+        if let (Some(interval), Some(end)) = (self.interval, self.end.take()) {
+            let until = end + interval / 10;
+            streams.hold_row(until);
+            (self.held_until, self.next_interval) = (Some(until), Some(end + interval));
+        }
     }
 
     fn interval_done(&mut self) {
@@ -239,6 +296,59 @@ pub(super) fn keep_last(last: &Interval, interval: Option<Duration>) -> bool {
         let passed = stream.udp.is_some_and(|udp| udp.packets > 0 || udp.lost > 0);
         stream.bytes > 0 || sent_again || passed || stream.end - stream.start >= shortest
     })
+}
+
+/// Notices the end of a counted test at a receiver that cannot be sure to get all that it wants.
+struct Quiet {
+    /// So much silence is the end.
+    quiet: Duration,
+    operations: u64,
+    /// How long nothing has come; time in which this process did not run is no silence.
+    silence: Duration,
+    /// How long the receivers have had all that they count.
+    complete: Duration,
+    last_look: Instant,
+    next_look: Instant,
+}
+
+impl Quiet {
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+    fn new(start: Instant, quiet: Duration) -> Self {
+        let (silence, complete) = (Duration::ZERO, Duration::ZERO);
+        Self {
+            quiet,
+            operations: 0,
+            silence,
+            complete,
+            last_look: start,
+            next_look: start + Self::LOOK_EVERY,
+        }
+    }
+
+    /// Whether there is such an end, and it has come.
+    fn is_over(quiet: &mut Option<Self>, streams: &Streams) -> bool {
+        quiet.as_mut().is_some_and(|quiet| quiet.look(Instant::now(), streams.reception()))
+    }
+
+    /// Whether nothing more is to be waited for.
+    fn look(&mut self, now: Instant, Reception { operations, state }: Reception) -> bool {
+        if now < self.next_look {
+            return false;
+        }
+        let passed = now.saturating_duration_since(self.last_look).min(2 * Self::LOOK_EVERY);
+        (self.last_look, self.next_look) = (now, now + Self::LOOK_EVERY);
+        let is_silent = std::mem::replace(&mut self.operations, operations) == operations;
+        self.silence = if is_silent { self.silence + passed } else { Duration::ZERO };
+        match state {
+            Awaits::Bytes | Awaits::Nothing => false,
+            Awaits::Silence => self.silence >= self.quiet,
+            Awaits::Sender => {
+                self.complete += passed;
+                self.silence >= limits::QUIET || self.complete >= limits::THROUGH
+            }
+        }
+    }
 }
 
 /// Notices a test in which nothing moves.
@@ -296,7 +406,8 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{EndCondition, Pacing};
+    use crate::config::{EndCondition, EngineChoice, LocalConfig, Pacing};
+    use crate::control::places::Places;
     use crate::report::IntervalStream;
     use crate::stats::{TcpInterval, UdpInterval};
 
@@ -345,10 +456,45 @@ mod tests {
 
     #[test]
     fn a_server_ticks_on_when_the_end_does_not_come() {
-        let (schedule, start) = schedule(Role::Server, EndCondition::Time(Duration::from_secs(1)), 0, 1000);
+        let (mut schedule, start) =
+            schedule(Role::Server, EndCondition::Time(Duration::from_secs(1)), 0, 1000);
         let look = start + Duration::from_secs(5);
-        assert_eq!(schedule.next(look), (start + Duration::from_secs(2), Due::Interval));
-        assert_eq!(schedule.overdue, Some(start + Duration::from_secs(16)));
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        assert_eq!(schedule.next(look), (at(1000), Due::End));
+        let local = LocalConfig::default();
+        let test = Arc::new(TestConfig::default());
+        let mut streams = Streams::new(Role::Server, test, EngineChoice::Sync, &local, Places::default());
+        schedule.hold_row(&mut streams);
+        // The row that ends there is told when the test turns out to go on.
+        assert_eq!(schedule.next(look), (at(1100), Due::HeldRow));
+        assert!(streams.held_row().is_some() && streams.held_row().is_none());
+        schedule.held_until = None;
+        assert_eq!(schedule.next(look), (at(2000), Due::Interval));
+        assert_eq!(schedule.overdue, Some(at(16_000)));
+    }
+
+    #[test]
+    fn a_receiver_that_may_have_missed_what_it_counts_waits_for_silence() {
+        let start = Instant::now();
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        let quiet = || Quiet::new(start, limits::COUNTED_QUIET);
+        let ends = |mut quiet: Quiet, state, moves: fn(u64) -> bool, until: u64| {
+            let mut operations = 0;
+            (20..=until).step_by(20).find(|&moment| {
+                operations += u64::from(moves(moment));
+                quiet.look(at(moment), Reception { operations, state })
+            })
+        };
+        let stops = |moment| moment <= 100;
+        assert_eq!(ends(quiet(), Awaits::Bytes, stops, 5000), None);
+        assert_eq!(ends(quiet(), Awaits::Nothing, stops, 5000), None);
+        assert_eq!(ends(quiet(), Awaits::Silence, stops, 5000), Some(600));
+        assert_eq!(ends(quiet(), Awaits::Silence, |_| true, 5000), None);
+        assert_eq!(ends(quiet(), Awaits::Sender, stops, 5000), Some(200));
+        assert_eq!(ends(quiet(), Awaits::Sender, |_| true, 5000), Some(500));
+        // A process that was halted has not listened meanwhile.
+        let (mut halted, still) = (quiet(), Reception { operations: 1, state: Awaits::Silence });
+        assert!(!halted.look(at(20), still) && !halted.look(at(9000), still));
     }
 
     #[test]

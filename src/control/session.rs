@@ -273,7 +273,8 @@ impl Session {
         let test = Arc::clone(&self.info.test);
         let local = self.local_config();
         let mut streams = Streams::new(Role::Server, Arc::clone(&test), engine, &local, places)
-            .kept_on(request.test.server_cpu);
+            .kept_on(request.test.server_cpu)
+            .with_peer(request.extension().is_spoken());
         let turn = self.turn(&test).await?;
         let mut door = self.open_door(&test, &local)?;
         let late = |_| RunError::Silent {
@@ -525,8 +526,11 @@ impl Session {
 
     async fn close_streams(&self, streams: &mut Streams) {
         let interval = self.info.interval;
-        let Some(last) = streams.finish().await else { return };
-        if keep_last(&last, interval) {
+        let rows = streams.finish().await;
+        if rows.is_empty() {
+            return;
+        }
+        for last in rows.into_iter().filter(|last| keep_last(last, interval)) {
             self.report.emit(RunEvent::Interval(last));
         }
         streams.warnings().into_iter().for_each(|warning| self.report.emit(RunEvent::Warning(warning)));

@@ -1,7 +1,8 @@
 //! The data connections of one test and their threads: opened, started, stopped, joined. How they get on is
-//! in `progress.rs`.
+//! in `progress.rs`, and what their rows and sums are made of in `rows.rs`.
 
 mod progress;
+mod rows;
 
 use std::convert::Infallible;
 use std::fs::{File, OpenOptions};
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout, timeout_at};
 
+pub(super) use self::progress::{Awaits, Reception};
+use self::rows::{Held, Over};
 use super::panics::contain;
 use super::places::Places;
 use super::{limits, socket_options, udp};
@@ -50,6 +53,15 @@ pub(super) struct Streams {
     send_goal: Option<Arc<ByteGoal>>,
     receive_goal: Option<Arc<ByteGoal>>,
     receive_goal_reached: bool,
+    /// The receivers of a counted test get no more than they have, although they may want more.
+    receive_over: bool,
+    /// The other end is known to be a ringperf that counts as this one does.
+    peer_is_ringperf: bool,
+    began: Instant,
+    /// When the flow of data was over, and whether it came to its regular end.
+    over: Option<Over>,
+    /// The row at the planned end, for as long as the test may be over just behind it.
+    held: Option<Held>,
     finished: bool,
     notices: mpsc::UnboundedReceiver<StreamNotice>,
     notify: mpsc::UnboundedSender<StreamNotice>,
@@ -61,6 +73,8 @@ pub(super) struct Stream {
     pub(super) socket: Arc<Socket>,
     pub(super) sampler: StreamSampler,
     pub(super) exit: Option<StreamExit>,
+    /// When it ended, once all have.
+    ended: Option<Instant>,
     /// The processor that its thread is kept on.
     pub(super) placed: Option<u32>,
     has_tcp_info: bool,
@@ -125,6 +139,11 @@ impl Streams {
             send_goal: goal(Flow::Send),
             receive_goal: goal(Flow::Receive),
             receive_goal_reached: false,
+            receive_over: false,
+            peer_is_ringperf: false,
+            began: Instant::now(),
+            over: None,
+            held: None,
             finished: false,
             notices,
             notify,
@@ -136,6 +155,17 @@ impl Streams {
     #[must_use]
     pub(super) fn kept_on(mut self, processor: Option<u32>) -> Self {
         self.processor = processor;
+        self
+    }
+
+    /// The same for a peer that is known to be a ringperf that counts as this one does, or is not.
+    #[must_use]
+    pub(super) fn with_peer(mut self, is_ringperf: bool) -> Self {
+        self.peer_is_ringperf = is_ringperf;
+        if self.role == Role::Server && !is_ringperf && self.test.omit_secs > 0 {
+            // How far an iperf3 goes beyond what was asked for is its own affair.
+            self.receive_goal = None;
+        }
         self
     }
 
@@ -182,6 +212,7 @@ impl Streams {
             socket,
             sampler: StreamSampler::new(Instant::now()),
             exit: None,
+            ended: None,
             placed,
             has_tcp_info: flow == Flow::Send && self.is_tcp(),
             counters,
@@ -237,6 +268,7 @@ impl Streams {
 
     /// Lets all streams go; `now` is the zero of the test's time.
     pub(super) fn start(&mut self, now: Instant) {
+        self.began = now;
         for stream in &mut self.streams {
             stream.sampler = StreamSampler::new(now);
         }
@@ -248,9 +280,13 @@ impl Streams {
 
     /// The omit period is over: what was counted so far does not count.
     pub(super) fn omit_over(&mut self, now: Instant) {
+        let goals = [Flow::Send, Flow::Receive].map(|flow| self.decides_zero(flow).then_some(flow));
         for stream in &mut self.streams {
             let tcp = stream.tcp_sample();
             stream.sampler.restart(now, stream.totals(), tcp.as_ref());
+            if goals.contains(&Some(stream.connected.flow)) {
+                stream.sampler.await_zero();
+            }
         }
         self.arm_goals();
     }
@@ -264,7 +300,10 @@ impl Streams {
     pub(super) fn note(&mut self, notice: StreamNotice) {
         match notice {
             StreamNotice::Ready(index, _) => self.streams[index].ready = true,
-            StreamNotice::Stopped(index) => self.streams[index].stopped = true,
+            StreamNotice::Stopped(index) => {
+                self.streams[index].stopped = true;
+                self.say_through(index);
+            }
             StreamNotice::Exit(index, exit) => {
                 let stream = &mut self.streams[index];
                 (stream.ready, stream.stopped) = (true, true);
@@ -282,6 +321,17 @@ impl Streams {
             }
             StreamNotice::GoalReached => self.receive_goal_reached = true,
             StreamNotice::Panicked(panic) => self.panicked = Some(panic),
+        }
+    }
+
+    /// A stream of a server that has sent all that was asked for tells its client so. With an omitted part
+    /// the client cannot count on seeing all of it.
+    fn say_through(&self, index: usize) {
+        let stream = &self.streams[index];
+        let is_sender = self.role == Role::Server && stream.connected.flow == Flow::Send;
+        let is_counted = self.send_goal.is_some() && self.test.omit_secs > 0;
+        if is_sender && is_counted && self.peer_is_ringperf {
+            stream.socket.shutdown(Shutdown::Write);
         }
     }
 
@@ -322,12 +372,13 @@ impl Streams {
         true
     }
 
-    /// Ends every thread, by force if need be, and closes the last interval of every stream; `None` when that
+    /// Ends every thread, by force if need be, and closes the last intervals of every stream; none when that
     /// is done already.
-    pub(super) async fn finish(&mut self) -> Option<Interval> {
+    pub(super) async fn finish(&mut self) -> Vec<Interval> {
         if std::mem::replace(&mut self.finished, true) {
-            return None;
+            return Vec::new();
         }
+        self.note_over(false);
         self.start.cancel();
         self.stop_senders();
         self.stop_receivers();
@@ -335,7 +386,7 @@ impl Streams {
             self.abort();
             self.wait_exits(limits::THREAD_EXIT).await;
         }
-        Some(self.last_interval())
+        self.last_intervals()
     }
 
     /// The streams, in the order in which they were opened.
@@ -393,9 +444,8 @@ impl Streams {
     ) -> StreamJob {
         let test = &self.test;
         let flows = u32::try_from(test.direction.flows(self.role).len()).expect("one or two");
-        let omit = Duration::from_secs(u64::from(test.omit_secs));
         // Only the client knows when its test is over; a server sends until it is told.
-        let duration = test.duration().filter(|_| self.role == Role::Client).map(|duration| omit + duration);
+        let duration = planned(test).filter(|_| self.role == Role::Client);
         let (goal, stop) = match flow {
             Flow::Send => (&self.send_goal, &self.stop_senders),
             Flow::Receive => (&self.receive_goal, &self.stop_receivers),
@@ -493,6 +543,11 @@ impl Stream {
     }
 }
 
+/// From the start to the planned end of a test that has one.
+fn planned(test: &TestConfig) -> Option<Duration> {
+    test.duration().map(|duration| Duration::from_secs(u64::from(test.omit_secs)) + duration)
+}
+
 /// The body of a stream thread.
 fn run_stream(index: usize, job: &StreamJob, notify: &mpsc::UnboundedSender<StreamNotice>) {
     let tell = |notice| {
@@ -569,7 +624,7 @@ mod tests {
         assert!(streams.all_lost().is_none());
         streams.note(StreamNotice::Panicked("src/x.rs:1:1: why".to_owned()));
         assert!(matches!(streams.all_lost(), Some(RunError::Defect(why)) if why == "src/x.rs:1:1: why"));
-        assert!(streams.finish().await.is_some(), "all threads end as in every test");
+        assert!(!streams.finish().await.is_empty(), "all threads end as in every test");
     }
 
     #[test]

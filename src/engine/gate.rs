@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{StopToken, StreamJob, udp};
 use crate::config::Pacing;
+use crate::stats::SharedCounters;
 
 /// Bytes granted at once to an unpaced sender of small blocks, so that it reads the clock once per this many.
 const ROUND_BYTES: u64 = 64 * 1024;
@@ -36,6 +37,11 @@ pub struct SendGate {
     deadline: Option<Instant>,
     pacer: Option<Pacer>,
     goal: Option<Arc<ByteGoal>>,
+    /// What is granted now counts towards the goal.
+    counts: bool,
+    /// Granted before that.
+    omitted_bytes: u64,
+    counters: Arc<SharedCounters>,
     round_bytes: u64,
     quota: u64,
     /// What was granted last belongs to the burst before it.
@@ -54,6 +60,9 @@ impl SendGate {
             deadline: job.duration.map(|duration| start + duration),
             pacer: Pacer::new(pacing, block, start, catch_up_max),
             goal: job.goal.clone(),
+            counts: false,
+            omitted_bytes: 0,
+            counters: Arc::clone(&job.counters),
             round_bytes: block * (ROUND_BYTES / block).clamp(1, ROUND_BLOCKS_MAX),
             quota: 0,
             goes_on: false,
@@ -81,9 +90,19 @@ impl SendGate {
                 }
             }
             if let Some(goal) = &self.goal {
-                grant = goal.claim(grant);
-                if grant == 0 {
-                    return GateState::Exhausted;
+                if !self.counts && goal.is_armed() {
+                    // All that was granted before is of the omitted part, also what is still on its way into
+                    // the kernel.
+                    self.counts = true;
+                    self.counters.count_from(self.omitted_bytes);
+                }
+                if self.counts {
+                    grant = goal.claim(grant);
+                    if grant == 0 {
+                        return GateState::Exhausted;
+                    }
+                } else {
+                    self.omitted_bytes += grant;
                 }
             }
             if let Some(pacer) = &mut self.pacer {
@@ -189,7 +208,8 @@ impl Pacer {
 
 /// The bytes at which one direction of a test ends, shared by all of its streams.
 ///
-/// Senders claim bytes before they send them; receivers report what has come. During the omit period nothing
+/// Senders claim bytes before they send them; receivers report what has come. Each stream begins with that
+/// when it finds the goal armed, and notes what it has moved until then: during the omit period nothing
 /// counts.
 pub struct ByteGoal {
     remaining: AtomicU64,
@@ -209,12 +229,15 @@ impl ByteGoal {
         self.armed.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the counted part of the test has begun.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::Relaxed)
+    }
+
     /// Claims up to `wanted` bytes for sending; 0 means that all are given out.
     #[must_use]
     pub fn claim(&self, wanted: u64) -> u64 {
-        if !self.armed.load(Ordering::Relaxed) {
-            return wanted;
-        }
         // Relaxed: the number stands for itself.
         let before = self
             .remaining
@@ -225,9 +248,6 @@ impl ByteGoal {
 
     /// Reports received bytes and returns how many of them the goal still lacked.
     pub fn received(&self, bytes: u64) -> u64 {
-        if !self.armed.load(Ordering::Relaxed) {
-            return bytes;
-        }
         let counted = self.claim(bytes);
         // Whoever claimed last sees zero; it may be seen twice, which does no harm.
         if counted > 0 && self.remaining.load(Ordering::Relaxed) == 0 {
@@ -261,10 +281,34 @@ mod tests {
             deadline: None,
             pacer: Pacer::new(pacing, block, start, CATCH_UP_MAX),
             goal,
+            counts: false,
+            omitted_bytes: 0,
+            counters: Arc::default(),
             round_bytes: block,
             quota: 0,
             goes_on: false,
         }
+    }
+
+    #[test]
+    fn what_was_granted_before_the_goal_counts_is_omitted_and_the_goal_is_whole() {
+        let now = Instant::now();
+        let goal = Arc::new(ByteGoal::new(2500, || ()));
+        let mut gate = gate(Pacing::default(), 1000, None, now);
+        gate.goal = Some(Arc::clone(&goal));
+        let counters = Arc::clone(&gate.counters);
+        assert_eq!((gate.refresh(now), gate.take(1000)), (GateState::Open, 1000));
+        assert_eq!((gate.refresh(now), gate.take(400)), (GateState::Open, 400));
+        goal.arm();
+        // The rest of that grant, and what the kernel did not take of it, are still of the omitted part.
+        gate.give_back(300);
+        assert_eq!((gate.refresh(now), gate.take(1000)), (GateState::Open, 900));
+        assert_eq!(counters.counts_from(), None);
+        let mut counted = 0;
+        while gate.refresh(now) == GateState::Open {
+            counted += gate.take(1000);
+        }
+        assert_eq!((counted, counters.counts_from()), (2500, Some(2000)));
     }
 
     #[test]
@@ -303,13 +347,8 @@ mod tests {
         let goal = ByteGoal::new(100, move || {
             seen.fetch_add(1, Ordering::Relaxed);
         });
-        goal.received(500);
-        assert_eq!(count.load(Ordering::Relaxed), 0, "nothing counts before it is armed");
-        goal.arm();
-        for _ in 0..5 {
-            goal.received(40);
-        }
-        assert_eq!(count.load(Ordering::Relaxed), 1);
+        let counted: Vec<u64> = (0..5).map(|_| goal.received(40)).collect();
+        assert_eq!((counted, count.load(Ordering::Relaxed)), (vec![40, 40, 20, 0, 0], 1));
     }
 
     #[test]

@@ -199,8 +199,10 @@ impl EngineUse {
 pub struct StreamExit {
     /// Exact totals.
     pub totals: Counters,
-    /// When its last byte was moved and the loop ended.
+    /// When its loop ended, or was told to.
     pub finished: Instant,
+    /// When the last bytes that count came to a receiver.
+    pub last_received: Option<Instant>,
     /// The engine.
     pub engine: EngineUse,
     /// What became of zero-copy sends; `None` for engines that copy from the start.
@@ -236,6 +238,7 @@ impl StreamExit {
         Self {
             totals: Counters::default(),
             finished: Instant::now(),
+            last_received: None,
             engine: EngineUse::new(asked, Engine::Null, "the test did not start", None),
             zero_copy: None,
             rtt: Latency::default(),

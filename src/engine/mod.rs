@@ -100,13 +100,12 @@ pub fn run(job: &StreamJob, notify: &dyn Fn(Notice)) -> StreamExit {
     let mut recorder = Recorder::new(job, engine, start);
     let mut gate = job.gate(start);
     let result = run_loop(&mut prepared, job, &mut gate, &mut recorder);
-    let finished = match (&job.goal, recorder.last_received()) {
-        // A counted test is over with its last byte. The end of the connection may come later.
-        (Some(_), Some(last)) if result.is_ok() => last,
+    let told = match job.flow {
         // A sender may have slept through the word to stop.
-        _ if job.flow == Flow::Send => job.stop.since().unwrap_or_else(Instant::now),
-        _ => recorder.finished().unwrap_or_else(Instant::now),
+        Flow::Send => job.stop.since(),
+        Flow::Receive => recorder.finished(),
     };
+    let finished = told.unwrap_or_else(Instant::now);
     recorder.publish();
     if result.is_ok() {
         // A stream that failed has not done its part; its exit tells.

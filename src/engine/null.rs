@@ -30,14 +30,14 @@ pub(super) fn run(job: &StreamJob, gate: &mut SendGate, recorder: &mut Recorder)
 fn receive(job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
     let block = u64::from(job.block.bytes);
     let mut next_look = Instant::now();
+    recorder.count_exactly();
     loop {
         for _ in 0..OPERATIONS_PER_LOOK {
-            let bytes = job.goal.as_ref().map_or(block, |goal| goal.received(block));
-            if bytes == 0 {
+            recorder.moved(block);
+            if recorder.reach(block) == 0 {
                 std::thread::sleep(LOOK_EVERY);
                 break;
             }
-            recorder.moved(bytes);
         }
         recorder.publish();
         let now = Instant::now();

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Engine, EngineUse, StreamExit, StreamJob};
+use super::{ByteGoal, Engine, EngineUse, StreamExit, StreamJob};
 use crate::config::Flow;
 use crate::stats::{Counters, CpuTime, DatagramCounters, SharedCounters, ZeroCopy};
 use crate::sys::{Missing, Socket, current_processor, plain};
@@ -19,6 +19,10 @@ pub(super) struct Recorder {
     samples_rtt: bool,
     next_look: Instant,
     totals: Counters,
+    goal: Option<Arc<ByteGoal>>,
+    counts: bool,
+    /// No byte counts beyond the goal.
+    is_exact: bool,
     last_received: Option<Instant>,
     /// What a UDP sender has handed over last, until the kernel has taken some of it.
     departing: Option<Departing>,
@@ -41,6 +45,7 @@ struct Departing {
 impl Recorder {
     /// Made by the stream's own thread when the test starts.
     pub(super) fn new(job: &StreamJob, engine: EngineUse, start: Instant) -> Self {
+        let goal = job.goal.clone().filter(|_| job.flow == Flow::Receive);
         let exit = StreamExit { engine, ..StreamExit::never_started(job.asked) };
         let mut recorder = Self {
             shared: Arc::clone(&job.counters),
@@ -48,6 +53,9 @@ impl Recorder {
             samples_rtt: job.flow == Flow::Send && job.udp.is_none(),
             next_look: start + LOOK_EVERY,
             totals: Counters::default(),
+            is_exact: goal.as_ref().is_some_and(|goal| !goal.is_armed()),
+            goal,
+            counts: false,
             last_received: None,
             departing: None,
             finished: None,
@@ -67,15 +75,45 @@ impl Recorder {
         self.totals.operations += 1;
     }
 
+    /// Tells the goal, if there is one, of `bytes` bytes that were received since the last call and are
+    /// counted in the totals. Returns how many of them count.
+    ///
+    /// Where there is an omitted part, the sender's goal begins at another byte than the receiver's, and
+    /// bytes of that part may come late. They must not make more of a test than was asked for: what is beyond
+    /// the goal is taken back.
+    pub(super) fn reach(&mut self, bytes: u64) -> u64 {
+        let Some(goal) = &self.goal else { return bytes };
+        if !self.counts {
+            if !goal.is_armed() {
+                return bytes;
+            }
+            self.counts = true;
+            self.shared.count_from(self.totals.bytes - bytes);
+        }
+        let counted = goal.received(bytes);
+        if !self.is_exact {
+            return bytes;
+        }
+        self.totals.bytes -= bytes - counted;
+        counted
+    }
+
+    /// The same for bytes that came at `now`.
+    pub(super) fn received(&mut self, bytes: u64, now: Instant) {
+        if self.reach(bytes) > 0 {
+            self.received_at(now);
+        }
+    }
+
+    /// From now on a receiver counts nothing beyond its goal.
+    pub(super) fn count_exactly(&mut self) {
+        self.is_exact = true;
+    }
+
     /// A receiver has got something at `now`.
     pub(super) fn received_at(&mut self, now: Instant) {
         self.last_received = Some(now);
         self.look_around(now);
-    }
-
-    /// When a receiver has got something for the last time.
-    pub(super) fn last_received(&self) -> Option<Instant> {
-        self.last_received
     }
 
     /// A UDP sender hands so many datagrams to the kernel at once, which may be more of the burst before. They
@@ -230,7 +268,8 @@ impl Recorder {
             let why = why(errno);
             reason.push_str(&format!("; {times} ICMP messages were passed over ({why})"));
         }
-        StreamExit { totals: self.totals, finished, fault, cpu, ..self.exit }
+        let last_received = self.last_received;
+        StreamExit { totals: self.totals, last_received, finished, fault, cpu, ..self.exit }
     }
 
     fn note_processor(&mut self) {

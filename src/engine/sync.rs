@@ -74,12 +74,9 @@ impl SyncReceive {
                     keep(&buffer[..count])?;
                     let bytes = u64::try_from(count).expect("a usize fits a u64");
                     recorder.moved(bytes);
-                    recorder.publish();
-                    if let Some(goal) = &job.goal {
-                        goal.received(bytes);
-                    }
                     let now = Instant::now();
-                    recorder.received_at(now);
+                    recorder.received(bytes, now);
+                    recorder.publish();
                     mark.adapt(now, recorder.bytes());
                 }
                 Err(error) if blocking::is_pause(&error) => mark.idle(),

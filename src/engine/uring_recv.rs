@@ -73,12 +73,19 @@ impl<R: ReceiveRing> UringReceive<R> {
             let waits_since = now;
             self.ring.wait(WAIT_MAX)?;
             let before = recorder.bytes();
-            if self.reap(recorder)? {
-                return Ok(());
-            }
+            let reaped = self.reap(recorder);
             now = self.ring.now();
             let received = recorder.bytes() - before;
-            if received == 0 {
+            if received > 0 {
+                recorder.received(received, now);
+            }
+            // The last bytes and the end may come in one.
+            if reaped? {
+                return Ok(());
+            }
+            if received > 0 {
+                mark.adapt(now, recorder.bytes());
+            } else {
                 // Where reading is ended while something lies below the mark, the kernel wakes a multishot
                 // receive once, for what is left, and not again for the end.
                 if job.socket.is_read_out() {
@@ -86,12 +93,6 @@ impl<R: ReceiveRing> UringReceive<R> {
                     return Ok(());
                 }
                 mark.idle();
-            } else {
-                if let Some(goal) = &job.goal {
-                    goal.received(received);
-                }
-                recorder.received_at(now);
-                mark.adapt(now, recorder.bytes());
             }
             if job.stop.is_set() {
                 return Ok(());

@@ -30,6 +30,8 @@ pub struct SharedCounters {
     errors: AtomicU64,
     out_of_order: AtomicU64,
     jitter_seconds: AtomicU64,
+    /// One more than the bytes before the counted part; 0 as long as it has not begun.
+    counting: AtomicU64,
 }
 
 impl SharedCounters {
@@ -45,6 +47,18 @@ impl SharedCounters {
         self.errors.store(datagrams.errors, Ordering::Relaxed);
         self.out_of_order.store(datagrams.out_of_order, Ordering::Relaxed);
         self.jitter_seconds.store(datagrams.jitter_seconds.to_bits(), Ordering::Relaxed);
+    }
+
+    /// The counted part of the test begins behind the first `bytes` bytes. Only the stream's own thread calls
+    /// this, and only where it is the one that decides.
+    pub fn count_from(&self, bytes: u64) {
+        self.counting.store(bytes.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Behind how many bytes the counted part begins, if the stream's thread has decided it.
+    #[must_use]
+    pub fn counts_from(&self) -> Option<u64> {
+        self.counting.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// The newest published totals.
@@ -78,6 +92,16 @@ mod tests {
         let datagrams = DatagramCounters { errors: 2, out_of_order: 1, ..datagrams };
         shared.publish(Counters { bytes: 30, operations: 2, datagrams });
         assert_eq!(shared.load(), Counters { bytes: 30, operations: 2, datagrams });
+    }
+
+    #[test]
+    fn the_counted_part_may_begin_with_the_first_byte_or_not_yet() {
+        let shared = SharedCounters::default();
+        assert_eq!(shared.counts_from(), None);
+        for bytes in [0, 7] {
+            shared.count_from(bytes);
+            assert_eq!(shared.counts_from(), Some(bytes));
+        }
     }
 
     #[test]

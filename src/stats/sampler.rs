@@ -30,6 +30,7 @@ pub struct StreamSampler {
     last_bytes: u64,
     tcp: TcpTracker,
     udp: UdpTracker,
+    awaits_zero: bool,
 }
 
 impl StreamSampler {
@@ -43,20 +44,24 @@ impl StreamSampler {
             last_bytes: 0,
             tcp: TcpTracker::default(),
             udp: UdpTracker::default(),
+            awaits_zero: false,
         }
     }
 
     /// Closes the interval that runs since the last call.
     pub fn interval(&mut self, now: Instant, totals: Counters, tcp: Option<&TcpSample>) -> Sample {
+        let udp = self.udp.interval(if self.awaits_zero { None } else { Some(&totals.datagrams) });
+        // What has not been published yet may lie before the zero.
+        let bytes = if self.awaits_zero { self.last_bytes } else { totals.bytes.max(self.last_bytes) };
         let sample = Sample {
             start: self.last_tick.duration_since(self.started),
             end: now.duration_since(self.started),
-            bytes: totals.bytes.saturating_sub(self.last_bytes),
+            bytes: bytes - self.last_bytes,
             tcp: tcp.map(|sample| self.tcp.interval(sample)),
-            udp: self.udp.interval(&totals.datagrams),
+            udp,
         };
         self.last_tick = now;
-        self.last_bytes = totals.bytes;
+        self.last_bytes = bytes;
         sample
     }
 
@@ -70,6 +75,20 @@ impl StreamSampler {
             self.tcp.restart(sample);
         }
         self.udp.restart(&totals.datagrams);
+    }
+
+    /// The stream itself says what the new zero is. Nothing counts until it is told to [`Self::set_zero`].
+    pub fn await_zero(&mut self) {
+        self.awaits_zero = true;
+    }
+
+    /// What was moved up to these totals belongs to the omit period, if that has been waited for.
+    pub fn set_zero(&mut self, totals: Counters) {
+        if std::mem::take(&mut self.awaits_zero) {
+            self.base_bytes = totals.bytes;
+            self.last_bytes = totals.bytes;
+            self.udp.restart(&totals.datagrams);
+        }
     }
 
     /// Bytes of all intervals since the start or restart.
@@ -108,7 +127,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stats::DatagramTracker;
+    use crate::stats::{DatagramCounters, DatagramTracker};
 
     fn totals(bytes: u64) -> Counters {
         Counters { bytes, operations: 1, ..Counters::default() }
@@ -127,6 +146,30 @@ mod tests {
         assert_eq!(sample.bytes, 600);
         assert_eq!(sampler.counted_bytes(), 600);
         assert_eq!(sampler.elapsed(), Duration::from_millis(1010));
+    }
+
+    #[test]
+    fn a_stream_may_say_later_where_its_counted_part_began() {
+        let zero = Instant::now();
+        let at = |milliseconds| zero + Duration::from_millis(milliseconds);
+        let of_sender = |packets: u64| {
+            let datagrams = DatagramCounters { packets, ..DatagramCounters::default() };
+            Counters { bytes: packets * 100, operations: 1, datagrams }
+        };
+        let mut sampler = StreamSampler::new(zero);
+        sampler.restart(at(1000), of_sender(5), None);
+        sampler.await_zero();
+        assert_eq!(sampler.interval(at(1100), of_sender(7), None).bytes, 0);
+        sampler.set_zero(of_sender(8));
+        // What it has published last lies before that.
+        let before = sampler.interval(at(1200), of_sender(7), None);
+        assert_eq!((before.bytes, before.udp.packets), (0, 0));
+        let after = sampler.interval(at(1300), of_sender(11), None);
+        assert_eq!((after.bytes, after.udp.packets), (300, 3));
+        sampler.set_zero(of_sender(9));
+        assert_eq!(sampler.counted_bytes(), 300, "it is said once");
+        let UdpSummary { counted, omitted_packets, .. } = sampler.udp_summary();
+        assert_eq!((counted.packets, omitted_packets), (3, 8));
     }
 
     /// What comes next at a receiver of datagrams.

@@ -62,8 +62,9 @@ pub(super) struct UdpTracker {
 }
 
 impl UdpTracker {
-    /// Closes an interval.
-    pub(super) fn interval(&mut self, totals: &DatagramCounters) -> UdpInterval {
+    /// Closes an interval; without totals one in which nothing counts.
+    pub(super) fn interval(&mut self, totals: Option<&DatagramCounters>) -> UdpInterval {
+        let totals = *totals.unwrap_or(&self.last);
         let errors = totals.errors.saturating_sub(self.base.errors);
         let lost = errors.saturating_sub(self.reported_errors);
         self.reported_errors += lost;
@@ -73,7 +74,7 @@ impl UdpTracker {
             out_of_order: totals.out_of_order.saturating_sub(self.last.out_of_order),
             jitter_seconds: totals.jitter_seconds,
         };
-        self.last = *totals;
+        self.last = DatagramCounters { packets: totals.packets.max(self.last.packets), ..totals };
         interval
     }
 
@@ -107,18 +108,18 @@ mod tests {
     #[test]
     fn a_late_datagram_never_makes_an_interval_negative() {
         let mut tracker = UdpTracker::default();
-        assert_eq!(tracker.interval(&totals(10, 3)).lost, 3);
-        assert_eq!(tracker.interval(&totals(20, 1)).lost, 0);
-        assert_eq!(tracker.interval(&totals(30, 4)).lost, 1);
+        assert_eq!(tracker.interval(Some(&totals(10, 3))).lost, 3);
+        assert_eq!(tracker.interval(Some(&totals(20, 1))).lost, 0);
+        assert_eq!(tracker.interval(Some(&totals(30, 4))).lost, 1);
         assert_eq!(tracker.summary().counted.lost, 4);
     }
 
     #[test]
     fn the_omit_period_is_a_baseline() {
         let mut tracker = UdpTracker::default();
-        tracker.interval(&totals(10, 2));
+        tracker.interval(Some(&totals(10, 2)));
         tracker.restart(&totals(12, 3));
-        assert_eq!(tracker.interval(&totals(20, 5)).packets, 8);
+        assert_eq!(tracker.interval(Some(&totals(20, 5))).packets, 8);
         let summary = tracker.summary();
         assert_eq!((summary.counted.packets, summary.counted.lost), (8, 2));
         assert_eq!((summary.omitted_packets, summary.omitted_errors), (12, 3));

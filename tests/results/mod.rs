@@ -1,12 +1,14 @@
 //! That the numbers of a test are true and belong together, whatever was asked for: [`counted`] tests of
-//! bytes and blocks, [`bursts`], tests with an [`omitted`] part, [`retransmits`] beside those of the kernel,
-//! an [`outage`], [`large`] messages, and [`any`] options after any others.
+//! bytes and blocks, [`bursts`], tests with an [`omitted`] part and both together (`omitted_counts`),
+//! [`retransmits`] beside those of the kernel, an [`outage`], [`large`] messages, and [`any`] options after any
+//! others.
 
 mod any;
 mod bursts;
 mod counted;
 mod large;
 mod omitted;
+mod omitted_counts;
 mod outage;
 mod retransmits;
 

@@ -9,7 +9,6 @@ use super::{Stream, Streams};
 use crate::config::{Direction, Flow, Role};
 use crate::engine;
 use crate::error::RunError;
-use crate::report::{Interval, IntervalStream};
 use crate::sys::plain;
 
 impl Streams {
@@ -20,7 +19,7 @@ impl Streams {
 
     /// Bytes that somebody waits for: those of the receivers as long as some are due, else all.
     pub(in crate::control) fn awaited_bytes(&self) -> u64 {
-        let is_due = !self.receive_goal_reached && !self.all_stopped(Flow::Receive);
+        let is_due = !self.receive_goal_reached && !self.receive_over && !self.all_stopped(Flow::Receive);
         if is_due { self.received_bytes() } else { self.moved_bytes() }
     }
 
@@ -36,7 +35,7 @@ impl Streams {
         self.test.goal_bytes().is_some()
             && flows.iter().all(|flow| match flow {
                 Flow::Send => self.all_stopped(Flow::Send),
-                Flow::Receive => self.receive_goal_reached,
+                Flow::Receive => self.is_received(),
             })
     }
 
@@ -66,7 +65,7 @@ impl Streams {
         }
         match faults.rfind(is_news) {
             Some(fault) => Some(RunError::StreamsLost { reason: plain(fault) }),
-            None if ended_by_peer && !self.receive_goal_reached => {
+            None if ended_by_peer && !self.enough_came() => {
                 Some(RunError::StreamsLost { reason: "the peer closed them".to_owned() })
             }
             None => None,
@@ -109,37 +108,72 @@ impl Streams {
         }
     }
 
-    /// Closes an interval.
-    pub(in crate::control) fn interval(&mut self, now: Instant, omitted: bool) -> Interval {
-        self.sample(omitted, |_| now)
-    }
-
-    /// The interval since the last tick, each stream up to the moment at which it ended.
-    pub(super) fn last_interval(&mut self) -> Interval {
-        let now = Instant::now();
-        self.sample(false, |stream| stream.exit.as_ref().map_or(now, |exit| exit.finished))
-    }
-
     fn received_bytes(&self) -> u64 {
         self.of(Flow::Receive).map(|stream| stream.totals().bytes).sum()
     }
 
-    fn sample(&mut self, omitted: bool, end: impl Fn(&Stream) -> Instant) -> Interval {
-        let streams = self.streams.iter_mut().map(|stream| {
-            // A stream that ended before the last tick has nothing more, and no time runs backwards.
-            let end = end(stream).max(stream.sampler.started() + stream.sampler.elapsed());
-            let tcp = stream.tcp_sample();
-            let sample = stream.sampler.interval(end, stream.totals(), tcp.as_ref());
-            IntervalStream {
-                socket: stream.connected.socket,
-                flow: stream.connected.flow,
-                start: sample.start,
-                end: sample.end,
-                bytes: sample.bytes,
-                tcp: sample.tcp,
-                udp: self.test.protocol.udp().map(|_| sample.udp),
-            }
-        });
-        Interval { omitted, streams: streams.collect() }
+    /// Whether as much has come, in the omitted part or behind it, as the counted part is about. Of datagrams
+    /// those that were lost on the way count as well.
+    fn enough_came(&self) -> bool {
+        let came = |stream: &Stream| {
+            let totals = stream.totals();
+            let block = u64::from(self.test.block.bytes);
+            if self.is_udp() { totals.datagrams.packets.saturating_mul(block) } else { totals.bytes }
+        };
+        let came = self.of(Flow::Receive).map(came).fold(0, u64::saturating_add);
+        self.receive_goal_reached || self.test.goal_bytes().is_some_and(|goal| came >= goal)
     }
+
+    /// Whether the receivers have what the test is about.
+    ///
+    /// A sender's omitted part ends at another byte than the receiver's. Where bytes of it have come late,
+    /// the receivers have all that they count before the sender is through; it should not be stopped then.
+    /// And where they have left out bytes of the counted part, they never get what they want. So with an
+    /// omitted part it is the sender's end that tells.
+    fn is_received(&self) -> bool {
+        let waits_for_sender = self.test.omit_secs > 0 && !self.is_udp();
+        let ended = |stream: &Stream| stream.exit.as_ref().is_some_and(|exit| exit.fault.is_none());
+        self.receive_over
+            || (self.receive_goal_reached && !waits_for_sender)
+            || (waits_for_sender && self.enough_came() && self.of(Flow::Receive).all(ended))
+    }
+
+    /// How far the receivers of a client are, where they cannot be sure to get all that they want.
+    pub(in crate::control) fn reception(&self) -> Reception {
+        let operations = self.of(Flow::Receive).map(|stream| stream.totals().operations).sum();
+        let state = match (self.enough_came(), self.receive_goal_reached) {
+            _ if self.is_received() => Awaits::Nothing,
+            (_, true) => Awaits::Sender,
+            (true, false) if self.is_udp() || !self.peer_is_ringperf => Awaits::Silence,
+            _ => Awaits::Bytes,
+        };
+        Reception { operations, state }
+    }
+
+    /// The receivers of a counted test get nothing more.
+    pub(in crate::control) fn end_reception(&mut self) {
+        self.receive_over = true;
+    }
+}
+
+/// How far the receivers of a counted test with an omitted part are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) struct Reception {
+    /// Operations of all receivers, which tell when something has come.
+    pub(in crate::control) operations: u64,
+    /// What they wait for.
+    pub(in crate::control) state: Awaits,
+}
+
+/// What the receivers of a counted test with an omitted part wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) enum Awaits {
+    /// More bytes.
+    Bytes,
+    /// More bytes, or a silence: as many have come as the test is about, though some of them too early.
+    Silence,
+    /// The end of the sender: they have all that they count.
+    Sender,
+    /// It is over.
+    Nothing,
 }

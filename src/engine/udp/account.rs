@@ -21,8 +21,6 @@ pub(super) struct Account {
     messages: u64,
     settled_messages: u64,
     passed_bytes: u64,
-    /// When something came for the first and for the last time.
-    came: Option<(Instant, Instant)>,
     /// Since when nothing has come to a stream that was told to stop.
     quiet_since: Option<Instant>,
 }
@@ -44,7 +42,6 @@ impl Account {
             messages: 0,
             settled_messages: 0,
             passed_bytes: 0,
-            came: None,
             quiet_since: None,
         }
     }
@@ -113,11 +110,12 @@ impl Account {
             return came;
         }
         recorder.received_at(now);
-        self.came = Some((self.came.map_or(now, |(first, _)| first), now));
         if let Some(goal) = &job.goal {
             // A datagram that was lost on the way is one that was sent, so the goal is not held up by it.
             let passed = counters.packets.saturating_mul(u64::from(job.block.bytes));
-            goal.received(passed.saturating_sub(self.passed_bytes));
+            if goal.is_armed() {
+                goal.received(passed.saturating_sub(self.passed_bytes));
+            }
             self.passed_bytes = self.passed_bytes.max(passed);
         }
         true
@@ -145,27 +143,13 @@ impl Account {
             || now.saturating_duration_since(stop) >= DRAIN_MAX
     }
 
-    /// The last words: drops that no later message could tell of, and when it ended.
+    /// The last words: drops that no later message could tell of, and when it was told to stop.
     pub(super) fn close(&mut self, job: &StreamJob, recorder: &mut Recorder) {
         if let Ok(drops) = job.socket.socket_drops() {
             self.tracker.finish(drops);
         }
         recorder.received_datagrams(self.tracker.counters());
-        let stop = job.stop.since().unwrap_or_else(Instant::now);
-        let datagrams = self.tracker.counters().received;
-        let finished = self.came.map_or(stop, |(first, last)| end(stop, first, last, datagrams));
-        recorder.finished_at(finished);
-    }
-}
-
-/// When a stream ended that was told to stop at `stop`: when the datagram after its last one would have come,
-/// if that is earlier. Between the sender's end and the word to stop nothing is under way, and that time
-/// would make the rate look lower than it was.
-fn end(stop: Instant, first: Instant, last: Instant, datagrams: u64) -> Instant {
-    let gaps = u32::try_from(datagrams.saturating_sub(1)).unwrap_or(u32::MAX);
-    match last.duration_since(first).checked_div(gaps) {
-        Some(gap) => stop.min(last + gap).max(last),
-        None => stop.max(last),
+        recorder.finished_at(job.stop.since().unwrap_or_else(Instant::now));
     }
 }
 
@@ -204,18 +188,5 @@ mod tests {
         assert!(halted.is_over(stop, false, at(1310), at(1321)));
         // Whatever comes, there is an end.
         assert!(account().is_over(stop, true, at(1990), at(2000)));
-    }
-
-    #[test]
-    fn idle_time_behind_the_last_datagram_does_not_count() {
-        let start = Instant::now();
-        let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        // One each millisecond: the next would have come at 1000 ms.
-        assert_eq!(end(at(1010), start, at(999), 1000), at(1000));
-        // One each 250 ms: the next may still come.
-        assert_eq!(end(at(1010), start, at(1000), 5), at(1010));
-        assert_eq!(end(at(1010), at(500), at(500), 1), at(1010));
-        // Datagrams that came after the word to stop count with their time.
-        assert_eq!(end(at(990), start, at(1000), 1001), at(1000));
     }
 }
