@@ -191,7 +191,9 @@ impl Client<'_> {
             }
             Err(error) => error,
         };
-        self.report_end(self.measure(&streams).alone(), None);
+        let end = self.measure(&streams).alone();
+        // Readers of iperf3's documents expect its zeros.
+        self.report_end(TestEnd { peer_unknown: self.config.output.extras, ..end }, None);
         if error.fault() != Fault::Interrupted {
             self.say_farewell(&error).await;
         }

@@ -137,6 +137,7 @@ impl Measured {
     pub(super) fn alone(self) -> TestEnd {
         TestEnd {
             exchanged: false,
+            peer_unknown: false,
             streams: self.streams,
             cpu_local: self.cpu,
             cpu_remote: CpuUse::default(),

@@ -150,6 +150,8 @@ pub struct TestEnd {
     pub file: Option<FileReport>,
     /// The other end's results arrived. Otherwise the remote halves are zero.
     pub exchanged: bool,
+    /// They did not, and the report says so. Without this it has iperf3's zeros.
+    pub peer_unknown: bool,
     /// The streams in the order in which they were opened.
     pub streams: Vec<StreamEnd>,
     /// This end, in percent of one core.

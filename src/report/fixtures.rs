@@ -97,6 +97,7 @@ pub(crate) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
     TestEnd {
         file: None,
         exchanged,
+        peer_unknown: false,
         streams: streams.collect(),
         cpu_local: CpuUse { total: 50.0, user: 10.0, system: 40.0 },
         cpu_remote: if exchanged { cpu_remote } else { CpuUse::default() },

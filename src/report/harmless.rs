@@ -150,6 +150,7 @@ fn evil_end(role: Role) -> TestEnd {
     TestEnd {
         file: None,
         exchanged: plain.exchanged,
+        peer_unknown: plain.peer_unknown,
         streams: plain.streams,
         cpu_local: plain.cpu_local,
         cpu_remote: plain.cpu_remote,

@@ -10,9 +10,10 @@ use crate::sys::plain;
 
 use super::spool::{Lines, Spool};
 use super::text::MAX_RECORD_BYTES;
+use super::totals::PEER_UNKNOWN;
 use super::{
     FailureText, Interval, RunEvent, SERVER_ERROR, ServerOutput, SessionInfo, TestEnd, TestStart, is_bare,
-    json_rows, json_start,
+    json_rows, json_start, json_unknown,
 };
 
 /// The document of one test.
@@ -54,7 +55,10 @@ impl Document {
             RunEvent::Session(session) => self.session = Some(SessionInfo::clone(session)),
             RunEvent::Start(start) => self.start = Some(TestStart::clone(start)),
             RunEvent::Interval(interval) => self.add_interval(interval),
-            RunEvent::End(end) => self.end = Some(TestEnd::clone(end)),
+            RunEvent::End(end) => {
+                self.end = Some(TestEnd::clone(end));
+                self.warnings.extend(end.peer_unknown.then(|| PEER_UNKNOWN.to_owned()));
+            }
             RunEvent::Peer(peer) => {
                 if let Some(end) = &mut self.end {
                     end.peer = Some(PeerReport::clone(peer));
@@ -174,7 +178,12 @@ impl Document {
     }
 
     fn end(&self) -> String {
-        self.end.as_ref().map_or(json!({}), |end| self.rated(json_rows::end(self.flows(), end))).to_string()
+        let Some(end) = &self.end else { return json!({}).to_string() };
+        let mut value = json_rows::end(self.flows(), end);
+        if end.peer_unknown {
+            json_unknown::forget_peer(&mut value, self.flows());
+        }
+        self.rated(value).to_string()
     }
 
     /// The same without rates if there are none.

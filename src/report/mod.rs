@@ -17,6 +17,7 @@ mod json_print;
 mod json_rows;
 mod json_start;
 mod json_stream;
+mod json_unknown;
 mod output;
 mod own_lines;
 mod rows;

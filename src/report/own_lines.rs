@@ -10,7 +10,7 @@ use crate::units::{RateFormat, rate, transfer};
 
 use super::escape::escape;
 use super::rows::Rows;
-use super::totals::{CpuPerGigabyte, sum_known};
+use super::totals::{CpuPerGigabyte, PEER_UNKNOWN, sum_known};
 use super::{DatagramReport, TestEnd};
 
 /// Most streams whose processors are told.
@@ -37,7 +37,11 @@ pub(super) fn harmless_to_readers(text: &str) -> String {
 
 /// All lines about a test that is over.
 pub(super) fn own_lines(rows: &Rows, end: &TestEnd) -> String {
-    let mut text = engines("Engine", &end.engines, rows);
+    let mut text = String::new();
+    if end.peer_unknown {
+        text += &format!("Peer: {PEER_UNKNOWN}\n");
+    }
+    text += &engines("Engine", &end.engines, rows);
     if let Some(peer) = &end.peer {
         text += &engines("Peer engine", &peer.engines, rows);
     }

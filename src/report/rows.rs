@@ -75,23 +75,23 @@ impl Rows {
         let mut text = String::new();
         for &stream in &streams {
             let file = end.file.as_ref().map_or_else(String::new, |file| file_line(file, stream));
-            text += &self.halves(&name(stream.socket), flow, Halves::from(stream), &file);
+            text += &self.halves(&name(stream.socket), flow, Halves::from(stream), (end, &file));
         }
         if self.parallel > 1 {
-            text += &self.halves(SUM, flow, Halves::sum(&streams), "");
+            text += &self.halves(SUM, flow, Halves::sum(&streams), (end, ""));
         }
         text
     }
 
     /// The sender's row, what stands below it, and the receiver's row. A server prints only what it counted
-    /// itself.
-    fn halves(&self, name: &str, flow: Flow, halves: Halves, file: &str) -> String {
+    /// itself, and so does a client that knows no more.
+    fn halves(&self, name: &str, flow: Flow, halves: Halves, (end, file): (&TestEnd, &str)) -> String {
         let is_sum = name == SUM;
         let gap = if is_sum { SUM_GAP } else { STREAM_GAP };
         // iperf3 does not say of the sums of a UDP test what is missing.
         let says_unknown = self.verbose && !(is_sum && halves.udp.is_some());
         let row = |half: Flow, word: &str, span: Span, columns: &str| {
-            if self.role == Role::Client || flow == half {
+            if (self.role == Role::Client && !end.peer_unknown) || flow == half {
                 self.row(name, flow, span, columns)
             } else if says_unknown {
                 format!("[{name}] ({word} statistics not available)\n")

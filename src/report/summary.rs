@@ -34,7 +34,8 @@ fn cpu_lines(flow: Flow, own_flows: &[Flow], end: &TestEnd) -> String {
         return String::new();
     }
     let uses = |cpu: CpuUse| format!("{:.1}% ({:.1}%u/{:.1}%s)", cpu.total, cpu.user, cpu.system);
-    let (local, remote) = (uses(end.cpu_local), uses(end.cpu_remote));
+    let remote = if end.peer_unknown { "not known".to_owned() } else { uses(end.cpu_remote) };
+    let local = uses(end.cpu_local);
     let mut text = format!("CPU Utilization: local/sender {local}, remote/receiver {remote}\n");
     if own_flows.contains(&Flow::Receive) {
         text += &format!("CPU Utilization: local/receiver {local}, remote/sender {remote}\n");
@@ -59,9 +60,31 @@ fn congestion_lines(flow: Flow, end: &TestEnd) -> String {
 mod tests {
     use crate::config::{Direction, Role};
     use crate::report::fixtures;
+    use crate::report::own_lines::own_lines;
     use crate::units::RateFormat;
 
     use super::*;
+
+    #[test]
+    fn what_is_not_known_has_no_row() {
+        for (direction, own, other) in
+            [(Direction::Forward, "sender", "receiver"), (Direction::Reverse, "receiver", "sender")]
+        {
+            let mut end = fixtures::end(Role::Client, direction, 1);
+            (end.exchanged, end.peer_unknown) = (false, true);
+            let text = summary(&rows(Role::Client, direction, false), &end);
+            let has = |word: &str| text.lines().any(|line| line.ends_with(word));
+            assert!(has(own) && !has(other), "{text}");
+            let own_lines = own_lines(&rows(Role::Client, direction, false), &end);
+            assert!(
+                own_lines.starts_with("Peer: what the other end has measured is not known"),
+                "{own_lines}"
+            );
+            end.peer_unknown = false;
+            let text = summary(&rows(Role::Client, direction, false), &end);
+            assert!(text.lines().any(|line| line.ends_with(other)), "{text}");
+        }
+    }
 
     fn rows(role: Role, direction: Direction, verbose: bool) -> Rows {
         Rows { role, direction, parallel: 1, verbose, rate_format: RateFormat::Adaptive, has_rate: true }

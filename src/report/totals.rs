@@ -80,6 +80,10 @@ pub(super) fn sum_retransmits(each: impl Iterator<Item = Option<u64>>) -> Option
     each.flatten().reduce(u64::saturating_add)
 }
 
+/// What is said of a test whose results were not exchanged.
+pub(super) const PEER_UNKNOWN: &str =
+    "what the other end has measured is not known: the test broke off before it could tell";
+
 /// Whether these are the results of a UDP test.
 pub(super) fn is_udp(end: &TestEnd) -> bool {
     end.streams.iter().any(|stream| stream.udp.is_some())

@@ -141,7 +141,7 @@ fn signalled_client(point: usize, way: &str) -> Checked {
     client.ended_within(since, if drains { SIGNALLED_DRAINING } else { SIGNALLED })?;
     bridge.release();
     ensure!(client.code == Some(0), "not the exit status of a signal\n{client}");
-    let is_summed_up = client.stdout.contains("receiver");
+    let is_summed_up = client.stdout.contains("- - -");
     ensure!(is_summed_up || !(7..=11).contains(&point), "no summary\n{client}");
     speaks_plainly(&client)
 }

@@ -60,17 +60,22 @@ impl Document {
         self.at(pointer)?.as_array().ok_or_else(|| self.lacks(&format!("array {pointer}")))
     }
 
+    /// The bytes at a JSON pointer; none where they are not known.
+    fn bytes(&self, pointer: &str) -> Checked<u64> {
+        if self.at(pointer)?.is_null() { Ok(0) } else { self.integer(pointer) }
+    }
+
     /// Totals of the only direction, or in a bidirectional test of client to server.
     pub fn totals(&self) -> Checked<Totals> {
-        let sent = self.integer("/end/sum_sent/bytes")?;
-        let received = self.integer("/end/sum_received/bytes")?;
+        let sent = self.bytes("/end/sum_sent/bytes")?;
+        let received = self.bytes("/end/sum_received/bytes")?;
         Ok(Totals { sent, received })
     }
 
     /// Totals of server to client in a bidirectional test.
     pub fn totals_back(&self) -> Checked<Totals> {
-        let sent = self.integer("/end/sum_sent_bidir_reverse/bytes")?;
-        let received = self.integer("/end/sum_received_bidir_reverse/bytes")?;
+        let sent = self.bytes("/end/sum_sent_bidir_reverse/bytes")?;
+        let received = self.bytes("/end/sum_received_bidir_reverse/bytes")?;
         Ok(Totals { sent, received })
     }
 
@@ -80,8 +85,8 @@ impl Document {
     }
 
     fn stream(&self, index: usize) -> Checked<StreamTotals> {
-        let sent = self.integer(&format!("/end/streams/{index}/sender/bytes"))?;
-        let received = self.integer(&format!("/end/streams/{index}/receiver/bytes"))?;
+        let sent = self.bytes(&format!("/end/streams/{index}/sender/bytes"))?;
+        let received = self.bytes(&format!("/end/streams/{index}/receiver/bytes"))?;
         let sends = self.at(&format!("/end/streams/{index}/sender/sender"))? == &Value::Bool(true);
         let mut intervals = 0;
         for number in 0..self.list("/intervals")?.len() {

@@ -84,7 +84,7 @@ impl Case {
     fn judge(self, receiver: &Finished) -> Checked {
         let document = receiver.document()?;
         let sum = document.number("/end/sum_received/seconds")?;
-        show(&format!("F15: {}: {sum:.2} s", self.client));
+        show(&format!("F16: {}: {sum:.2} s", self.client));
         let half = if self.udp { "udp" } else { "receiver" };
         let seconds = |stream: &Value| stream[half]["seconds"].as_f64().unwrap_or(0.0);
         let streams = document.list("/end/streams")?.iter().map(seconds);

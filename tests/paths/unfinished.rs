@@ -62,7 +62,7 @@ fn knows(client: &Finished, point: usize) -> Checked {
         let totals = client.document()?.totals()?;
         (totals.sent, totals.received)
     } else {
-        ensure!(client.stdout.contains("receiver"), "no summary\n{client}");
+        ensure!(client.stdout.contains("- - -"), "no summary\n{client}");
         let bytes = |end: &str| {
             let row = client.stdout.lines().find(|row| row.trim_end().ends_with(end));
             u64::from(row.is_some_and(|row| !row.contains(" 0.00 Bytes")))

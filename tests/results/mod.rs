@@ -1,7 +1,7 @@
 //! That the numbers of a test are true and belong together, whatever was asked for: [`counted`] tests of
 //! bytes and blocks, [`bursts`], tests with an [`omitted`] part and both together (`omitted_counts`),
-//! [`retransmits`] beside those of the kernel, an [`outage`], [`large`] messages, and [`any`] options after any
-//! others.
+//! [`retransmits`] beside those of the kernel, an [`outage`], [`large`] messages, [`any`] options after any
+//! others, and what is [`unknown`].
 
 mod any;
 mod bursts;
@@ -11,6 +11,7 @@ mod omitted;
 mod omitted_counts;
 mod outage;
 mod retransmits;
+mod unknown;
 
 use serde_json::Value;
 
