@@ -152,7 +152,7 @@ async fn connect(socket: Socket, remote: SocketAddr) -> io::Result<Socket> {
 /// Makes one connection from the address of another one, with a port of its own.
 pub(super) async fn connect_from(socket: Socket, from: SocketAddr, remote: SocketAddr) -> io::Result<Socket> {
     socket.bind_address(from)?;
-    connect(socket, remote, None).await
+    connect(socket, remote).await
 }
 
 /// Gives an association several local addresses; the first one decides on the port.

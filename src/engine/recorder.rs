@@ -116,8 +116,8 @@ impl Recorder {
         self.look_around(now);
     }
 
-    /// A UDP sender hands so many datagrams to the kernel at once, which may be more of the burst before. They
-    /// are a burst, or part of one, if it takes some.
+    /// A UDP sender hands so many datagrams to the kernel at once, which may be more of the burst before.
+    /// They are a burst, or part of one, if it takes some.
     pub(super) fn departs(&mut self, now: Instant, datagrams: u64, goes_on: bool) {
         // Where nothing was taken of the part before, this one takes its place.
         let goes_on = goes_on && self.departing.is_none_or(|before| before.goes_on);

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn of_a_file_nobody_knows_what_has_arrived() {
         let mut end = fixtures::end(Role::Client, Direction::Forward, 1);
-        end.file = Some(super::super::FileReport { name: "f".into(), bytes: 1 << 20 });
+        end.file = Some(super::super::FileReport { name: "f".into(), bytes: Some(1 << 20) });
         let file = &forgotten(&end, Direction::Forward)["streams"][0]["diskfile"];
         assert_eq!((&file["received"], &file["percent_received"]), (&NULL, &NULL));
         assert_eq!((&file["size"], file["sent"].is_u64()), (&json!(1 << 20), true));

@@ -2,8 +2,8 @@
 //! connection, that is slow or takes its time; very many tests at once, and nothing to do at all.
 //!
 //! [`cut`], [`silent`], [`slow`] and [`small`] are cables between network namespaces, [`delayed`] has a relay
-//! of TCP connections in this process, [`unfinished`] a bridge that breaks down. [`held_open`] are clients that
-//! have everything and do not leave, [`busy`] is how much of the machine it takes.
+//! of TCP connections in this process, [`unfinished`] a bridge that breaks down. [`held_open`] are clients
+//! that have everything and do not leave, [`busy`] is how much of the machine it takes.
 
 mod busy;
 mod cut;
