@@ -143,7 +143,7 @@ fn a_processor_that_is_not_to_be_had_is_named() -> Checked {
     let line = run.failed_with_one_line()?;
     ensure!(line.contains(text), "{text:?} is not said\n{run}");
     let server = Server::start(&ours(), "")?;
-    fails_both_ways(server.port, "-t 1 -A 0,1023", "SERVER ERROR - unable to set CPU affinity")
+    fails_both_ways(server.port, "-t 1 -A 0,1023", "unable to set CPU affinity")
 }
 
 #[test]
