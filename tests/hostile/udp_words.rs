@@ -26,7 +26,7 @@ fn run_losing(server: &Program, words: u32, answers: u32, options: &str) -> Chec
     let proxy = Proxy::start(server.port, plan)?;
     let client = run_client(&ours(), proxy.port, &format!("{SHORT} {options}"))?;
     client.succeeded()?;
-    let most = Duration::from_secs(u64::from(words + answers) + 2);
+    let most = Duration::from_secs(u64::from(words + answers) + 8);
     ensure!(client.elapsed < most, "it took {:?}\n{client}", client.elapsed);
     proxy.finish()?;
     client.document()
