@@ -405,7 +405,6 @@ impl RunError {
                 ErrorCode::CONNECT.with_system_words(words)
             }
             Self::Connect { source, .. } => with(ErrorCode::CONNECT, source),
-            Self::From { code, source, .. } => with(*code, source),
             Self::Zone { .. } => with(ErrorCode::CONNECT, &io::Error::from_raw_os_error(libc::EINVAL)),
             Self::Congestion { .. } => ErrorCode::CONGESTION.to_string(),
             Self::Place { .. } => with(ErrorCode::AFFINITY, &io::Error::from_raw_os_error(libc::EINVAL)),
@@ -417,7 +416,7 @@ impl RunError {
             Self::StreamConnect { source, .. } => with(ErrorCode::STREAM_CONNECT, source),
             Self::Listen { source, .. } | Self::UdpListen { source, .. } => with(ErrorCode::LISTEN, source),
             Self::StreamListen { source, .. } => with(ErrorCode::STREAM_LISTEN, source),
-            Self::SocketOption { code, source, .. } => with(*code, source),
+            Self::SocketOption { code, source, .. } | Self::From { code, source, .. } => with(*code, source),
             Self::NoProtocol { code, .. } => code.to_string(),
             Self::BufferSize { .. } => ErrorCode::BUFFER_SIZE_NOT_SET.to_string(),
             Self::Affinity(source) => with(ErrorCode::AFFINITY, source),

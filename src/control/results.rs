@@ -219,7 +219,7 @@ pub(crate) fn with_results(own: TestEnd, results: Results, peer: Option<PeerRepo
 /// A file that is gone by now is not reported.
 fn file_report(path: &Path) -> Option<FileReport> {
     let metadata = fs::metadata(path).ok()?;
-    let bytes = metadata.is_file().then(|| metadata.len());
+    let bytes = metadata.is_file().then_some(metadata.len());
     Some(FileReport { name: path.display().to_string(), bytes })
 }
 

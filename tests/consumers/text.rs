@@ -112,7 +112,7 @@ fn same_readings(expected: &[Reading], text: &str, run: &Finished) -> Checked {
     for ((how, theirs), (_, ours)) in expected.iter().zip(readings(text)) {
         ensure!(*theirs == ours, "{how}: {ours:#?} instead of {theirs:#?}\n{run}");
     }
-    let last = text.lines().filter(|line| line.contains("bits/sec")).next_back().unwrap_or_default();
+    let last = text.lines().rfind(|line| line.contains("bits/sec")).unwrap_or_default();
     ensure!(rate(last).is_some_and(|rate| rate > 0.0), "no rate in {last:?}\n{run}");
     Ok(())
 }
