@@ -180,7 +180,8 @@ pub enum RunError {
     /// The server did not answer the first word of a UDP stream.
     #[error(
         "the server ({server}) did not answer over UDP within {} seconds; a firewall may block UDP port {}, or the \
-         datagram was lost: let UDP through, or try again",
+         datagram was lost, or it came to the server from another address than the control connection (policy \
+         routing, carrier NAT; the server's own output says so): let UDP through, or try again",
         .after.as_secs(), .server.port()
     )]
     UdpSilent {

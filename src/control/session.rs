@@ -283,6 +283,9 @@ impl Session {
         };
         self.invite(request.extension()).await?;
         let arrived = timeout(limits::ALL_STREAMS, self.take_streams(&mut streams, &mut door)).await;
+        if !matches!(arrived, Ok(Ok(true))) {
+            self.warn_of_strangers(&door);
+        }
         drop(door);
         if !arrived.map_err(late)?? {
             return Ok(None);
@@ -293,6 +296,19 @@ impl Session {
         self.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
         self.link.write_states(&[State::TestStart, State::TestRunning]).await?;
         Ok(Some((request, streams)))
+    }
+
+    /// Says of streams that have not come who has tried to open one meanwhile.
+    fn warn_of_strangers(&self, door: &Door<'_>) {
+        let Door::Udp(door) = door else { return };
+        if let Some(stranger) = door.stranger() {
+            self.report.emit(RunEvent::Warning(format!(
+                "the client at {} has not opened its UDP streams, but {stranger} tried to and was not heard: if \
+                 that is the client, routing or address translation gives its datagrams another address than its \
+                 control connection",
+                self.client.to_canonical()
+            )));
+        }
     }
 
     /// Whether this server runs such a test.

@@ -9,7 +9,7 @@
 //! datagrams into it, and none of this client's into the porter's. Until it is connected it is one more
 //! socket on the same port, so words for other tests may get into it. They are handed back to the porter.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::{Rc, Weak};
@@ -41,7 +41,15 @@ struct Porter {
 
 /// The hosts whose words somebody waits for.
 #[derive(Default)]
-struct Guests(RefCell<Vec<(IpAddr, mpsc::Sender<SocketAddr>)>>);
+struct Guests(RefCell<Vec<Guest>>);
+
+/// A test that waits for words.
+struct Guest {
+    client: IpAddr,
+    words: mpsc::Sender<SocketAddr>,
+    /// Who has said a word that was nobody's meanwhile: it may be the client, by another way.
+    stranger: Rc<Cell<Option<SocketAddr>>>,
+}
 
 /// Where one test waits for its streams.
 pub(super) struct UdpDoor<'a> {
@@ -53,6 +61,7 @@ pub(super) struct UdpDoor<'a> {
     words: mpsc::Receiver<SocketAddr>,
     /// Where the streams come from that are there already: a word that is repeated opens no second one.
     opened: Vec<SocketAddr>,
+    stranger: Rc<Cell<Option<SocketAddr>>>,
 }
 
 impl Porters {
@@ -69,8 +78,10 @@ impl Porters {
     ) -> Result<UdpDoor<'a>, RunError> {
         let porter = self.porter(address, local)?;
         let (sender, words) = mpsc::channel(WORDS_WAITING);
-        porter.guests.0.borrow_mut().push((client, sender));
-        Ok(UdpDoor { local, porter, client, words, opened: Vec::new() })
+        let stranger = Rc::default();
+        let guest = Guest { client, words: sender, stranger: Rc::clone(&stranger) };
+        porter.guests.0.borrow_mut().push(guest);
+        Ok(UdpDoor { local, porter, client, words, opened: Vec::new(), stranger })
     }
 
     fn porter(&self, address: SocketAddr, local: &LocalConfig) -> Result<Rc<Porter>, RunError> {
@@ -94,6 +105,11 @@ impl Porters {
 }
 
 impl UdpDoor<'_> {
+    /// Who was the last to say a word that was nobody's, from another address than the client's.
+    pub(super) fn stranger(&self) -> Option<SocketAddr> {
+        self.stranger.get().map(unmap)
+    }
+
     /// Waits for the client's next word and answers it, from a socket for this stream alone.
     ///
     /// # Errors
@@ -120,7 +136,7 @@ impl UdpDoor<'_> {
 
 impl Drop for UdpDoor<'_> {
     fn drop(&mut self) {
-        self.porter.guests.0.borrow_mut().retain(|(client, _)| *client != self.client);
+        self.porter.guests.0.borrow_mut().retain(|guest| guest.client != self.client);
     }
 }
 
@@ -133,11 +149,14 @@ impl Drop for Porter {
 impl Guests {
     /// Sends a word to the test that waits for it; whatever else comes is dropped.
     fn route(&self, word: &[u8], source: SocketAddr) {
+        if !is_udp_connect(word) {
+            return;
+        }
         let guests = self.0.borrow();
-        let guest = guests.iter().find(|(client, _)| *client == unmap(source).ip());
-        if let Some((_, words)) = guest.filter(|_| is_udp_connect(word)) {
+        match guests.iter().find(|guest| guest.client == unmap(source).ip()) {
             // A client that says more than it is answered has to say it again.
-            let _ = words.try_send(source);
+            Some(guest) => drop(guest.words.try_send(source)),
+            None => guests.iter().for_each(|guest| guest.stranger.set(Some(source))),
         }
     }
 

@@ -2,7 +2,7 @@
 //! whatever is not a datagram of the test is not counted as one.
 
 use std::fs;
-use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use super::datagrams::{CONNECTS, Header, got_nothing, noise, send_anyhow, socket_on};
 use super::guest::{Guest, Wish};
 use super::wire::{COOKIE, Wire, state};
-use crate::harness::{Cells, Checked, Failure, Server, ensure, heavy, ours, run_client};
+use crate::harness::{Cells, Checked, Failure, Server, ensure, heavy, ours, run_client, wait_until};
 
 /// An honest client gets through within two seconds, and counts what it should. Until then it may be told
 /// that the server is busy.
@@ -93,6 +93,26 @@ fn strangers_get_no_answer_and_change_nothing() -> Checked {
     pester()?;
     serves_udp(&server)?;
     strangers.got_nothing()
+}
+
+/// Whose datagrams have another address than its control connection gets no test, and the server says why.
+#[test]
+fn a_client_whose_datagrams_have_another_address_is_named_with_both() -> Checked {
+    let server = Server::start(&ours(), "-1")?;
+    let mut guest = Guest::invited(server.port, Wish { parallel: 2, ..Wish::default() })?;
+    let other = socket_on([127, 0, 0, 2])?;
+    let address = SocketAddr::from(([127, 0, 0, 2], other.local_addr()?.port()));
+    send_anyhow(&other, server.port, &[CONNECTS[0].to_vec()])?;
+    // What was said before has been heard when this is answered.
+    guest.open(CONNECTS[0])?;
+    let warned = || server.process.so_far().contains("was not heard");
+    drop(guest);
+    wait_until(Duration::from_secs(15), warned)
+        .map_err(|_| Failure(format!("nobody is named\n{}", server.process.so_far())))?;
+    let said = server.process.so_far();
+    ensure!(said.contains("the client at 127.0.0.1 has not opened its UDP streams"), "{said}");
+    ensure!(said.contains(&format!("but {address} tried to")), "{said}");
+    got_nothing(&other)
 }
 
 /// What waits at the port when the client comes is never counted, nor what found no room there.
