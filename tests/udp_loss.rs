@@ -8,6 +8,7 @@ mod dropped;
 mod fragments;
 mod full_socket;
 mod narrow;
+mod own_queue;
 mod proxied;
 mod zero_copy;
 

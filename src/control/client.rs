@@ -233,6 +233,7 @@ impl Client<'_> {
             streams.add(socket, flow).await?;
         }
         streams.wait_ready().await?;
+        streams.watch_queues();
         self.expect(State::TestStart, "the start of the test").await?;
         self.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
         self.expect(State::TestRunning, "the start of the test").await?;

@@ -14,7 +14,7 @@ use crate::protocol::results::{self, Results, StreamResult};
 use crate::protocol::{
     EngineReport, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare, ReceivedDatagrams,
 };
-use crate::report::{FileReport, StreamEnd, TestEnd};
+use crate::report::{FileReport, QueueReport, StreamEnd, TestEnd};
 use crate::stats::{CpuTime, CpuUse, Departures, Half, Latency, TcpLimits, ZeroCopy};
 use crate::sys::thread_cpu_time;
 use crate::units::{bits_per_second, to_f64};
@@ -73,6 +73,7 @@ pub(super) struct Measured {
     congestion: Option<String>,
     engines: Vec<EngineReport>,
     file: Option<FileReport>,
+    queues: Vec<QueueReport>,
 }
 
 impl Measured {
@@ -99,6 +100,7 @@ impl Measured {
             congestion: streams.all().first().and_then(|stream| stream.socket.congestion().ok()),
             engines: flows.iter().filter_map(|&flow| engine_report(streams, flow, test)).collect(),
             file: file.and_then(file_report),
+            queues: streams.queue_reports(),
         }
     }
 
@@ -149,6 +151,7 @@ impl Measured {
             file: self.file,
             peer: None,
             datagrams: self.udp.iter().map(|udp| udp.report(None, None)).collect(),
+            queues: self.queues,
         }
     }
 
@@ -212,6 +215,7 @@ pub(crate) fn with_results(own: TestEnd, results: Results, peer: Option<PeerRepo
         congestion: own.congestion_local,
         engines: own.engines,
         file: own.file,
+        queues: own.queues,
     };
     measured.with_peer(results, peer)
 }

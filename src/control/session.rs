@@ -292,6 +292,7 @@ impl Session {
         }
         drop(turn);
         streams.wait_ready().await?;
+        streams.watch_queues();
         streams.forget_received();
         self.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
         self.link.write_states(&[State::TestStart, State::TestRunning]).await?;

@@ -25,9 +25,9 @@ use super::{limits, socket_options, udp};
 use crate::config::{BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig};
 use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::error::RunError;
-use crate::report::{ConnectedStream, Interval};
+use crate::report::{ConnectedStream, Interval, QueueReport};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
-use crate::sys::{Missing, Pinned, Socket, Transport, start_thread};
+use crate::sys::{DeviceQueue, Missing, Pinned, Socket, Transport, start_thread};
 
 /// Longest wait of a stream thread in a blocking call before it looks up.
 const BLOCKING_WAIT: Duration = Duration::from_millis(20);
@@ -63,6 +63,8 @@ pub(super) struct Streams {
     /// The row at the planned end, for as long as the test may be over just behind it.
     held: Option<Held>,
     finished: bool,
+    /// The queues through which a UDP test sends, as they were at its start.
+    queues: Vec<DeviceQueue>,
     notices: mpsc::UnboundedReceiver<StreamNotice>,
     notify: mpsc::UnboundedSender<StreamNotice>,
 }
@@ -145,6 +147,7 @@ impl Streams {
             over: None,
             held: None,
             finished: false,
+            queues: Vec::new(),
             notices,
             notify,
             test,
@@ -264,6 +267,31 @@ impl Streams {
         if self.is_udp() {
             self.of(Flow::Receive).for_each(|stream| udp::forget_received(&stream.socket));
         }
+    }
+
+    /// Looks at the queues through which a UDP test is about to send.
+    pub(super) fn watch_queues(&mut self) {
+        if !self.is_udp() {
+            return;
+        }
+        for stream in self.streams.iter().filter(|stream| stream.connected.flow == Flow::Send) {
+            // Where the kernel does not tell, nothing is known of it.
+            if let Ok(Some(queue)) = DeviceQueue::on_the_way_of(&stream.socket)
+                && !self.queues.iter().any(|known| known.device == queue.device)
+            {
+                self.queues.push(queue);
+            }
+        }
+    }
+
+    /// What these queues have dropped since then.
+    pub(super) fn queue_reports(&self) -> Vec<QueueReport> {
+        let report = |queue: &DeviceQueue| QueueReport {
+            device: queue.device.clone(),
+            kind: queue.kind.clone(),
+            dropped_packets: queue.dropped_since(),
+        };
+        self.queues.iter().map(report).collect()
     }
 
     /// Lets all streams go; `now` is the zero of the test's time.

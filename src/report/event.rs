@@ -173,6 +173,8 @@ pub struct TestEnd {
     pub peer: Option<PeerReport>,
     /// What became of the datagrams of each stream of a UDP test.
     pub datagrams: Vec<DatagramReport>,
+    /// What the queues of this end's devices have dropped while a UDP test sent through them.
+    pub queues: Vec<QueueReport>,
 }
 
 /// A file that a test has read or written.
@@ -245,6 +247,17 @@ pub struct DatagramReport {
     pub reordered: Option<u64>,
     /// Datagrams that were not of this test: too short, or of another length than agreed.
     pub foreign: Option<u64>,
+}
+
+/// The queue in front of a device through which this end has sent, the omit period included.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct QueueReport {
+    /// The device's name.
+    pub device: String,
+    /// The kind of the queue, as tc(8) names it.
+    pub kind: String,
+    /// Packets that it has dropped meanwhile, whoever sent them; `None` if that cannot be known.
+    pub dropped_packets: Option<u64>,
 }
 
 /// A server's own report, on its way to the client.

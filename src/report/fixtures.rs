@@ -108,6 +108,7 @@ pub(crate) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
         engines: vec![plain_engine("send", "sync")],
         peer: None,
         datagrams: Vec::new(),
+        queues: Vec::new(),
     }
 }
 

@@ -161,6 +161,7 @@ fn evil_end(role: Role) -> TestEnd {
         engines: vec![evil_engine()],
         peer: Some(evil_peer()),
         datagrams: plain.datagrams,
+        queues: plain.queues,
     }
 }
 

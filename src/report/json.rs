@@ -319,14 +319,14 @@ mod tests {
         let receiving = engine("null", "null", "null", "");
         let expected = format!(
             "{{version:s,engines:[{sending}],
-            peer:{{version:s,cpu_user_seconds:n,cpu_system_seconds:n,engines:[{receiving}],datagrams:[]}},datagrams:[],
+            peer:{{version:s,cpu_user_seconds:n,cpu_system_seconds:n,engines:[{receiving}],datagrams:[]}},datagrams:[],queues:[],
             cpu_seconds:{{local_user:n,local_system:n,remote_user:n,remote_system:n}},
             cpu_seconds_per_gb:{{local:n,remote:n}},warnings:[]}}"
         );
         assert_eq!(shape(&known["ringperf"]), pinned(&expected));
 
         let warned = finish(&mut JsonReporter::new(Role::Client), &[RunEvent::Warning("w".into())]);
-        let expected = "{version:s,engines:[],peer:null,datagrams:[],
+        let expected = "{version:s,engines:[],peer:null,datagrams:[],queues:[],
             cpu_seconds:{local_user:null,local_system:null,remote_user:null,remote_system:null},
             cpu_seconds_per_gb:{local:null,remote:null},warnings:[s]}";
         assert_eq!(shape(&warned["ringperf"]), pinned(expected));

@@ -82,6 +82,7 @@ pub(super) fn ringperf(end: Option<&TestEnd>, warnings: &[String]) -> Value {
         "engines": end.map_or(&[][..], |end| &end.engines),
         "peer": end.and_then(|end| end.peer.as_ref()),
         "datagrams": end.map_or(&[][..], |end| &end.datagrams),
+        "queues": end.map_or(&[][..], |end| &end.queues),
         "cpu_seconds": {
             "local_user": local.map(|time| time.user.as_secs_f64()),
             "local_system": local.map(|time| time.system.as_secs_f64()),

@@ -11,7 +11,7 @@ use crate::units::{RateFormat, rate, transfer};
 use super::escape::escape;
 use super::rows::Rows;
 use super::totals::{CpuPerGigabyte, PEER_UNKNOWN, sum_known};
-use super::{DatagramReport, TestEnd};
+use super::{DatagramReport, QueueReport, TestEnd};
 
 /// Most streams whose processors are told.
 const LISTED_STREAMS: usize = 8;
@@ -48,6 +48,7 @@ pub(super) fn own_lines(rows: &Rows, end: &TestEnd) -> String {
     for &flow in rows.direction.flows(rows.role) {
         text += &datagrams_line(rows.tag(flow), flow, &end.datagrams);
     }
+    text += &queue_lines(&end.queues);
     if rows.verbose {
         text += &cpu_per_gigabyte_line(CpuPerGigabyte::from(end));
     }
@@ -126,6 +127,19 @@ fn details(engine: &EngineReport) -> String {
         );
     }
     text
+}
+
+/// Only queues that have dropped something: a device tells of all who sent through it, not of this test.
+fn queue_lines(queues: &[QueueReport]) -> String {
+    let dropping = queues.iter().filter_map(|queue| Some((queue, queue.dropped_packets.filter(|&n| n > 0)?)));
+    let line = |(QueueReport { device, kind, .. }, dropped): (&QueueReport, u64)| {
+        let (device, kind) = (escape(device), escape(kind));
+        format!(
+            "Queue: the {kind} queue of this end's {device} dropped {dropped} packets meanwhile; those of this \
+             test count as lost in the network; fix: a lower -b, or a longer queue\n"
+        )
+    };
+    dropping.map(line).collect()
 }
 
 /// The streams of one direction together. What this end cannot know is said to be not known, or is left out
@@ -318,6 +332,19 @@ CPU time per GB: local 382.067 s, remote 191.033 s
             own_lines(&rows(Role::Server, Direction::Forward, true), &end),
             "CPU time per GB: local 762.939 s, remote not known\n"
         );
+    }
+
+    #[test]
+    fn a_queue_is_named_when_it_has_dropped_something() {
+        let queue = |dropped_packets| QueueReport {
+            device: "eth0".to_owned(),
+            kind: "tbf".to_owned(),
+            dropped_packets,
+        };
+        assert_eq!(queue_lines(&[queue(Some(0)), queue(None)]), "");
+        let line = queue_lines(&[queue(Some(7))]);
+        assert!(line.starts_with("Queue: the tbf queue of this end's eth0 dropped 7 packets"), "{line}");
+        assert_eq!(harmless_to_readers(&line), line, "none of the words of iperf3's rows");
     }
 
     #[test]

@@ -190,6 +190,13 @@ impl Namespace {
         ip(&format!("-n {} addr add {address}/64 dev {DEVICE} nodad", self.name))
     }
 
+    /// Has packets wait for the cable in a queue of that kind, as tc understands it.
+    pub fn queue(&self, kind: &str) -> Checked {
+        let mut command = Command::new("tc");
+        command.args(["-n", &self.name, "qdisc", "add", "dev", DEVICE, "root"]).args(kind.split_whitespace());
+        run(command)?.succeeded()
+    }
+
     /// Puts the cable in again, and waits until it works.
     pub fn plug(&self) -> Checked {
         ip(&format!("-n {} link set {DEVICE} up", self.name))?;
