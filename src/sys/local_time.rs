@@ -45,7 +45,7 @@ mod tests {
         for (format, expected) in [
             ("%Y-%m %b|", "2026-11 Nov|"),
             ("%Ey|%Om|%10m|%-m", "26|11|0000000011|11"),
-            ("%Q|%5N|%!|%", "%Q|%5N|%!|%"),
+            ("%Q|%!|%", "%Q|%!|%"),
             ("%s: ", "1795003200: "),
             ("%%%n%t", "%\n\t"),
             ("no conversion é ", "no conversion é "),

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::{
-    Checked, Failure, Finished, Holdings, Server, bind_both, ensure, ours, shared, start_client,
+    Checked, Failure, Finished, Holdings, Server, bind_both, ensure, ours, run_client, shared, start_client,
 };
 
 use super::honest;
@@ -105,6 +105,11 @@ impl Tormented {
         let server = Server::start(&ours(), "")?;
         // It has everything that it needs when it says so.
         server.process.wait_for_stdout("Server listening on", 1, Duration::from_secs(20))?;
+        // The sockets that some tests need besides are opened when the first of them comes, and stay. Where the
+        // kernel has no Multipath TCP there is none for it.
+        for options in ["-n 1K -w 64K", "-n 1K -m"] {
+            run_client(&ours(), server.port, options)?;
+        }
         let before = Holdings::at_rest(&server.process)?;
         Ok(Self { server, before })
     }
@@ -197,7 +202,10 @@ fn in_document(client: &Finished, case: &Case) -> Checked {
         return Ok(());
     }
     let (_, error) = client.failed_in_document()?;
-    ensure!(error.contains(&case.says), "{:?} is not said\n{client}", case.says);
+    // A document has the reason alone, as readers of iperf3's second key find it.
+    let says = case.says.strip_prefix("SERVER ERROR").unwrap_or(&case.says);
+    let says = says.strip_prefix(" - ").unwrap_or(says);
+    ensure!(!error.is_empty() && error.contains(says), "{says:?} is not said\n{client}");
     Ok(())
 }
 

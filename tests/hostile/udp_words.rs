@@ -138,8 +138,9 @@ fn a_late_word_is_no_datagram_of_the_test() -> Checked {
 /// to look.
 #[test]
 fn a_lost_word_that_may_not_be_repeated_is_an_error_that_names_the_port() -> Checked {
+    type Peer = (fn() -> Checked<Program>, &'static str);
     let mut cells = Cells::default();
-    let peers: [(fn() -> Checked<Program>, &str); 3] = [(libiperf, ""), (libiperf, "--bidir"), (debian, "")];
+    let peers: [Peer; 3] = [(libiperf, ""), (libiperf, "--bidir"), (debian, "")];
     for (program, options) in peers {
         cells.add(options, move || {
             let server = Server::start(&program()?, "-1")?;

@@ -97,7 +97,7 @@ pub(super) fn seconds(option: &'static str, given: &str, rule: &'static str) -> 
         return Ok(f64::INFINITY);
     }
     let number = time.number.parse().ok().filter(|number: &f64| time.unit == Some(1.0) && !number.is_nan());
-    number.ok_or_else(|| time.mistaken("a number of seconds", 1.0, rule, option, given))
+    number.ok_or_else(|| time.mistaken(("a number of seconds", 1.0), rule, option, given))
 }
 
 /// A time of at least `min` seconds and at most that of the longest test.
@@ -124,7 +124,7 @@ pub(super) fn whole_seconds(
     let time = Time::split(given);
     let number = integer(time.number, 10).filter(|_| time.unit == Some(1.0));
     let number =
-        number.ok_or_else(|| time.mistaken("a whole number of seconds", 1.0, rule, option, given))?;
+        number.ok_or_else(|| time.mistaken(("a whole number of seconds", 1.0), rule, option, given))?;
     in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))
 }
 
@@ -138,8 +138,8 @@ pub(super) fn millis(
     let time = Time::split(given);
     let is_millis = time.unit == Some(0.001) || time.word.is_empty();
     let number = integer(time.number, 10).filter(|_| is_millis);
-    let number =
-        number.ok_or_else(|| time.mistaken("a whole number of milliseconds", 0.001, rule, option, given))?;
+    let number = number
+        .ok_or_else(|| time.mistaken(("a whole number of milliseconds", 0.001), rule, option, given))?;
     let millis = in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))?;
     Ok(Duration::from_millis(millis.into()))
 }
@@ -197,8 +197,7 @@ impl<'a> Time<'a> {
     /// That this is no number of units of so many seconds, and which one is as long, if one is.
     fn mistaken(
         &self,
-        kind: &'static str,
-        wanted_unit: f64,
+        (kind, wanted_unit): (&'static str, f64),
         rule: &'static str,
         option: &'static str,
         given: &str,
