@@ -69,7 +69,8 @@ impl Reporter for JsonReporter {
     fn complaint(&self, event: &RunEvent) -> String {
         match event {
             RunEvent::Debug(text) => escape_lines(text),
-            RunEvent::CommonWarning(text) => format!("warning: {}\n", escape(text)),
+            // Without a place for it in the document it goes where iperf3 says it.
+            RunEvent::CommonWarning(text) if !self.extras => format!("warning: {}\n", escape(text)),
             _ => String::new(),
         }
     }

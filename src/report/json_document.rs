@@ -65,13 +65,9 @@ impl Document {
                 }
             }
             RunEvent::ServerOutput(output) => self.server_output = Some(output.clone()),
-            RunEvent::Warning(text) => self.warn(text.clone()),
+            RunEvent::Warning(text) | RunEvent::CommonWarning(text) => self.warn(text.clone()),
             RunEvent::Error(failure) => self.error = Some(failure.clone()),
-            RunEvent::Listening { .. }
-            | RunEvent::OmitOver
-            | RunEvent::CommonWarning(_)
-            | RunEvent::Debug(_)
-            | RunEvent::Done => {}
+            RunEvent::Listening { .. } | RunEvent::OmitOver | RunEvent::Debug(_) | RunEvent::Done => {}
         }
     }
 

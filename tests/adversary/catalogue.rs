@@ -105,8 +105,8 @@ impl Tormented {
         let server = Server::start(&ours(), "")?;
         // It has everything that it needs when it says so.
         server.process.wait_for_stdout("Server listening on", 1, Duration::from_secs(20))?;
-        // The sockets that some tests need besides are opened when the first of them comes, and stay. Where the
-        // kernel has no Multipath TCP there is none for it.
+        // The sockets that some tests need besides are opened when the first of them comes, and stay. Where
+        // the kernel has no Multipath TCP there is none for it.
         for options in ["-n 1K -w 64K", "-n 1K -m"] {
             run_client(&ours(), server.port, options)?;
         }
