@@ -308,6 +308,11 @@ pub enum RunError {
          apart", .0.as_secs()
     )]
     NoTurn(Duration),
+    /// Nothing has moved in the client's test, and another client has taken its slot.
+    #[error(
+        "nothing was transferred within {:.1} seconds, and another client was waiting", .0.as_secs_f64()
+    )]
+    Displaced(Duration),
     /// A panic. It has ended the session that it happened in and nothing else.
     #[error("a bug in ringperf has ended the test ({0}); please report it")]
     Defect(String),
@@ -436,7 +441,7 @@ impl RunError {
     pub fn code_for_client(&self) -> Option<ErrorCode> {
         match self {
             Self::Engine { .. } | Self::System { .. } | Self::Defect(_) => Some(ErrorCode::INIT_TEST),
-            Self::NoTurn(_) => Some(ErrorCode::ACCESS_DENIED),
+            Self::NoTurn(_) | Self::Displaced(_) => Some(ErrorCode::ACCESS_DENIED),
             Self::UdpListen { .. } | Self::StreamListen { .. } => Some(ErrorCode::STREAM_LISTEN),
             Self::UdpNoClient { .. } => Some(ErrorCode::STREAM_ACCEPT),
             Self::Silent { .. } => Some(ErrorCode::RECV_MESSAGE),

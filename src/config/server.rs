@@ -40,9 +40,16 @@ pub struct ServerLimits {
     pub rate: Option<RateLimit>,
     /// `--server-max-duration`: longest test, the omit period included.
     pub duration: Option<Duration>,
+    /// All of a client's set-up, from its cookie to its last data connection; `--public` shortens it.
+    pub set_up: Duration,
     /// `--idle-timeout`: a server that nobody came to for so long looks whether its device is still the same,
     /// or leaves with `-1`.
     pub idle: Option<Duration>,
+}
+
+impl ServerLimits {
+    /// Longest set-up of a server that says nothing else.
+    pub const SET_UP: Duration = Duration::from_secs(120);
 }
 
 impl Default for ServerLimits {
@@ -55,6 +62,7 @@ impl Default for ServerLimits {
             counted: false,
             rate: None,
             duration: None,
+            set_up: Self::SET_UP,
             idle: None,
         }
     }

@@ -292,7 +292,7 @@ impl Client<'_> {
         let start = Instant::now();
         streams.start(start);
         let receive_timeout = self.config.local.receive_timeout;
-        let patience = Patience { receive_timeout, rates: Vec::new(), longest: None };
+        let patience = Patience { receive_timeout, rates: Vec::new(), longest: None, entry: None };
         let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start, patience);
         let ended = run_until_end(streams, &mut self.link, signals, self.report, schedule).await;
         let lost = match ended {

@@ -4,16 +4,18 @@
 //! then on hears and answers this client only (`udp_door.rs`). Nothing is repeated in the directions in which
 //! an iperf3 server would take the repetition for a datagram of the test; a ringperf knows it.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::connect::{labelled, lease_flow_label};
 use super::limits;
+use super::router::Accepted;
 use super::socket_options::{bind_device, mark_packets, set_buffers, set_pacing};
 use super::way_out::bind_error;
 use crate::config::{ClientConfig, Direction, Flow, TestConfig, UdpConfig};
@@ -189,8 +191,17 @@ pub(super) fn forget_received(socket: &Socket) {
     socket.forget_received(FORGOTTEN_MAX);
 }
 
+/// Answers words that come again on streams that are there already: the answer may have been lost. What else
+/// comes there is thrown away, since nobody has a right to send yet.
+pub(super) async fn answer_words_again(streams: &[Accepted]) -> Infallible {
+    loop {
+        sleep(limits::UDP_ANSWER_AGAIN).await;
+        streams.iter().for_each(|stream| answer_again(&stream.socket));
+    }
+}
+
 /// Answers each word that has come to a stream which was answered before.
-pub(super) fn answer_again(socket: &Socket) {
+fn answer_again(socket: &Socket) {
     let mut word = [0; WORD_ROOM];
     for _ in 0..WORDS_AGAIN_MAX {
         match socket.receive_now(&mut word) {

@@ -66,6 +66,7 @@ impl DebugLog {
 enum Message {
     Event(Option<u64>, Box<RunEvent>),
     ServerOutput(Option<u64>, oneshot::Sender<ServerOutput>),
+    Forget(Option<u64>),
     Written(oneshot::Sender<Result<(), Unwritten>>),
 }
 
@@ -120,6 +121,23 @@ impl ReportHandle {
         if self.has_terminal {
             to_standard_error(line);
         }
+    }
+
+    /// A handle of the same test whose events nobody hears of.
+    #[must_use]
+    pub fn muted(&self) -> Self {
+        Self { messages: None, thread: None, test: self.test, has_terminal: false }
+    }
+
+    /// Whether somebody hears of its events.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.messages.is_some()
+    }
+
+    /// There is no report of this test: what it has told so far is all.
+    pub fn forget(&self) {
+        self.send(Message::Forget(self.test));
     }
 
     /// Hands an event over.
@@ -223,6 +241,7 @@ fn write_all(inbox: &Receiver<Message>, mut desk: Desk, mut output: Output) -> R
             Message::Event(test, event) => desk.write(test, &event, &mut output),
             // These fail only when the session that asked is gone.
             Message::ServerOutput(test, answer) => drop(answer.send(desk.reporter(test).server_output())),
+            Message::Forget(test) => drop(test.and_then(|test| desk.tests.remove(&test))),
             Message::Written(answer) => drop(answer.send(state(&output))),
         }
     }

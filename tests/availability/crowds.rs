@@ -77,9 +77,10 @@ fn many_streams_are_no_crowd() -> Checked {
 #[test]
 fn strangers_do_not_disturb_a_running_test() -> Checked {
     let _permit = alone();
-    let server = Server::start(&ours(), "")?;
+    let server = Server::start(&ours(), "-i 0.1")?;
     let client = start_client(&ours(), server.port, "-t 3 -b 100M -i 0.5 -J")?;
-    server.process.wait_for_stdout("connected to", 1, LIMIT)?;
+    // A test in which nothing has moved yet does not make the server busy.
+    server.process.wait_for_stdout("bits/sec", 1, LIMIT)?;
     let deadline = Instant::now() + Duration::from_millis(2500);
     let mut strangers = Vec::new();
     let mut denied = 0;
@@ -241,11 +242,10 @@ fn nobody_is_refused_by_the_kernel() -> Checked {
     Ok(())
 }
 
-/// Clients that stop in the middle of their set-up have a slot for ten seconds, and meanwhile others hear at
-/// once that the server is busy.
+/// Clients that stop in the middle of their set-up hold no slot, and are given up after ten seconds.
 #[test]
-fn the_slot_of_a_silent_client_is_free_after_ten_seconds() -> Checked {
-    let server = Server::start(&ours(), "--max-tests 6")?;
+fn a_silent_client_has_no_slot_and_is_given_up_after_ten_seconds() -> Checked {
+    let server = Server::start(&ours(), "")?;
     let started = Instant::now();
     let mut silent = Vec::new();
     for (number, reverse) in [false, true].into_iter().enumerate() {
@@ -266,10 +266,8 @@ fn the_slot_of_a_silent_client_is_free_after_ten_seconds() -> Checked {
             silent.push((number * 3 + step, client));
         }
     }
-    let mut other = Wire::connect(server.port)?;
-    other.send_anyhow(&cookie());
-    other.expect_state(state::ACCESS_DENIED)?;
-    ensure!(started.elapsed() < Duration::from_secs(5), "denied after {:?}", started.elapsed());
+    run_client(&ours(), server.port, "-n 128K")?.succeeded()?;
+    ensure!(started.elapsed() < Duration::from_secs(9), "served after {:?}", started.elapsed());
     for (number, client) in &mut silent {
         client.wait_for_close()?;
         let took = started.elapsed();
@@ -277,7 +275,7 @@ fn the_slot_of_a_silent_client_is_free_after_ten_seconds() -> Checked {
         ensure!(in_time, "client {number} was closed after {took:?}");
     }
     let next = served(server.port)?;
-    println!("C2: all slots are free after {:?}, the next client is served in {next:?}", started.elapsed());
+    println!("C2: all are given up after {:?}, the next client is served in {next:?}", started.elapsed());
     ensure!(next < Duration::from_secs(1), "served after {next:?}");
     complains_in_lines(&server.process)
 }

@@ -68,13 +68,13 @@ fn tests_side_by_side_are_not_mixed_up() -> Checked {
 #[test]
 fn one_more_than_the_slots_is_told_at_once() -> Checked {
     let _permit = shared();
-    let server = Server::start(&ours(), "--max-tests 3")?;
+    let server = Server::start(&ours(), "--max-tests 3 -i 0.1")?;
     let mut guests = Vec::new();
-    for _ in 0..3 {
-        let mut guest = Wire::connect(server.port)?;
-        guest.send(&cookie())?;
-        guest.expect_state(state::PARAM_EXCHANGE)?;
-        guests.push(guest);
+    for number in 1..=3 {
+        guests.push(start_client(&ours(), server.port, "-t 30 -b 1M")?);
+        // Something has moved in it.
+        let row = format!("#{number}:  [ ID] Interval");
+        server.process.wait_for_stdout(&row, 1, LIMIT)?;
     }
     let started = Instant::now();
     let mut other = Wire::connect(server.port)?;
@@ -84,6 +84,16 @@ fn one_more_than_the_slots_is_told_at_once() -> Checked {
     guests.pop();
     served(server.port)?;
     Ok(())
+}
+
+/// A lab behind one address has all slots of a server, as long as nobody else wants one.
+#[test]
+fn one_address_may_have_all_slots() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "--max-tests 8")?;
+    let clients: Vec<Process> =
+        (0..8).map(|_| start_client(&ours(), server.port, "-t 1 -b 1M -P 2")).collect::<Checked<_>>()?;
+    clients.into_iter().try_for_each(|client| client.finish(LIMIT)?.succeeded())
 }
 
 /// The words of UDP streams have no cookie: tests of one host take turns, those of others do not wait.
