@@ -1,9 +1,9 @@
 //! What all tests of a server together may move (`--total-bitrate-limit`).
 //!
-//! A test that says its rate has it promised, but no more than its share of the whole, which is that of a slot;
-//! one that does not may take what is left. When all together move too much it is the largest of those that
-//! take more than was promised that ends. So nobody who keeps to a share is ever ended because of others. What
-//! is promised and not used lapses within a second, so that it keeps nobody out.
+//! A test that says its rate has it promised, but no more than its share of the whole, which is that of a
+//! slot; one that does not may take what is left. When all together move too much it is the largest of those
+//! that take more than was promised that ends. So nobody who keeps to a share is ever ended because of
+//! others. What is promised and not used lapses within a second, so that it keeps nobody out.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use super::limits;
 use crate::config::RateLimit;
 
-/// What is promised to a test and not used by then is no longer kept for it: one that makes room because nothing
-/// has moved in it has nothing left.
+/// What is promised to a test and not used by then is no longer kept for it: one that makes room because
+/// nothing has moved in it has nothing left.
 const UNUSED: Duration = limits::FIRST_BYTE;
 
 /// The rates of all tests. All copies are one.

@@ -275,8 +275,8 @@ impl Session {
         }
     }
 
-    /// Whether the report tells of this session, or its source has filled it with others like it; that is told
-    /// once.
+    /// Whether the report tells of this session, or its source has filled it with others like it; that is
+    /// told once.
     fn is_told_of(&mut self, what: &str, tell: impl Fn(&House, Source, Instant) -> Telling) -> bool {
         let telling = tell(&self.house, Source::of(self.client), Instant::now());
         match telling {
@@ -383,8 +383,8 @@ impl Session {
         Ok(Some((request, streams)))
     }
 
-    /// Hears what the client wants, and takes its data connections as they come. This holds no slot, and has no
-    /// thread and no memory but that of the connections.
+    /// Hears what the client wants, and takes its data connections as they come. This holds no slot, and has
+    /// no thread and no memory but that of the connections.
     async fn gather(
         &mut self,
         deadline: Instant,

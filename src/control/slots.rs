@@ -7,8 +7,8 @@
 //!   clients come in; from then on they hear that it is busy.
 //! - A test in which nothing has moved after [`limits::FIRST_BYTE`] makes room for one whose streams are
 //!   there, and so does one whose last words take as long.
-//! - A source whose set-ups and tests brought nothing goes behind all others, and waits longer each time before
-//!   it is heard again, as long as there are others.
+//! - A source whose set-ups and tests brought nothing goes behind all others, and waits longer each time
+//!   before it is heard again, as long as there are others.
 //! - Nobody gets more than a share of the slots while somebody else was turned away a moment ago.
 //! - There is a cap for the set-ups of each source and one for all; who has most makes room.
 //!

@@ -39,8 +39,9 @@ impl Source {
     }
 }
 
-/// Which of these has to go when there are too many: the first one of the source that has most, in the network
-/// that has most. So whoever fills a server makes room by itself. The second number is the weight of each.
+/// Which of these has to go when there are too many: the first one of the source that has most, in the
+/// network that has most. So whoever fills a server makes room by itself. The second number is the weight of
+/// each.
 pub(super) fn who_goes(all: impl Iterator<Item = (Source, usize)> + Clone) -> Option<usize> {
     let (mut networks, mut sources) = (HashMap::new(), HashMap::new());
     for (source, weight) in all.clone() {

@@ -1,9 +1,10 @@
 //! A server that stays available: whoever floods it, holds it up or breaks off, the next client is served.
 //!
 //! [`attacks`] are what one source does to keep all others out, [`crowds`] many connections at once,
-//! [`datagrams`] many datagrams, [`side_by_side`] several tests at once, [`undisturbed`] what they do to those who come meanwhile, [`public`] the profile for the open
-//! internet, [`isolation`] what one test leaves to the next, [`service`] the unit for systemd. Clients come
-//! from addresses of their own in 127.0.0.0/8, since a server has caps for each address.
+//! [`datagrams`] many datagrams, [`side_by_side`] several tests at once, [`undisturbed`] what they do to
+//! those who come meanwhile, [`public`] the profile for the open internet, [`isolation`] what one test leaves
+//! to the next, [`service`] the unit for systemd. Clients come from addresses of their own in 127.0.0.0/8,
+//! since a server has caps for each address.
 
 mod attacks;
 mod crowds;
