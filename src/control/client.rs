@@ -250,11 +250,11 @@ impl Client<'_> {
     ) -> Result<Socket, RunError> {
         let (config, server) = (self.config, self.server);
         let (started, too_early) = (Notify::new(), Notify::new());
-        let again = udp::say_again(test, self.extension);
+        let saying = udp::Saying::to(test, self.extension, cookie);
         let is_last = Streams::planned(Role::Client, test).len() == usize::from(index) + 1;
         let open = async {
             match test.protocol.udp() {
-                Some(_) => udp::connect_stream(config, test, server, (index, flow, again), &started).await,
+                Some(_) => udp::connect_stream(config, test, server, (index, flow, saying), &started).await,
                 None => connect_with_cookie(config, server, cookie, index).await,
             }
         };

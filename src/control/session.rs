@@ -25,13 +25,13 @@ use super::signals::Signals;
 use super::sources::Source;
 use super::streams::Streams;
 use super::turns::{Matter, Turn};
-use super::udp_door::UdpDoor;
+use super::udp_door::{Expected, UdpDoor};
 use super::{socket_options, way_out};
 use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::engine;
 use crate::error::RunError;
 use crate::protocol::{
-    Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
+    Cookie, Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
 };
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
 use crate::sys::{Transport, plain};
@@ -45,6 +45,7 @@ pub(super) struct Session {
     /// Number of the test.
     number: u64,
     slot: Rc<Slot>,
+    cookie: Cookie,
     link: Link,
     /// The address that the client has connected to.
     local: SocketAddr,
@@ -157,6 +158,7 @@ impl Session {
             signals,
             number,
             slot,
+            cookie,
             link,
             local,
             client,
@@ -275,14 +277,15 @@ impl Session {
         let mut streams = Streams::new(Role::Server, Arc::clone(&test), engine, &local, places)
             .kept_on(request.test.server_cpu)
             .with_peer(request.extension().is_spoken());
-        let turn = self.turn(&test).await?;
-        let mut door = self.open_door(&test, &local)?;
+        let named = request.extension().names_tests_in_words().then_some(self.cookie);
+        let turn = self.turn(&test, named).await?;
+        let mut door = self.open_door((&test, named), &local)?;
         let late = |_| RunError::Silent {
             waiting_for: "all of the client's data connections",
             after: limits::ALL_STREAMS,
         };
         self.invite(request.extension()).await?;
-        let arrived = timeout(limits::ALL_STREAMS, self.take_streams(&mut streams, &mut door)).await;
+        let arrived = timeout(limits::ALL_STREAMS, self.take_streams(&mut streams, (&mut door, named))).await;
         if !matches!(arrived, Ok(Ok(true))) {
             self.warn_of_strangers(&door);
         }
@@ -302,13 +305,8 @@ impl Session {
     /// Says of streams that have not come who has tried to open one meanwhile.
     fn warn_of_strangers(&self, door: &Door<'_>) {
         let Door::Udp(door) = door else { return };
-        if let Some(stranger) = door.stranger() {
-            self.report.emit(RunEvent::Warning(format!(
-                "the client at {} has not opened its UDP streams, but {stranger} tried to and was not heard: if \
-                 that is the client, routing or address translation gives its datagrams another address than its \
-                 control connection",
-                self.client.to_canonical()
-            )));
+        if let Some(warning) = door.strangers() {
+            self.report.emit(RunEvent::Warning(warning));
         }
     }
 
@@ -337,16 +335,18 @@ impl Session {
         Ok(())
     }
 
-    /// Waits until no other set-up is in the way of this one.
-    async fn turn(&mut self, test: &TestConfig) -> Result<Turn, RunError> {
+    /// Waits until no other set-up is in the way of this one. None is if the words of its streams are
+    /// `named`.
+    async fn turn(&mut self, test: &TestConfig, named: Option<Cookie>) -> Result<Option<Turn>, RunError> {
         let client = self.client.to_canonical();
         let matter = match Transport::of(test.protocol) {
             Some(_) if test.socket.window_bytes.is_some() => Matter::ConnectionsOfTheirOwn(client),
             Some(_) => Matter::Connections(client),
+            None if named.is_some() => return Ok(None),
             None => Matter::Words(client),
         };
         let turn = timeout(limits::TURN, self.house.turns.take(matter)).await;
-        turn.map_err(|_| RunError::NoTurn(limits::TURN))
+        turn.map(Some).map_err(|_| RunError::NoTurn(limits::TURN))
     }
 
     /// Lets the client know that it may open its streams, and that this is a ringperf if it is one as well.
@@ -359,7 +359,12 @@ impl Session {
     }
 
     /// Takes the streams of the test as they come; `false` when the client changes its mind.
-    async fn take_streams(&mut self, streams: &mut Streams, door: &mut Door<'_>) -> Result<bool, RunError> {
+    /// `named` is the cookie that words of UDP streams must have, if they must have one.
+    async fn take_streams(
+        &mut self,
+        streams: &mut Streams,
+        (door, named): (&mut Door<'_>, Option<Cookie>),
+    ) -> Result<bool, RunError> {
         let test = Arc::clone(&self.info.test);
         let local = self.local_config();
         let receives = test.direction.flows(Role::Server).contains(&Flow::Receive);
@@ -370,7 +375,7 @@ impl Session {
                 biased;
                 state = self.link.next_state("the client's data connections") => Err(state?),
                 accepted = door.next(&test, flow) => Ok(accepted?),
-                never = streams.answer_again(), if streams.is_udp() => match never {},
+                never = streams.answer_again(named.as_ref()), if streams.is_udp() => match never {},
                 () = sleep(local.receive_timeout), if receives => {
                     return Err(RunError::Stalled(local.receive_timeout));
                 }
@@ -410,10 +415,18 @@ impl Session {
     }
 
     /// Where the streams of the test come in.
-    fn open_door<'c>(&self, test: &TestConfig, local: &'c LocalConfig) -> Result<Door<'c>, RunError> {
+    fn open_door<'c>(
+        &self,
+        (test, named): (&TestConfig, Option<Cookie>),
+        local: &'c LocalConfig,
+    ) -> Result<Door<'c>, RunError> {
         let count = Streams::planned(Role::Server, test).len();
         Ok(match Transport::of(test.protocol) {
-            None => Door::Udp(self.house.porters.open_door(self.local, self.client, local)?),
+            None => {
+                let any_source = self.house.config.limits.any_source;
+                let expected = Expected { client: self.client, cookie: named, any_source };
+                Door::Udp(self.house.porters.open_door(self.local, expected, local)?)
+            }
             Some(transport) => {
                 let made = (transport, test.socket.window_bytes);
                 let client = self.client.to_canonical();

@@ -25,6 +25,7 @@ use super::{limits, socket_options, udp};
 use crate::config::{BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig};
 use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::error::RunError;
+use crate::protocol::Cookie;
 use crate::report::{ConnectedStream, Interval, QueueReport};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
 use crate::sys::{DeviceQueue, Missing, Pinned, Socket, Transport, start_thread};
@@ -255,10 +256,10 @@ impl Streams {
 
     /// Answers words that come again on streams that are there already: the answer may have been lost. What
     /// else comes there is thrown away, since nobody has a right to send yet.
-    pub(super) async fn answer_again(&self) -> Infallible {
+    pub(super) async fn answer_again(&self, cookie: Option<&Cookie>) -> Infallible {
         loop {
             sleep(limits::UDP_ANSWER_AGAIN).await;
-            self.streams.iter().for_each(|stream| udp::answer_again(&stream.socket));
+            self.streams.iter().for_each(|stream| udp::answer_again(&stream.socket, cookie));
         }
     }
 

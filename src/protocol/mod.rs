@@ -14,7 +14,9 @@ mod state;
 
 pub use codes::{ErrorCode, ServerError};
 pub use cookie::Cookie;
-pub use datagram::{DatagramHeader, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply, is_udp_word};
+pub use datagram::{
+    DatagramHeader, UDP_CONNECT, UDP_REPLY, UdpChallenge, UdpWord, is_udp_connect, is_udp_reply, is_udp_word,
+};
 pub use extension::{
     EngineReport, Extension, LatencyReport, PacingReport, PartError, PeerReport, ProcessorReport,
     ProcessorShare, ReceivedDatagrams, ServerHello, StrangeHello,

@@ -39,6 +39,7 @@ pub(super) fn limits(options: &ServerOptions) -> Result<ServerLimits, ParameterE
         tests_per_minute: NonZeroU32::new(tests_per_minute(options)?),
         total: rate_limit("--total-bitrate-limit", total)?,
         counted: options.allow_counted || options.public,
+        any_source: options.udp_any_source,
         rate: rate_limit("--server-bitrate-limit", options.server_bitrate_limit.as_deref())?,
         duration: (duration != 0).then(|| secs(duration)),
         idle: idle.transpose()?.map(secs),
