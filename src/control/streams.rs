@@ -25,8 +25,8 @@ use super::{limits, socket_options, udp};
 use crate::config::{BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig};
 use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::error::RunError;
-use crate::protocol::Cookie;
-use crate::report::{ConnectedStream, Interval, QueueReport};
+use crate::protocol::{Cookie, QueueReport};
+use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
 use crate::sys::{DeviceQueue, Missing, Pinned, Socket, Transport, start_thread};
 
