@@ -25,10 +25,11 @@ use tokio::task::JoinHandle;
 
 use super::socket_options::bind_device;
 use super::udp::{FORGOTTEN_MAX, RECEIVE_BUFFER_BYTES, WORD_ROOM, answer, prepare};
+use super::way_out;
 use crate::config::{Flow, LocalConfig, TestConfig};
 use crate::error::RunError;
 use crate::protocol::{Cookie, UdpChallenge, UdpWord};
-use crate::sys::{Socket, random_bytes, unmap};
+use crate::sys::{Socket, random_bytes, udp_listener_at, unmap};
 
 /// Words that may wait for a test. An honest client says the next one when it has heard the answer.
 const WORDS_WAITING: usize = 16;
@@ -109,7 +110,7 @@ impl Porters {
         if let Some(porter) = known {
             return Ok(porter);
         }
-        let failed = |source| RunError::UdpListen { address: address.to_string(), source };
+        let failed = |source| listen_error(address, source);
         let socket = bind(address, local)?;
         // Who floods the door should not keep the clients out of it.
         socket.grow_receive_buffer(RECEIVE_BUFFER_BYTES);
@@ -254,11 +255,16 @@ async fn listen(socket: Rc<UdpSocket>, guests: Rc<Guests>) {
 }
 
 fn bind(address: SocketAddr, local: &LocalConfig) -> Result<Socket, RunError> {
-    let failed = |source| RunError::UdpListen { address: address.to_string(), source };
+    let failed = |source| listen_error(address, source);
     let socket = Socket::new_udp(&address).map_err(failed)?;
     bind_device(&socket, local)?;
     socket.bind(address).map_err(failed)?;
     Ok(socket)
+}
+
+fn listen_error(address: SocketAddr, source: io::Error) -> RunError {
+    let way_out = way_out::of_listening(unmap(address), &source, udp_listener_at);
+    RunError::UdpListen { address: address.to_string(), source, way_out }
 }
 
 #[cfg(test)]

@@ -477,6 +477,10 @@ fn a_taken_port_is_an_error_of_one_test() -> Checked {
     let client = run_client(&ours(), server.port, "-u -k 1")?;
     let line = client.failed_with_one_line()?;
     ensure!(line.contains("unable to start stream listener"), "unclear: {line}");
+    let holder = format!("(process {}) has the port: end it, or choose another", std::process::id());
+    let said = server.process.so_far();
+    let says = |line: &str| line.contains(", UDP: Address already in use; ") && line.contains(&holder);
+    ensure!(said.lines().filter(|line| says(line)).count() == 2, "{holder:?} is not said\n{said}");
     drop(taken);
     // A process that another test has just forked may hold the descriptor until it becomes another program.
     let row = format!(":{:04X} ", server.port);
