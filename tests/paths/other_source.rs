@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::harness::{Cable, Cells, Checked, Server, debian, ensure, libiperf, ours};
+use crate::harness::{Cable, Cells, Checked, Failure, Server, debian, ensure, libiperf, ours, wait_until};
 
 /// Every direction, several streams, both families, and datagrams that are as long as the words that open the
 /// streams.
@@ -80,10 +80,6 @@ fn is_refused(way: &str) -> Checked {
 
 fn has_warned(server: &Server, words: &str) -> Checked {
     let warned = || server.process.so_far().contains(words);
-    ensure!(
-        server.process.runs_until(Duration::from_secs(20), warned).is_ok() && warned(),
-        "nothing about {words:?}\n{}",
-        server.process.so_far()
-    );
-    Ok(())
+    wait_until(Duration::from_secs(20), warned)
+        .map_err(|_| Failure(format!("nothing about {words:?}\n{}", server.process.so_far())))
 }
