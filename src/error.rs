@@ -209,12 +209,14 @@ pub enum RunError {
         after: Duration,
     },
     /// The server cannot receive over UDP.
-    #[error("{} on {address}, UDP: {}", ErrorCode::LISTEN, plain(source))]
+    #[error("{} on {address}, UDP: {}{}", ErrorCode::LISTEN, plain(source), clause(way_out))]
     UdpListen {
         /// Address and port.
         address: String,
         /// Why.
         source: io::Error,
+        /// What would be right; empty if that is not known.
+        way_out: String,
     },
     /// The server cannot listen for the data connections of a test.
     #[error("{} on {address}: {}", ErrorCode::STREAM_LISTEN, plain(source))]

@@ -36,6 +36,9 @@ pub struct ServerLimits {
     pub total: Option<RateLimit>,
     /// `--allow-counted`: tests of `-n` and `-k` are let in and ended when the longest time is over.
     pub counted: bool,
+    /// `--udp-any-source`: UDP streams may come from another address than the control connection, if their
+    /// words have the cookie of the test.
+    pub any_source: bool,
     /// `--server-bitrate-limit`.
     pub rate: Option<RateLimit>,
     /// `--server-max-duration`: longest test, the omit period included.
@@ -60,6 +63,7 @@ impl Default for ServerLimits {
             tests_per_minute: None,
             total: None,
             counted: false,
+            any_source: false,
             rate: None,
             duration: None,
             set_up: Self::SET_UP,

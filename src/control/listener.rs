@@ -16,7 +16,7 @@ use super::way_out;
 use crate::config::{Family, ServerConfig};
 use crate::error::RunError;
 use crate::protocol::ErrorCode;
-use crate::sys::{ListenAddress, Socket, Transport, listen_on};
+use crate::sys::{ListenAddress, Socket, Transport, listen_on, listener_at};
 
 /// A listening server.
 pub(super) struct Listener {
@@ -186,7 +186,7 @@ fn listen_error(address: &ListenAddress, source: io::Error) -> RunError {
             RunError::SocketOption { what: device_clause(device), code: ErrorCode::BIND_DEVICE, source }
         }
         _ => {
-            let way_out = way_out::of_listening(address.local, &source);
+            let way_out = way_out::of_listening(address.local, &source, listener_at);
             RunError::Listen { address: address.local.to_string(), source, way_out }
         }
     }

@@ -26,13 +26,13 @@ use super::sources::{Source, Telling, Visit};
 use super::streams::Streams;
 use super::turns::{Matter, Turn};
 use super::udp::answer_words_again;
-use super::udp_door::UdpDoor;
+use super::udp_door::{Expected, UdpDoor};
 use super::{socket_options, way_out};
 use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::engine;
 use crate::error::RunError;
 use crate::protocol::{
-    Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
+    Cookie, Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
 };
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
 use crate::sys::{Transport, plain};
@@ -50,6 +50,7 @@ pub(super) struct Session {
     number: u64,
     entry: Rc<Entry>,
     stage: Stage,
+    cookie: Cookie,
     link: Link,
     /// The address that the client has connected to.
     local: SocketAddr,
@@ -221,6 +222,7 @@ impl Session {
             number,
             entry,
             stage: Stage::Stranger,
+            cookie,
             link,
             local,
             client,
@@ -378,7 +380,8 @@ impl Session {
         };
         let late = |_| RunError::Silent { waiting_for: ALL_STREAMS, after: whole };
         let Some((request, mut streams, connections)) = gathered.map_err(late)?? else { return Ok(None) };
-        let Some(taken) = self.take_slot(&connections).await? else { return Ok(None) };
+        let named = request.extension().names_tests_in_words().then_some(self.cookie);
+        let Some(taken) = self.take_slot(&connections, named).await? else { return Ok(None) };
         self.begin(&mut streams, connections, taken).await?;
         Ok(Some((request, streams)))
     }
@@ -410,10 +413,11 @@ impl Session {
         let streams = Streams::new(Role::Server, Arc::clone(&test), engine, &local, places)
             .kept_on(request.test.server_cpu)
             .with_peer(request.extension().is_spoken());
-        let turn = self.turn(&test).await?;
-        let mut door = self.open_door(&test, &local)?;
+        let named = request.extension().names_tests_in_words().then_some(self.cookie);
+        let turn = self.turn(&test, named).await?;
+        let mut door = self.open_door((&test, named), &local)?;
         self.invite(request.extension()).await?;
-        let arrived = timeout_at(deadline.into(), self.take_streams(&mut door)).await;
+        let arrived = timeout_at(deadline.into(), self.take_streams(&mut door, named)).await;
         if !matches!(arrived, Ok(Ok(Some(_)))) {
             self.warn_of_strangers(&door);
         }
@@ -426,14 +430,18 @@ impl Session {
     }
 
     /// Waits for a slot, and returns when it got it; `None` when the client changes its mind.
-    async fn take_slot(&mut self, connections: &[Accepted]) -> Result<Option<Instant>, RunError> {
+    async fn take_slot(
+        &mut self,
+        connections: &[Accepted],
+        named: Option<Cookie>,
+    ) -> Result<Option<Instant>, RunError> {
         let entry = Rc::clone(&self.entry);
         let is_udp = self.info.test.protocol.udp().is_some();
         tokio::select! {
             biased;
             state = self.link.next_state("a slot among the server's tests") => changes_mind(state?).map(|()| None),
             taken = entry.take_slot() => taken.map(Some).map_err(|Busy| RunError::Busy),
-            never = answer_words_again(connections), if is_udp => match never {},
+            never = answer_words_again(connections, named.as_ref()), if is_udp => match never {},
         }
     }
 
@@ -477,13 +485,8 @@ impl Session {
     /// Says of streams that have not come who has tried to open one meanwhile.
     fn warn_of_strangers(&self, door: &Door<'_>) {
         let Door::Udp(door) = door else { return };
-        if let Some(stranger) = door.stranger() {
-            self.report.emit(RunEvent::Warning(format!(
-                "the client at {} has not opened its UDP streams, but {stranger} tried to and was not heard: if \
-                 that is the client, routing or address translation gives its datagrams another address than its \
-                 control connection",
-                self.client.to_canonical()
-            )));
+        if let Some(warning) = door.strangers() {
+            self.report.emit(RunEvent::Warning(warning));
         }
     }
 
@@ -511,16 +514,18 @@ impl Session {
         self.house.budget.check(asked).map_err(|_| RunError::RateLimit)
     }
 
-    /// Waits until no other set-up is in the way of this one.
-    async fn turn(&mut self, test: &TestConfig) -> Result<Turn, RunError> {
+    /// Waits until no other set-up is in the way of this one. None is if the words of its streams are
+    /// `named`.
+    async fn turn(&mut self, test: &TestConfig, named: Option<Cookie>) -> Result<Option<Turn>, RunError> {
         let client = self.client.to_canonical();
         let matter = match Transport::of(test.protocol) {
             Some(_) if test.socket.window_bytes.is_some() => Matter::ConnectionsOfTheirOwn(client),
             Some(_) => Matter::Connections(client),
+            None if named.is_some() => return Ok(None),
             None => Matter::Words(client),
         };
         let turn = timeout(limits::TURN, self.house.turns.take(matter)).await;
-        turn.map_err(|_| RunError::NoTurn(limits::TURN))
+        turn.map(Some).map_err(|_| RunError::NoTurn(limits::TURN))
     }
 
     /// Lets the client know that it may open its streams, and that this is a ringperf if it is one as well.
@@ -533,8 +538,13 @@ impl Session {
     }
 
     /// Takes the data connections of the test as they come, and returns them in the order of its streams;
-    /// `None` when the client changes its mind.
-    async fn take_streams(&mut self, door: &mut Door<'_>) -> Result<Option<Vec<Accepted>>, RunError> {
+    /// `None` when the client changes its mind. `named` is the cookie that words of UDP streams must have, if
+    /// they must have one.
+    async fn take_streams(
+        &mut self,
+        door: &mut Door<'_>,
+        named: Option<Cookie>,
+    ) -> Result<Option<Vec<Accepted>>, RunError> {
         let test = Arc::clone(&self.info.test);
         let (local, is_udp) = (self.local_config(), test.protocol.udp().is_some());
         let receives = test.direction.flows(Role::Server).contains(&Flow::Receive);
@@ -544,7 +554,7 @@ impl Session {
                 biased;
                 state = self.link.next_state("the client's data connections") => Err(state?),
                 accepted = door.next(&test, flow) => Ok(accepted?),
-                never = answer_words_again(&connections), if is_udp => match never {},
+                never = answer_words_again(&connections, named.as_ref()), if is_udp => match never {},
                 () = sleep(local.receive_timeout), if receives => {
                     return Err(RunError::Stalled(local.receive_timeout));
                 }
@@ -574,10 +584,18 @@ impl Session {
     }
 
     /// Where the streams of the test come in.
-    fn open_door<'c>(&self, test: &TestConfig, local: &'c LocalConfig) -> Result<Door<'c>, RunError> {
+    fn open_door<'c>(
+        &self,
+        (test, named): (&TestConfig, Option<Cookie>),
+        local: &'c LocalConfig,
+    ) -> Result<Door<'c>, RunError> {
         let count = Streams::planned(Role::Server, test).len();
         Ok(match Transport::of(test.protocol) {
-            None => Door::Udp(self.house.porters.open_door(self.local, self.client, local)?),
+            None => {
+                let any_source = self.house.config.limits.any_source;
+                let expected = Expected { client: self.client, cookie: named, any_source };
+                Door::Udp(self.house.porters.open_door(self.local, expected, local)?)
+            }
             Some(transport) => {
                 let made = (transport, test.socket.window_bytes);
                 let client = self.client.to_canonical();

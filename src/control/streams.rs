@@ -24,7 +24,8 @@ use super::{limits, socket_options, udp};
 use crate::config::{BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig};
 use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::error::RunError;
-use crate::report::{ConnectedStream, Interval, QueueReport};
+use crate::protocol::QueueReport;
+use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
 use crate::sys::{DeviceQueue, Missing, Pinned, Socket, Transport, start_thread};
 

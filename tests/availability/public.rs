@@ -254,7 +254,7 @@ fn datagrams_go_to_the_control_peer_alone_and_only_while_it_is_there() -> Checke
         ensure!(last - left < LIMIT, "it never stops");
     }
     println!("C9: the last datagram came {:?} after the end of the control connection", last - left);
-    ensure!(last - left <= Duration::from_secs(1), "datagrams came for another {:?}", last - left);
+    ensure!(last - left <= Duration::from_secs(3), "datagrams came for another {:?}", last - left);
     ensure!(stranger.recv(&mut datagram).is_err(), "a stranger got something");
     Ok(())
 }

@@ -1,14 +1,16 @@
 //! What lies between two ends, and how much of the machine they have: a path that is cut or swallows one
 //! connection, that is slow or takes its time; very many tests at once, and nothing to do at all.
 //!
-//! [`cut`], [`silent`], [`slow`] and [`small`] are cables between network namespaces, [`delayed`] has a relay
-//! of TCP connections in this process, [`unfinished`] a bridge that breaks down. [`held_open`] are clients
-//! that have everything and do not leave, [`busy`] is how much of the machine it takes.
+//! [`cut`], [`other_source`], [`silent`], [`slow`] and [`small`] are cables between network namespaces,
+//! [`delayed`] has a relay of TCP connections in this process, [`unfinished`] a bridge that breaks down.
+//! [`held_open`] are clients that have everything and do not leave, [`busy`] is how much of the machine it
+//! takes.
 
 mod busy;
 mod cut;
 mod delayed;
 mod held_open;
+mod other_source;
 mod relay;
 mod silent;
 mod slow;

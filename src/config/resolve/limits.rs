@@ -42,6 +42,7 @@ pub(super) fn limits(options: &ServerOptions) -> Result<ServerLimits, ParameterE
         tests_per_minute: NonZeroU32::new(tests_per_minute(options)?),
         total: rate_limit("--total-bitrate-limit", total)?,
         counted: options.allow_counted || options.public,
+        any_source: options.udp_any_source,
         rate: rate_limit("--server-bitrate-limit", options.server_bitrate_limit.as_deref())?,
         duration: (duration != 0).then(|| secs(duration)),
         set_up: if options.public { PUBLIC_SET_UP } else { ServerLimits::SET_UP },

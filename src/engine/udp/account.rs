@@ -78,13 +78,13 @@ impl Account {
             let length = left.min(segment);
             let (datagram, rest) = payload.split_at(length.min(payload.len()));
             match DatagramHeader::read(self.udp.counters_64bit, datagram) {
-                Some(header) if length == self.datagram_bytes => {
+                Some(header) if length == self.datagram_bytes && !is_udp_word(datagram, length) => {
                     let sent = Duration::from_secs(header.seconds.into())
                         + Duration::from_micros(header.microseconds.into());
                     self.tracker.take(header.sequence, sent, arrived);
                     bytes += length;
                 }
-                _ if is_udp_word(datagram) && length == datagram.len() => {}
+                _ if is_udp_word(datagram, length) => {}
                 _ => self.tracker.foreign(),
             }
             payload = rest;
