@@ -247,7 +247,7 @@ impl<'a> Server<'a> {
         self.running += 1;
         let signals = Signals::told_by(self.stop.subscribe());
         let (house, entrance) = (Rc::clone(&self.house), listener.entrance().clone());
-        let for_session = self.report.of_test(self.number);
+        let for_session = report.another();
         let (number, slot) = (self.number, Rc::clone(&control.slot));
         let session = async move {
             match Session::new(house, entrance, control, (number, for_session), signals) {
