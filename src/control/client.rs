@@ -230,7 +230,9 @@ impl Client<'_> {
         for (index, flow) in (0..).zip(Streams::planned(Role::Client, &test)) {
             // One after the other: the order in which the server accepts them is all that tells them apart.
             let socket = self.open_stream(cookie, &test, (index, flow), deadline).await?;
-            streams.add(socket, flow).await?;
+            if let Err(error) = streams.add(socket, flow).await {
+                return Err(self.better_reason(error).await);
+            }
         }
         streams.wait_ready().await?;
         streams.watch_queues();
@@ -262,7 +264,7 @@ impl Client<'_> {
         let state = tokio::select! {
             biased;
             opened = open => match opened {
-                Err(error) if test.protocol.udp().is_some() => return Err(self.better_reason(error).await),
+                Err(error) => return Err(self.better_reason(error).await),
                 opened => return opened,
             },
             state = self.link.next_state_but(State::TestStart, said, "data connections") => state?,
@@ -273,11 +275,12 @@ impl Client<'_> {
         Err(self.refusal(state, "the data connections").await)
     }
 
-    /// A server that does not answer over UDP may have said why on the control connection.
+    /// A server that does not answer over UDP, or ends a data connection at once, may have said why on the
+    /// control connection.
     async fn better_reason(&mut self, error: RunError) -> RunError {
         match self.link.state_within(limits::LAST_WORDS, "a reason").await {
             Ok(state @ (State::ServerError | State::ServerTerminate | State::AccessDenied)) => {
-                self.refusal(state, "the answer over UDP").await
+                self.refusal(state, "a data connection").await
             }
             _ => error,
         }

@@ -45,5 +45,5 @@ pub use thread::{
     Pinned, current_processor, random_bytes, set_time_slice, start_thread, thread_cpu_time, thread_sleeps,
 };
 pub use topology::Topology;
-pub use words::plain;
+pub use words::{plain, with_way_out};
 pub use zerocopy::{ErrorQueue, Release};

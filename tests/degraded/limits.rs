@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::restrict::{PublicCopy, forbid_files, limit_files, limit_locked_memory};
 use super::serves_within;
-use crate::harness::{Checked, Folder, Program, Server, alone, ensure, ours, run_client, run_pair, shared};
+use crate::harness::{
+    Cells, Checked, Finished, Folder, Program, Server, alone, ensure, ours, run_client, run_pair, shared,
+};
 
 #[test]
 fn memory_that_may_be_locked_is_never_a_reason_to_fail() -> Checked {
@@ -71,6 +73,63 @@ fn a_server_without_descriptors_refuses_and_goes_on() -> Checked {
         serves_within(&server, Duration::from_secs(3))?;
     }
     Ok(())
+}
+
+/// Whatever a descriptor is wanted for when there is none left, the reason is said, with the way out, and at
+/// once.
+#[test]
+fn at_every_limit_on_descriptors_a_test_runs_or_says_why_not() -> Checked {
+    const SOON: Duration = Duration::from_secs(5);
+    fn says_why(run: &Finished) -> Checked {
+        let line = run.failed_with_one_line()?;
+        ensure!(line.contains("open files") && line.contains("`ulimit -n`"), "the reason is not said\n{run}");
+        Ok(())
+    }
+    let limits: [fn(&mut Command); 10] = [
+        limit_files::<13>,
+        limit_files::<15>,
+        limit_files::<17>,
+        limit_files::<18>,
+        limit_files::<19>,
+        limit_files::<20>,
+        limit_files::<21>,
+        limit_files::<23>,
+        limit_files::<25>,
+        limit_files::<28>,
+    ];
+    let mut cells = Cells::default();
+    for (limit, prepare) in limits.into_iter().enumerate() {
+        for options in ["-P 8", "-P 8 -R", "-P 4 --bidir", "-P 8 -u -b 1M"] {
+            let poor = Program { prepare, ..ours() };
+            let options = format!("-t 0.2 {options}");
+            cells.add(format!("{options}, limit {limit} of a client"), {
+                let (poor, options) = (poor.clone(), options.clone());
+                move || {
+                    let server = Server::start(&ours(), "")?;
+                    let client = run_client(&poor, server.port, &options)?;
+                    ensure!(client.elapsed < SOON, "after {:?}\n{client}", client.elapsed);
+                    if client.code == Some(0) { Ok(()) } else { says_why(&client) }
+                }
+            });
+            // With the first limit no client comes as far as having a test.
+            if limit == 0 {
+                continue;
+            }
+            cells.add(format!("{options}, limit {limit} of a server"), move || {
+                let server = Server::start(&poor, "-1")?;
+                let client = run_client(&ours(), server.port, &options)?;
+                ensure!(client.elapsed < SOON, "after {:?}\n{client}", client.elapsed);
+                if client.code == Some(0) {
+                    return Ok(());
+                }
+                client.failed_with_one_line()?;
+                let server = server.finish()?;
+                ensure!(server.stderr.contains("`ulimit -n`"), "the reason is not said\n{server}\n{client}");
+                Ok(())
+            });
+        }
+    }
+    cells.run()
 }
 
 /// A process that may make no file at all is told so by a signal, which would end it without a word.
