@@ -27,7 +27,7 @@ use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, St
 use crate::error::RunError;
 use crate::report::{ConnectedStream, Interval, QueueReport};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
-use crate::sys::{DeviceQueue, Missing, Pinned, Socket, Transport, start_thread};
+use crate::sys::{DeviceQueue, Missing, Pinned, Socket, Transport, start_stream_thread, start_thread};
 
 /// Longest wait of a stream thread in a blocking call before it looks up.
 const BLOCKING_WAIT: Duration = Duration::from_millis(20);
@@ -518,7 +518,7 @@ impl Streams {
         // A thread begins with the processors of the one that starts it.
         let _pinned = cpu.or(self.processor).map(Pinned::to).transpose().map_err(RunError::Affinity)?;
         let name = format!("stream-{}", stream_id(index));
-        start_thread(name, move || run_stream(index, &job, &notify))
+        start_stream_thread(name, move || run_stream(index, &job, &notify))
             .map_err(|source| RunError::System { what: "starting a stream thread", source })
     }
 

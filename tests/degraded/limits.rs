@@ -3,11 +3,20 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::restrict::{PublicCopy, forbid_files, limit_files, limit_locked_memory};
+use super::restrict::{
+    PublicCopy, forbid_files, limit_address_space, limit_data, limit_files, limit_locked_memory,
+};
 use super::serves_within;
 use crate::harness::{
-    Cells, Checked, Finished, Folder, Program, Server, alone, ensure, ours, run_client, run_pair, shared,
+    Cells, Checked, Failure, Finished, Folder, Process, Program, Server, alone, ensure, is_listening, ours,
+    pick, run_client, run_pair, shared, wait_until,
 };
+
+/// Its name, and what sets it.
+type Limit = (&'static str, fn(&mut Command));
+
+/// Longer than anything here takes.
+const LIMIT: Duration = Duration::from_secs(20);
 
 #[test]
 fn memory_that_may_be_locked_is_never_a_reason_to_fail() -> Checked {
@@ -21,7 +30,6 @@ fn soak_memory_that_may_be_locked_with_many_streams() -> Checked {
 }
 
 fn locked_memory(parallel: &[u32]) -> Checked {
-    type Limit = (&'static str, fn(&mut Command));
     let limits: [Limit; 4] = [
         ("0", limit_locked_memory::<0>),
         ("64 KiB", limit_locked_memory::<64>),
@@ -130,6 +138,79 @@ fn at_every_limit_on_descriptors_a_test_runs_or_says_why_not() -> Checked {
         }
     }
     cells.run()
+}
+
+/// Limits on memory, some of them too low for any server, most of them for as many streams as there may be.
+const MEMORY: [Limit; 16] = [
+    ("24 MiB", limit_address_space::<24>),
+    ("32 MiB", limit_address_space::<32>),
+    ("40 MiB", limit_address_space::<40>),
+    ("60 MiB", limit_address_space::<60>),
+    ("80 MiB", limit_address_space::<80>),
+    ("120 MiB", limit_address_space::<120>),
+    ("160 MiB", limit_address_space::<160>),
+    ("200 MiB", limit_address_space::<200>),
+    ("300 MiB", limit_address_space::<300>),
+    ("500 MiB", limit_address_space::<500>),
+    ("700 MiB", limit_address_space::<700>),
+    ("12 MiB of data", limit_data::<12>),
+    ("20 MiB of data", limit_data::<20>),
+    ("40 MiB of data", limit_data::<40>),
+    ("80 MiB of data", limit_data::<80>),
+    ("160 MiB of data", limit_data::<160>),
+];
+
+/// A server goes on as before behind a test that it has no memory for.
+#[test]
+fn a_server_without_memory_refuses_and_goes_on() -> Checked {
+    let mut cells = Cells::default();
+    for (limit, prepare) in MEMORY {
+        cells.add(limit, move || {
+            let poor = Program { prepare, ..ours() };
+            let port = pick();
+            let server = Process::spawn(poor.command(&format!("-s -p {port}")))?;
+            if !server.runs_until(LIMIT, || is_listening(port))? {
+                server.finish(LIMIT)?.failed_with_one_line()?;
+                return Ok(());
+            }
+            let serves = || run_client(&ours(), port, "-n 1M").is_ok_and(|client| client.code == Some(0));
+            let served = serves();
+            for options in ["", "--bidir", "-u -b 100K --bidir", "--peer-engine uring"] {
+                let client = run_client(&ours(), port, &format!("-t 0.2 -P 128 {options}"))?;
+                ensure!(server.is_running(), "{options}\n{}\n{client}", server.so_far());
+                if client.code != Some(0) {
+                    client.failed_with_one_line()?;
+                }
+                wait_until(LIMIT, || !served || serves())
+                    .map_err(|_| Failure(format!("not served behind {options}\n{}", server.so_far())))?;
+            }
+            server.terminate()?;
+            server.finish(LIMIT)?.succeeded()
+        });
+    }
+    cells.run_heavy()
+}
+
+/// So does a client, which has one test.
+#[test]
+fn a_client_without_memory_says_so_and_leaves() -> Checked {
+    let mut cells = Cells::default();
+    for (limit, prepare) in MEMORY {
+        for options in ["", "-R", "-u -b 100K"] {
+            cells.add(format!("{limit}, {options}"), move || {
+                let poor = Program { prepare, ..ours() };
+                let server = Server::start(&ours(), "-1")?;
+                let client = run_client(&poor, server.port, &format!("-t 0.2 -P 128 {options}"))?;
+                if client.code == Some(0) {
+                    return Ok(());
+                }
+                let line = client.failed_with_one_line()?;
+                ensure!(line.contains("memory"), "the reason is not said\n{client}");
+                Ok(())
+            });
+        }
+    }
+    cells.run_heavy()
 }
 
 /// A process that may make no file at all is told so by a signal, which would end it without a word.

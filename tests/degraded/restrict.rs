@@ -122,6 +122,11 @@ pub fn limit_data<const MIB: u64>(command: &mut Command) {
     restrict(command, || Ok(setrlimit(Resource::RLIMIT_DATA, MIB << 20, MIB << 20)?));
 }
 
+/// So many MiB of address space, as `ulimit -v`.
+pub(super) fn limit_address_space<const MIB: u64>(command: &mut Command) {
+    restrict(command, || Ok(setrlimit(Resource::RLIMIT_AS, MIB << 20, MIB << 20)?));
+}
+
 /// As `ulimit -f 0`, with the signal that goes with it: whoever runs the tests may have it ignored.
 pub(super) fn forbid_files(command: &mut Command) {
     restrict(command, || {
