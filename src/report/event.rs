@@ -209,12 +209,12 @@ pub struct TestEnd {
     pub peer_unknown: bool,
     /// The streams in the order in which they were opened.
     pub streams: Vec<StreamEnd>,
-    /// This end, in percent of one core.
-    pub cpu_local: CpuUse,
-    /// The other end, likewise; zero if it is not known.
-    pub cpu_remote: CpuUse,
+    /// This end, in percent of one core; `None` if it is not known.
+    pub cpu_local: Option<CpuUse>,
+    /// The other end, likewise; zero if its results did not arrive.
+    pub cpu_remote: Option<CpuUse>,
     /// The same of this end as time.
-    pub cpu_time: CpuTime,
+    pub cpu_time: Option<CpuTime>,
     /// Processor time of the other end, computed from its percentages where it does not say; `None` if not
     /// known.
     pub cpu_time_remote: Option<CpuTime>,

@@ -19,14 +19,11 @@ const STREAM_STACK_BYTES: usize = 512 * 1024;
 /// What such a thread takes in small pieces: distributions of times most of all.
 const STREAM_BYTES: usize = 256 * 1024;
 
-/// Processor time that the calling thread has used so far.
-///
-/// # Panics
-/// Never on Linux since 2.6.26: the call has no way to fail with these arguments.
+/// Processor time that the calling thread has used so far; `None` where a sandbox does not let it ask.
 #[must_use]
-pub fn thread_cpu_time() -> CpuTime {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("RUSAGE_THREAD is known since Linux 2.6.26");
-    CpuTime { user: to_duration(usage.user_time()), system: to_duration(usage.system_time()) }
+pub fn thread_cpu_time() -> Option<CpuTime> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+    Some(CpuTime { user: to_duration(usage.user_time()), system: to_duration(usage.system_time()) })
 }
 
 /// The processor that the calling thread is on at this moment, the first one being 0; `None` where the kernel
@@ -36,14 +33,12 @@ pub fn current_processor() -> Option<u32> {
     u32::try_from(sched_getcpu().ok()?).ok()
 }
 
-/// How often the calling thread has waited for something so far (voluntary context switches).
-///
-/// # Panics
-/// As [`thread_cpu_time`].
+/// How often the calling thread has waited for something so far (voluntary context switches); `None` as
+/// [`thread_cpu_time`].
 #[must_use]
-pub fn thread_sleeps() -> u64 {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("RUSAGE_THREAD is known since Linux 2.6.26");
-    u64::try_from(usage.voluntary_context_switches()).unwrap_or(0)
+pub fn thread_sleeps() -> Option<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+    u64::try_from(usage.voluntary_context_switches()).ok()
 }
 
 /// Asks the scheduler for turns of this length for the calling thread, or what is nearest to it between 0.1

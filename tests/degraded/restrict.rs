@@ -82,6 +82,20 @@ pub(super) fn refuse_keepalive(command: &mut Command) {
     });
 }
 
+/// Lets getrusage(2) fail with EPERM.
+pub(super) fn refuse_getrusage(command: &mut Command) {
+    restrict(command, || deny(libc::SYS_getrusage));
+}
+
+/// Lets socketpair(2) fail with EPERM.
+pub(super) fn refuse_socketpair(command: &mut Command) {
+    restrict(command, || deny(libc::SYS_socketpair));
+}
+
+fn deny(call: libc::c_long) -> io::Result<()> {
+    filter(u32::try_from(call).map_err(io::Error::other)?, None, libc::EPERM)
+}
+
 /// No locked memory, for a user without privileges.
 pub(super) fn forbid_locked_memory(command: &mut Command) {
     limit_locked_memory::<0>(command);
