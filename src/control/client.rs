@@ -10,7 +10,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::connect::{check_protocol, connect_control, connect_with_cookie};
 use super::limits;
-use super::link::Link;
+use super::link::{Link, late};
 use super::part;
 use super::places::Places;
 use super::results::{CpuMeter, Measured, read_results};
@@ -175,6 +175,9 @@ impl Client<'_> {
             // At once: a server that goes on sending would hold up the end of its streams.
             self.say_farewell(error).await;
         }
+        if matches!(outcome, Err(RunError::Silent { .. })) {
+            streams.cut_off_receivers().await;
+        }
         // However it ended, what was measured is reported.
         self.close_streams(&mut streams).await;
         let error = match outcome {
@@ -336,11 +339,16 @@ impl Client<'_> {
         if streams.is_udp() {
             streams.stop_receivers();
         }
-        streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
+        let is_ready = Instant::now();
+        if !streams.wait_stopped(Flow::Receive, limits::DRAIN).await {
+            streams.cut_off_receivers().await;
+        }
         self.close_streams(streams).await;
         let own = self.measure(streams);
         self.link.write_frame("results", &results::encode(&own.to_results())).await?;
-        let theirs = read_results(&self.receive_results(streams).await?, streams)?;
+        // A server that goes on sending after it has asked for results gains no time by that.
+        let wait = limits::ANSWER.saturating_sub(is_ready.elapsed());
+        let theirs = read_results(&self.receive_results(streams, wait).await?, streams)?;
         let last_word = self.expect(State::DisplayResults, "the end of the exchange").await;
         Ok((own, theirs, last_word.err()))
     }
@@ -371,11 +379,12 @@ impl Client<'_> {
         part.map_err(|why| self.report.emit(warn(why))).ok()
     }
 
-    /// The server's results. A server that has failed, or is being ended, sends a state in their place, which
-    /// reads as the first byte of a length. None of results without a report is that long, and none at all is
-    /// as long as SERVER_ERROR says.
-    async fn receive_results(&mut self, streams: &Streams) -> Result<Vec<u8>, RunError> {
-        let first = self.link.peek_within(limits::ANSWER, "results").await?;
+    /// The server's results, which begin within `wait`. A server that has failed, or is being ended, sends a
+    /// state in their place, which reads as the first byte of a length. None of results without a report is
+    /// that long, and none at all is as long as SERVER_ERROR says.
+    async fn receive_results(&mut self, streams: &Streams, wait: Duration) -> Result<Vec<u8>, RunError> {
+        let first = self.link.peek_within(wait, "results").await;
+        let first = first.map_err(|error| late(error, "results", limits::ANSWER))?;
         match State::from_byte(first) {
             Some(State::ServerTerminate) if self.config.test.server_output => {}
             Some(state @ (State::ServerError | State::ServerTerminate)) => {

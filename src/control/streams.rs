@@ -387,6 +387,14 @@ impl Streams {
         }
     }
 
+    /// Ends receivers whose peer may send for ever: what has arrived is read if that takes no time.
+    pub(super) async fn cut_off_receivers(&mut self) {
+        self.stop_receivers();
+        if !self.wait_stopped(Flow::Receive, limits::QUIET).await {
+            self.abort();
+        }
+    }
+
     /// Waits until all threads of one flow have moved their last byte, at most `wait`; says whether they
     /// have.
     pub(super) async fn wait_stopped(&mut self, flow: Flow, wait: Duration) -> bool {
