@@ -9,7 +9,7 @@ use crate::auth::{AuthError, Refusal};
 use crate::config::{EngineChoice, Placement};
 use crate::protocol::{ErrorCode, ParamsError, ParamsTooLong, ResultsError, ServerError, State};
 use crate::report::{FailureText, Unwritten};
-use crate::sys::{Missing, plain};
+use crate::sys::{Missing, plain, with_way_out};
 
 /// Who has to change something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// No control connection.
-    #[error("{}: {} ({address})", ErrorCode::CONNECT, plain(source))]
+    #[error("{}: {} ({address})", ErrorCode::CONNECT, with_way_out(source))]
     Connect {
         /// Host and port.
         address: String,
@@ -170,7 +170,7 @@ pub enum RunError {
     #[error("the peer's results name stream {0}, which does not exist")]
     StreamId(u32),
     /// A data connection could not be made.
-    #[error("{}: {} ({address})", ErrorCode::STREAM_CONNECT, plain(source))]
+    #[error("{}: {} ({address})", ErrorCode::STREAM_CONNECT, with_way_out(source))]
     StreamConnect {
         /// The address.
         address: String,
@@ -209,7 +209,7 @@ pub enum RunError {
         after: Duration,
     },
     /// The server cannot receive over UDP.
-    #[error("{} on {address}, UDP: {}{}", ErrorCode::LISTEN, plain(source), clause(way_out))]
+    #[error("{} on {address}, UDP: {}{}", ErrorCode::LISTEN, with_way_out(source), clause(way_out))]
     UdpListen {
         /// Address and port.
         address: String,
@@ -219,13 +219,16 @@ pub enum RunError {
         way_out: String,
     },
     /// The server cannot listen for the data connections of a test.
-    #[error("{} on {address}: {}", ErrorCode::STREAM_LISTEN, plain(source))]
+    #[error("{} on {address}: {}", ErrorCode::STREAM_LISTEN, with_way_out(source))]
     StreamListen {
         /// Address and port.
         address: String,
         /// Why.
         source: io::Error,
     },
+    /// The server had no descriptor left for a data connection of the test.
+    #[error("{}: {}", ErrorCode::STREAM_ACCEPT, with_way_out(.0))]
+    StreamAccept(#[source] io::Error),
     /// The congestion control that was asked for is not to be had.
     #[error("{}: {name} (-C); {way_out}", ErrorCode::CONGESTION)]
     Congestion {
@@ -355,7 +358,7 @@ pub enum RunError {
     #[error("{0}")]
     NotReady(String),
     /// Something that always works did not.
-    #[error("{what}: {}", plain(source))]
+    #[error("{what}: {}", with_way_out(source))]
     System {
         /// What was tried.
         what: &'static str,
@@ -385,6 +388,7 @@ impl RunError {
             | Self::Unwritten(_)
             | Self::NotReady(_)
             | Self::StreamListen { .. }
+            | Self::StreamAccept(_)
             | Self::NoProtocol { .. }
             | Self::Affinity(_)
             | Self::Place { .. }
@@ -424,6 +428,7 @@ impl RunError {
             Self::StreamConnect { source, .. } => with(ErrorCode::STREAM_CONNECT, source),
             Self::Listen { source, .. } | Self::UdpListen { source, .. } => with(ErrorCode::LISTEN, source),
             Self::StreamListen { source, .. } => with(ErrorCode::STREAM_LISTEN, source),
+            Self::StreamAccept(source) => with(ErrorCode::STREAM_ACCEPT, source),
             Self::SocketOption { code, source, .. } | Self::From { code, source, .. } => with(*code, source),
             Self::NoProtocol { code, .. } => code.to_string(),
             Self::BufferSize { .. } => ErrorCode::BUFFER_SIZE_NOT_SET.to_string(),
@@ -445,7 +450,7 @@ impl RunError {
             Self::Engine { .. } | Self::System { .. } | Self::Defect(_) => Some(ErrorCode::INIT_TEST),
             Self::NoTurn(_) | Self::Displaced(_) => Some(ErrorCode::ACCESS_DENIED),
             Self::UdpListen { .. } | Self::StreamListen { .. } => Some(ErrorCode::STREAM_LISTEN),
-            Self::UdpNoClient { .. } => Some(ErrorCode::STREAM_ACCEPT),
+            Self::UdpNoClient { .. } | Self::StreamAccept(_) => Some(ErrorCode::STREAM_ACCEPT),
             Self::Silent { .. } => Some(ErrorCode::RECV_MESSAGE),
             Self::UnknownState(_) | Self::Unexpected { .. } => Some(ErrorCode::UNKNOWN_MESSAGE),
             Self::TooLong { what: "parameters", .. } => Some(ErrorCode::RECV_PARAMS),

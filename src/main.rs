@@ -14,13 +14,14 @@ use ringperf::report::{
     JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter,
     version_text,
 };
-use ringperf::sys::{exit_at_signals, has_signal_come, ignore_failed_writes, plain};
+use ringperf::sys::{exit_at_signals, has_signal_come, ignore_failed_writes, plain, share_one_heap};
 
 /// The rest of a report may take this long when a signal has ended the run.
 const PATIENCE_AFTER_SIGNAL: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     ignore_failed_writes();
+    share_one_heap();
     let program = cli::program_name(std::env::args_os().next().as_deref());
     let done = match cli::parse(std::env::args_os()) {
         Ok(Command::Client(config)) => client(&config),

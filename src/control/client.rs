@@ -10,7 +10,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::connect::{check_protocol, connect_control, connect_with_cookie};
 use super::limits;
-use super::link::Link;
+use super::link::{Link, late};
 use super::part;
 use super::places::Places;
 use super::results::{CpuMeter, Measured, read_results};
@@ -175,6 +175,9 @@ impl Client<'_> {
             // At once: a server that goes on sending would hold up the end of its streams.
             self.say_farewell(error).await;
         }
+        if matches!(outcome, Err(RunError::Silent { .. })) {
+            streams.cut_off_receivers().await;
+        }
         // However it ended, what was measured is reported.
         self.close_streams(&mut streams).await;
         let error = match outcome {
@@ -230,7 +233,9 @@ impl Client<'_> {
         for (index, flow) in (0..).zip(Streams::planned(Role::Client, &test)) {
             // One after the other: the order in which the server accepts them is all that tells them apart.
             let socket = self.open_stream(cookie, &test, (index, flow), deadline).await?;
-            streams.add(socket, flow).await?;
+            if let Err(error) = streams.add(socket, flow).await {
+                return Err(self.better_reason(error).await);
+            }
         }
         streams.wait_ready().await?;
         streams.watch_queues();
@@ -270,7 +275,7 @@ impl Client<'_> {
         let state = tokio::select! {
             biased;
             opened = open => match opened {
-                Err(error) if test.protocol.udp().is_some() => return Err(self.better_reason(error).await),
+                Err(error) => return Err(self.better_reason(error).await),
                 opened => return opened,
             },
             state = self.link.next_state_but(State::TestStart, said, "data connections") => state?,
@@ -281,11 +286,12 @@ impl Client<'_> {
         Err(self.refusal(state, "the data connections").await)
     }
 
-    /// A server that does not answer over UDP may have said why on the control connection.
+    /// A server that does not answer over UDP, or ends a data connection at once, may have said why on the
+    /// control connection.
     async fn better_reason(&mut self, error: RunError) -> RunError {
         match self.link.state_within(limits::LAST_WORDS, "a reason").await {
             Ok(state @ (State::ServerError | State::ServerTerminate | State::AccessDenied)) => {
-                self.refusal(state, "the answer over UDP").await
+                self.refusal(state, "a data connection").await
             }
             _ => error,
         }
@@ -341,11 +347,16 @@ impl Client<'_> {
         if streams.is_udp() {
             streams.stop_receivers();
         }
-        streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
+        let is_ready = Instant::now();
+        if !streams.wait_stopped(Flow::Receive, limits::DRAIN).await {
+            streams.cut_off_receivers().await;
+        }
         self.close_streams(streams).await;
         let own = self.measure(streams);
         self.link.write_frame("results", &results::encode(&own.to_results())).await?;
-        let theirs = read_results(&self.receive_results(streams).await?, streams)?;
+        // A server that goes on sending after it has asked for results gains no time by that.
+        let wait = limits::ANSWER.saturating_sub(is_ready.elapsed());
+        let theirs = read_results(&self.receive_results(streams, wait).await?, streams)?;
         let last_word = self.expect(State::DisplayResults, "the end of the exchange").await;
         Ok((own, theirs, last_word.err()))
     }
@@ -377,12 +388,13 @@ impl Client<'_> {
         part.map_err(|why| self.report.emit(warn(why))).ok()
     }
 
-    /// The server's results. A server that has failed, or is being ended, sends a state in their place, which
-    /// reads as the first byte of a length. None of results without a report is that long, and none at all is
-    /// as long as SERVER_ERROR says.
-    async fn receive_results(&mut self, streams: &Streams) -> Result<Vec<u8>, RunError> {
-        let wait = Wait::of(self.config, "the server's results", limits::ANSWER);
-        let first = told(wait, self.report, self.link.peek_within(limits::ANSWER, "results")).await?;
+    /// The server's results, which begin within `patience`. A server that has failed, or is being ended, sends
+    /// a state in their place, which reads as the first byte of a length. None of results without a report is
+    /// that long, and none at all is as long as SERVER_ERROR says.
+    async fn receive_results(&mut self, streams: &Streams, patience: Duration) -> Result<Vec<u8>, RunError> {
+        let wait = Wait::of(self.config, "the server's results", patience);
+        let first = told(wait, self.report, self.link.peek_within(patience, "results")).await;
+        let first = first.map_err(|error| late(error, "results", limits::ANSWER))?;
         match State::from_byte(first) {
             Some(State::ServerTerminate) if self.config.test.server_output => {}
             Some(state @ (State::ServerError | State::ServerTerminate)) => {

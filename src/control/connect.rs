@@ -14,7 +14,7 @@ use super::way_out::{bind_error, of_connecting};
 use crate::config::{ClientConfig, Family, Protocol};
 use crate::error::RunError;
 use crate::protocol::{Cookie, ErrorCode};
-use crate::sys::{Socket, Transport, start_thread};
+use crate::sys::{Socket, Transport, is_out_of_descriptors, start_thread};
 
 /// Connects to the first address of the server that answers, all of them within the configured time.
 pub(super) async fn connect_control(config: &ClientConfig) -> Result<Socket, RunError> {
@@ -130,16 +130,18 @@ pub(super) fn labelled(server: SocketAddr, config: &ClientConfig) -> SocketAddr 
 /// Whether this machine has what the streams are made of.
 ///
 /// # Errors
-/// [`RunError::NoProtocol`].
+/// [`RunError::NoProtocol`], or [`RunError::System`] when that cannot be found out.
 pub(super) fn check_protocol(protocol: Protocol) -> Result<(), RunError> {
     let code = match protocol {
         Protocol::Sctp(_) => ErrorCode::NO_SCTP,
         Protocol::Tcp | Protocol::Mptcp | Protocol::Udp(_) => ErrorCode::PROTOCOL,
     };
-    Transport::of(protocol).map_or(Ok(()), Transport::check).map_err(|source| RunError::NoProtocol {
-        name: if protocol == Protocol::Mptcp { "Multipath TCP" } else { protocol.name() },
-        code,
-        source,
+    Transport::of(protocol).map_or(Ok(()), Transport::check).map_err(|source| {
+        if is_out_of_descriptors(&source) {
+            return RunError::System { what: "trying a socket", source };
+        }
+        let name = if protocol == Protocol::Mptcp { "Multipath TCP" } else { protocol.name() };
+        RunError::NoProtocol { name, code, source }
     })
 }
 

@@ -393,7 +393,7 @@ async fn pump(transport: Transport, chunks: mpsc::Sender<io::Result<Vec<u8>>>) {
 }
 
 /// Says how long the peer had for all of a message.
-fn late(error: RunError, what: &'static str, wait: Duration) -> RunError {
+pub(super) fn late(error: RunError, what: &'static str, wait: Duration) -> RunError {
     match error {
         RunError::Silent { .. } => RunError::Silent { waiting_for: what, after: wait },
         other => other,

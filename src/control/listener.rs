@@ -34,6 +34,8 @@ pub(super) struct Entrance {
 /// Where the data connections of a test come in, until it is dropped.
 pub(super) struct StreamDoor {
     streams: Streams,
+    /// Tells why the server could not take one of them.
+    turned_away: mpsc::UnboundedReceiver<io::Error>,
     /// What the kernel is told to do with them meanwhile.
     _lent: Option<Lent>,
     /// Why they come with the same window as all others, which is set only afterwards.
@@ -122,7 +124,8 @@ impl Entrance {
             Err(RunError::StreamListen { source, .. }) if transport == Transport::Tcp => (None, Some(source)),
             Err(error) => return Err(error),
         };
-        Ok(StreamDoor { streams: entry.expect_streams(count), _lent: lent, late_window })
+        let turned_away = self.members.turned_away(host);
+        Ok(StreamDoor { streams: entry.expect_streams(count), turned_away, _lent: lent, late_window })
     }
 
     /// Says "busy" to a client that was admitted already.
@@ -135,8 +138,14 @@ impl Entrance {
 
 impl StreamDoor {
     /// The next data connection of the test, in the order of the cookies.
-    pub(super) async fn next(&mut self) -> Accepted {
-        self.streams.next().await
+    ///
+    /// # Errors
+    /// [`RunError::StreamAccept`] when there was no descriptor for one of them: then they never are complete.
+    pub(super) async fn next(&mut self) -> Result<Accepted, RunError> {
+        tokio::select! {
+            Some(why) = self.turned_away.recv() => Err(RunError::StreamAccept(why)),
+            accepted = self.streams.next() => Ok(accepted),
+        }
     }
 }
 

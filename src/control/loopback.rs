@@ -2,7 +2,7 @@
 //! protocol.
 
 use std::io;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -70,7 +70,11 @@ impl LoopbackServer {
         match port.recv_timeout(limits::SET_UP) {
             Ok(Ok(port)) => Ok(Self { port, stop, thread }),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
+            Err(RecvTimeoutError::Timeout) => Err(failed(io::ErrorKind::TimedOut.into())),
+            Err(RecvTimeoutError::Disconnected) => Err(failed(match thread.join() {
+                Ok(Err(error)) => error,
+                _ => io::Error::other("it has ended"),
+            })),
         }
     }
 

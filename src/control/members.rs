@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -31,6 +32,7 @@ pub(super) struct Members(Rc<Shared>);
 struct Shared {
     address: ListenAddress,
     admission: Admission,
+    doors: Doors,
     /// In the order in which they were opened, which is how the kernel numbers them.
     members: RefCell<Vec<Member>>,
     /// SCTP has ports of its own.
@@ -54,6 +56,13 @@ enum Takes {
     Host(Option<IpAddr>),
 }
 
+/// Where tests wait for their data connections. All copies are one.
+#[derive(Clone, Default)]
+struct Doors(Rc<RefCell<Vec<Door>>>);
+
+/// The host that they come from, and where it is told why one of them is lost.
+type Door = (IpAddr, mpsc::UnboundedSender<io::Error>);
+
 /// A member that takes the connections of one host until this is dropped.
 pub(super) struct Lent {
     members: Members,
@@ -70,10 +79,11 @@ impl Members {
         first: TcpListener,
         admission: Admission,
     ) -> Result<Self, RunError> {
-        let first = Member::start(Transport::Tcp, Takes::Everybody, first, &admission)
+        let doors = Doors::default();
+        let first = Member::start(Transport::Tcp, Takes::Everybody, first, (&admission, &doors))
             .map_err(|source| RunError::System { what: "taking a descriptor to spare", source })?;
         let members = RefCell::new(vec![first]);
-        Ok(Self(Rc::new(Shared { address, admission, members, sctp: RefCell::default() })))
+        Ok(Self(Rc::new(Shared { address, admission, doors, members, sctp: RefCell::default() })))
     }
 
     /// The address that all of them listen on.
@@ -108,6 +118,13 @@ impl Members {
             (_, Some(bytes)) => return self.lend(transport, bytes, host).map(Some),
         }
         .map_err(|source| self.failed(source))
+    }
+
+    /// Tells, until what is returned is dropped, why a connection from this host was turned away, if one is.
+    pub(super) fn turned_away(&self, host: IpAddr) -> mpsc::UnboundedReceiver<io::Error> {
+        let (door, turned_away) = mpsc::unbounded_channel();
+        self.0.doors.0.borrow_mut().push((host, door));
+        turned_away
     }
 
     /// Closes all of them. Who is being admitted stays.
@@ -148,7 +165,7 @@ impl Members {
         }
         let before: Vec<&TcpListener> = members.iter().map(|member| &*member.socket).collect();
         let socket = TcpListener::from_std(join(&before, transport, &self.0.address)?)?;
-        members.push(Member::start(transport, takes, socket, &self.0.admission)?);
+        members.push(Member::start(transport, takes, socket, self.0.helpers())?);
         Ok(members.len() - 1)
     }
 
@@ -156,7 +173,7 @@ impl Members {
         let mut sctp = self.0.sctp.borrow_mut();
         if sctp.is_none() {
             let socket = TcpListener::from_std(listen_on(Transport::Sctp, &self.0.address)?)?;
-            *sctp = Some(Member::start(Transport::Sctp, Takes::Everybody, socket, &self.0.admission)?);
+            *sctp = Some(Member::start(Transport::Sctp, Takes::Everybody, socket, self.0.helpers())?);
         }
         Ok(())
     }
@@ -181,6 +198,28 @@ impl Members {
     }
 }
 
+impl Shared {
+    /// What accepting takes.
+    fn helpers(&self) -> (&Admission, &Doors) {
+        (&self.admission, &self.doors)
+    }
+}
+
+impl Doors {
+    /// Tells all tests that wait for connections from one of these hosts that some are lost, and why; says
+    /// whether there is such a test.
+    fn lose(&self, hosts: &[IpAddr], why: &io::Error) -> bool {
+        let mut doors = self.0.borrow_mut();
+        doors.retain(|(_, door)| !door.is_closed());
+        let mut losers = doors.iter().filter(|(host, _)| hosts.contains(host)).peekable();
+        let is_lost = losers.peek().is_some();
+        let again = || why.raw_os_error().map_or_else(|| why.kind().into(), io::Error::from_raw_os_error);
+        // Fails only for those that have just stopped waiting.
+        losers.for_each(|(_, door)| drop(door.send(again())));
+        is_lost
+    }
+}
+
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(member) = self.members.0.members.borrow_mut().get_mut(self.index) {
@@ -196,10 +235,10 @@ impl Member {
         transport: Transport,
         takes: Takes,
         socket: TcpListener,
-        admission: &Admission,
+        (admission, doors): (&Admission, &Doors),
     ) -> io::Result<Self> {
         let socket = Rc::new(socket);
-        let accepting = Accepting::start(Rc::clone(&socket), admission.clone())?;
+        let accepting = Accepting::start(Rc::clone(&socket), admission.clone(), doors.clone())?;
         Ok(Self { transport, takes, socket, accepting })
     }
 }
@@ -208,9 +247,9 @@ impl Member {
 struct Accepting(JoinHandle<()>);
 
 impl Accepting {
-    fn start(listener: Rc<TcpListener>, admission: Admission) -> io::Result<Self> {
+    fn start(listener: Rc<TcpListener>, admission: Admission, doors: Doors) -> io::Result<Self> {
         let spare = SpareDescriptor::take()?;
-        Ok(Self(tokio::task::spawn_local(accept_all(listener, admission, spare))))
+        Ok(Self(tokio::task::spawn_local(accept_all(listener, (admission, doors), spare))))
     }
 
     /// Ends it; its reference to the listener is gone then.
@@ -226,15 +265,24 @@ impl Drop for Accepting {
     }
 }
 
-async fn accept_all(listener: Rc<TcpListener>, admission: Admission, mut spare: SpareDescriptor) {
+async fn accept_all(
+    listener: Rc<TcpListener>,
+    (admission, doors): (Admission, Doors),
+    mut spare: SpareDescriptor,
+) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => admission.admit(stream, unmap(peer)),
             Err(error) => {
                 if is_out_of_descriptors(&error) {
-                    // Whoever has waited longest without a cookie makes room for the next one.
-                    admission.evict_one();
-                    spare.turn_away(&*listener, limits::TURNED_AWAY);
+                    let turned_away = spare.turn_away(&*listener, limits::TURNED_AWAY);
+                    let hosts: Vec<IpAddr> = turned_away.into_iter().map(|peer| unmap(peer).ip()).collect();
+                    // A test that has lost a stream never begins, and its end makes room. Else whoever has
+                    // waited longest without a cookie does, unless nobody was there who needs it: the kernel
+                    // looks for a descriptor first.
+                    if !hosts.is_empty() && !doors.lose(&hosts, &error) {
+                        admission.evict_one();
+                    }
                 }
                 sleep(limits::ACCEPT_PAUSE).await;
             }

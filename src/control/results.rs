@@ -27,7 +27,7 @@ const CPU_TIME_MAX: Duration = Duration::from_secs(1_000_000_000);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CpuMeter {
     began: Instant,
-    control: CpuTime,
+    control: Option<CpuTime>,
 }
 
 impl CpuMeter {
@@ -35,12 +35,16 @@ impl CpuMeter {
         Self { began: Instant::now(), control: thread_cpu_time() }
     }
 
-    fn read(&self, streams: &Streams) -> (CpuTime, Duration) {
-        let mut used = thread_cpu_time().since(self.control);
-        for exit in streams.all().iter().filter_map(|stream| stream.exit.as_ref()) {
-            used += exit.cpu;
-        }
-        (used, self.began.elapsed())
+    /// Of all threads together, unless it is not known of one of them.
+    fn read(&self, streams: &Streams) -> (Option<CpuTime>, Duration) {
+        let control = self.control.zip(thread_cpu_time()).map(|(before, now)| now.since(before));
+        let exits = streams.all().iter().filter_map(|stream| stream.exit.as_ref());
+        let used = exits.map(|exit| exit.cpu).try_fold(control, |sum, one| {
+            let mut sum = sum?;
+            sum += one?;
+            Some(Some(sum))
+        });
+        (used.flatten(), self.began.elapsed())
     }
 }
 
@@ -69,8 +73,8 @@ pub(super) struct Measured {
     is_tcp: bool,
     /// Only so many bytes count, and only behind an omitted part.
     counts_late: bool,
-    cpu_time: CpuTime,
-    cpu: CpuUse,
+    cpu_time: Option<CpuTime>,
+    cpu: Option<CpuUse>,
     congestion: Option<String>,
     engines: Vec<EngineReport>,
     file: Option<FileReport>,
@@ -97,7 +101,7 @@ impl Measured {
             is_tcp: streams.is_tcp(),
             counts_late: test.omit_secs > 0 && test.goal_bytes().is_some(),
             cpu_time,
-            cpu: cpu_time.percent_of(elapsed),
+            cpu: cpu_time.map(|time| time.percent_of(elapsed)),
             congestion: streams.all().first().and_then(|stream| stream.socket.congestion().ok()),
             engines: flows.iter().filter_map(|&flow| engine_report(streams, flow, test)).collect(),
             file: file.and_then(file_report),
@@ -109,8 +113,8 @@ impl Measured {
     pub(super) fn part(&self) -> PeerReport {
         PeerReport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            cpu_user_seconds: self.cpu_time.user.as_secs_f64(),
-            cpu_system_seconds: self.cpu_time.system.as_secs_f64(),
+            cpu_user_seconds: self.cpu_time.map(|time| time.user.as_secs_f64()),
+            cpu_system_seconds: self.cpu_time.map(|time| time.system.as_secs_f64()),
             engines: self.engines.clone(),
             datagrams: self.udp.iter().filter_map(UdpCount::for_peer).collect(),
             queues: self.queues.clone(),
@@ -125,7 +129,8 @@ impl Measured {
             udp.add_to(result);
         }
         Results {
-            cpu: self.cpu,
+            // There is no word for what is not known, and an iperf3 wants these keys.
+            cpu: self.cpu.unwrap_or_default(),
             sender_has_retransmits: match (sends, self.is_tcp) {
                 (true, true) => 1,
                 (true, false) => 0,
@@ -144,7 +149,7 @@ impl Measured {
             peer_unknown: false,
             streams: self.streams,
             cpu_local: self.cpu,
-            cpu_remote: CpuUse::default(),
+            cpu_remote: Some(CpuUse::default()),
             cpu_time: self.cpu_time,
             cpu_time_remote: None,
             congestion_local: self.congestion,
@@ -183,17 +188,20 @@ impl Measured {
         let datagrams =
             datagrams.map(|(stream, udp)| udp.report(theirs.get(&stream.id), details(stream.id))).collect();
         let elapsed = self.streams.iter().map(|stream| stream.sent.seconds.max(stream.received.seconds));
-        let cpu_time_remote = peer.as_ref().map(peer_cpu).or_else(|| {
+        let of_percentages = || {
             let seconds = elapsed.fold(0.0, f64::max);
             let share = |percent: f64| {
                 let share = Duration::try_from_secs_f64(percent / 100.0 * seconds).ok();
                 share.filter(|share| *share <= CPU_TIME_MAX)
             };
             Some(CpuTime { user: share(results.cpu.user)?, system: share(results.cpu.system)? })
-        });
+        };
+        let cpu_time_remote = peer.as_ref().map_or_else(of_percentages, peer_cpu);
+        // A ringperf that does not know its own has said 0 in its results.
+        let is_unknown = peer.is_some() && cpu_time_remote.is_none();
         TestEnd {
             exchanged: true,
-            cpu_remote: results.cpu,
+            cpu_remote: (!is_unknown).then_some(results.cpu),
             cpu_time_remote,
             congestion_remote: results.congestion_used,
             datagrams,
@@ -272,10 +280,10 @@ fn stream_result(stream: &StreamEnd) -> StreamResult {
     }
 }
 
-fn peer_cpu(peer: &PeerReport) -> CpuTime {
+fn peer_cpu(peer: &PeerReport) -> Option<CpuTime> {
     // The range of both was checked when they came.
-    let time = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    CpuTime { user: time(peer.cpu_user_seconds), system: time(peer.cpu_system_seconds) }
+    let time = |seconds: Option<f64>| Some(Duration::try_from_secs_f64(seconds?).unwrap_or_default());
+    Some(CpuTime { user: time(peer.cpu_user_seconds)?, system: time(peer.cpu_system_seconds)? })
 }
 
 /// One direction of this end, all its streams together.
@@ -386,9 +394,13 @@ mod tests {
             let [user, system] = [user, system].map(Duration::from_millis);
             Some(CpuTime { user, system })
         };
-        let peer = PeerReport { cpu_user_seconds: 0.25, ..fixtures::peer() };
+        let peer = PeerReport { cpu_user_seconds: Some(0.25), ..fixtures::peer() };
         let told = with_results(own(), results(), Some(peer.clone()));
         assert_eq!((told.cpu_time_remote, told.peer), (time(250, 400), Some(peer)));
+        // One that does not know it has told 0 in its results.
+        let peer = PeerReport { cpu_user_seconds: None, ..fixtures::peer() };
+        let told = with_results(own(), results(), Some(peer));
+        assert_eq!((told.cpu_time_remote, told.cpu_remote), (None, None));
         // Without one it is what the percentages are of the time that the test took.
         let silent = with_results(own(), results(), None);
         assert_eq!((silent.cpu_time_remote, silent.peer), (time(100, 400), None));

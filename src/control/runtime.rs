@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::os::unix::net::UnixStream;
 
 use tokio::task::LocalSet;
 
@@ -20,6 +21,8 @@ pub(super) enum RuntimeKind {
 /// # Errors
 /// The system's when neither runtime can be had.
 pub(super) fn block_on<F: Future>(make_future: impl FnOnce(RuntimeKind) -> F) -> io::Result<F::Output> {
+    // Both take one for their signals, and panic where it is refused.
+    drop(UnixStream::pair()?);
     // Not tokio_uring::start, which panics where io_uring is denied.
     match tokio_uring::Runtime::new(&tokio_uring::builder()) {
         Ok(runtime) => Ok(runtime.block_on(make_future(RuntimeKind::Uring))),

@@ -262,7 +262,7 @@ impl<'a> Server<'a> {
         self.sessions += 1;
         let signals = Signals::told_by(self.stop.subscribe());
         let (house, entrance) = (Rc::clone(&self.house), listener.entrance().clone());
-        let [for_session, for_errors] = [self.number; 2].map(|number| self.report.of_test(number));
+        let [for_session, for_errors] = [report.another(), report.another()];
         let (number, entry) = (self.number, Rc::clone(&control.entry));
         let session = async move {
             match Session::new(house, entrance, control, (number, for_session), signals) {

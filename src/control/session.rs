@@ -170,7 +170,7 @@ impl Door<'_> {
                     waiting_for: "the client's next data connection",
                     after: limits::SET_UP,
                 };
-                timeout(limits::SET_UP, door.next()).await.map_err(silent)
+                timeout(limits::SET_UP, door.next()).await.map_err(silent)?
             }
             Self::Udp(door) => {
                 let silent = |_| RunError::UdpNoClient { after: limits::SET_UP };

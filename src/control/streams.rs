@@ -27,7 +27,7 @@ use crate::error::RunError;
 use crate::protocol::QueueReport;
 use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
-use crate::sys::{DeviceQueue, Missing, Pinned, Socket, Transport, start_thread};
+use crate::sys::{DeviceQueue, Missing, Pinned, Socket, Transport, start_stream_thread, start_thread};
 
 /// Longest wait of a stream thread in a blocking call before it looks up.
 const BLOCKING_WAIT: Duration = Duration::from_millis(20);
@@ -378,6 +378,14 @@ impl Streams {
         }
     }
 
+    /// Ends receivers whose peer may send for ever: what has arrived is read if that takes no time.
+    pub(super) async fn cut_off_receivers(&mut self) {
+        self.stop_receivers();
+        if !self.wait_stopped(Flow::Receive, limits::QUIET).await {
+            self.abort();
+        }
+    }
+
     /// Waits until all threads of one flow have moved their last byte, at most `wait`; says whether they
     /// have.
     pub(super) async fn wait_stopped(&mut self, flow: Flow, wait: Duration) -> bool {
@@ -509,7 +517,7 @@ impl Streams {
         // A thread begins with the processors of the one that starts it.
         let _pinned = cpu.or(self.processor).map(Pinned::to).transpose().map_err(RunError::Affinity)?;
         let name = format!("stream-{}", stream_id(index));
-        start_thread(name, move || run_stream(index, &job, &notify))
+        start_stream_thread(name, move || run_stream(index, &job, &notify))
             .map_err(|source| RunError::System { what: "starting a stream thread", source })
     }
 

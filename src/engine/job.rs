@@ -218,7 +218,7 @@ pub struct StreamExit {
     /// Where the thread has run, looked at about every ten milliseconds while something moved.
     pub processors: Processors,
     /// Processor time of the stream's thread.
-    pub cpu: CpuTime,
+    pub cpu: Option<CpuTime>,
     /// Why it ended before its time.
     pub fault: Option<io::Error>,
     /// What the user should know besides.
@@ -246,7 +246,7 @@ impl StreamExit {
             release: Latency::default(),
             departures: Departures::default(),
             processors: Processors::default(),
-            cpu: CpuTime::default(),
+            cpu: Some(CpuTime::default()),
             fault: None,
             warnings: Vec::new(),
         }

@@ -121,7 +121,8 @@ pub fn run(job: &StreamJob, notify: &dyn Fn(Notice)) -> StreamExit {
     recorder.overflowed(prepared.overflows());
     drop(prepared);
     let fault = result.err().filter(|error| !(job.stop.is_set() && is_disconnect(error)));
-    recorder.into_exit(finished, fault, thread_cpu_time().since(cpu_before))
+    let cpu = cpu_before.zip(thread_cpu_time()).map(|(before, now)| now.since(before));
+    recorder.into_exit(finished, fault, cpu)
 }
 
 /// Tries the engines that the choice allows, best first.

@@ -13,7 +13,6 @@ use super::uring_recv::UringReceive;
 use super::uring_send::UringSend;
 use super::{ByteGoal, Engine, EngineUse, StopToken, StreamExit, StreamJob, UdpJob, null};
 use crate::config::Flow;
-use crate::stats::CpuTime;
 use crate::sys::Message;
 use crate::sys::uring::{AnyRing, Completion, ReceiveRing, SendRing};
 
@@ -64,7 +63,7 @@ pub fn run(job: &StreamJob, engine: Engine, bytes: u64) -> StreamExit {
         }
         _ => null::run(job, &mut gate, &mut recorder),
     };
-    recorder.into_exit(Instant::now(), result.err(), CpuTime::default())
+    recorder.into_exit(Instant::now(), result.err(), None)
 }
 
 /// Every send is done when it is pushed.

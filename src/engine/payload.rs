@@ -70,9 +70,10 @@ fn random_bytes_of_process(least: usize) -> io::Result<MutexGuard<'static, Vec<u
     let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
     let before = drawn.len();
     if before < least {
-        let mut more = vec![0; least - before];
-        random_bytes(&mut more)?;
-        drawn.append(&mut more);
+        // A client chooses how many they are.
+        drawn.try_reserve_exact(least - before)?;
+        drawn.resize(least, 0);
+        random_bytes(&mut drawn[before..]).inspect_err(|_| drawn.truncate(before))?;
     }
     Ok(drawn)
 }

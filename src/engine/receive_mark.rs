@@ -55,8 +55,8 @@ impl ReceiveMark {
             mark: 1,
             window_start: Instant::now(),
             window_bytes: 0,
-            window_sleeps: thread_sleeps(),
-            window_cpu: thread_cpu_time(),
+            window_sleeps: thread_sleeps().unwrap_or_default(),
+            window_cpu: thread_cpu_time().unwrap_or_default(),
         }
     }
 
@@ -67,7 +67,8 @@ impl ReceiveMark {
             return;
         }
         let bytes = total_bytes - self.window_bytes;
-        let (total_sleeps, total_cpu) = (thread_sleeps(), thread_cpu_time());
+        // Without them nothing is known to be gained by waiting for more.
+        let (Some(total_sleeps), Some(total_cpu)) = (thread_sleeps(), thread_cpu_time()) else { return };
         let sleeps = total_sleeps - self.window_sleeps;
         let cpu = total_cpu.since(self.window_cpu);
         self.window_start = now;

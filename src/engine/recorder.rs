@@ -256,7 +256,7 @@ impl Recorder {
         mut self,
         finished: Instant,
         fault: Option<io::Error>,
-        cpu: CpuTime,
+        cpu: Option<CpuTime>,
     ) -> StreamExit {
         let why = |errno| plain(&io::Error::from_raw_os_error(errno));
         let reason = &mut self.exit.engine.reason;
@@ -303,7 +303,7 @@ mod tests {
                 recorder.departs(start, 5, goes_on);
                 (0..taken).for_each(|_| recorder.sent_datagrams(1));
             }
-            let departures = recorder.into_exit(start, None, CpuTime::default()).departures;
+            let departures = recorder.into_exit(start, None, None).departures;
             (departures.bursts, departures.datagrams)
         };
         assert_eq!(departures(&[(0, false)]), (0, 0));

@@ -44,6 +44,61 @@ pub enum RunEvent {
     Done,
 }
 
+impl RunEvent {
+    /// What an allocator, a box and a place in a queue take beside an event.
+    const BESIDE_BYTES: usize = 128;
+
+    /// Memory that the event takes on its way to the report, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let behind = match self {
+            Self::Session(session) => {
+                let test = &session.test;
+                let texts = [&session.host, &session.cookie].into_iter().chain(&session.user);
+                let texts = texts.chain(&test.title).chain(&test.extra_data);
+                size_of::<SessionInfo>()
+                    + size_of::<TestConfig>()
+                    + texts.map(String::capacity).sum::<usize>()
+            }
+            Self::Start(start) => size_of::<TestStart>() + of_vec(&start.streams),
+            Self::Interval(interval) => of_vec(&interval.streams),
+            Self::End(end) => {
+                let lists = of_vec(&end.streams) + of_vec(&end.datagrams) + of_vec(&end.queues);
+                let engines = of_engines(&end.engines) + end.peer.as_ref().map_or(0, of_peer);
+                size_of::<TestEnd>() + lists + engines
+            }
+            Self::Peer(peer) => size_of::<PeerReport>() + of_peer(peer),
+            Self::ServerOutput(ServerOutput::Text(text) | ServerOutput::Json(text))
+            | Self::Warning(text)
+            | Self::CommonWarning(text)
+            | Self::Debug(text) => text.capacity(),
+            Self::Error(FailureText { full, plain, before }) => {
+                full.capacity() + plain.capacity() + before.as_ref().map_or(0, String::capacity)
+            }
+            Self::Listening { .. } | Self::OmitOver | Self::Done => 0,
+        };
+        size_of::<Self>() + Self::BESIDE_BYTES + behind
+    }
+}
+
+fn of_vec<T>(list: &Vec<T>) -> usize {
+    list.capacity() * size_of::<T>()
+}
+
+fn of_peer(peer: &PeerReport) -> usize {
+    peer.version.capacity() + of_engines(&peer.engines) + of_vec(&peer.datagrams)
+}
+
+fn of_engines(engines: &Vec<EngineReport>) -> usize {
+    let of_engine = |engine: &EngineReport| {
+        let EngineReport { flow, asked, used, reason, fix, processors, .. } = engine;
+        let texts = [flow, asked, used, reason, fix].map(String::capacity).iter().sum::<usize>();
+        texts
+            + of_vec(processors)
+            + processors.iter().map(|of_stream| of_vec(&of_stream.shares)).sum::<usize>()
+    };
+    of_vec(engines) + engines.iter().map(of_engine).sum::<usize>()
+}
+
 /// Why a test has failed, without program name and prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureText {
@@ -154,12 +209,12 @@ pub struct TestEnd {
     pub peer_unknown: bool,
     /// The streams in the order in which they were opened.
     pub streams: Vec<StreamEnd>,
-    /// This end, in percent of one core.
-    pub cpu_local: CpuUse,
-    /// The other end, likewise; zero if it is not known.
-    pub cpu_remote: CpuUse,
+    /// This end, in percent of one core; `None` if it is not known.
+    pub cpu_local: Option<CpuUse>,
+    /// The other end, likewise; zero if its results did not arrive.
+    pub cpu_remote: Option<CpuUse>,
     /// The same of this end as time.
-    pub cpu_time: CpuTime,
+    pub cpu_time: Option<CpuTime>,
     /// Processor time of the other end, computed from its percentages where it does not say; `None` if not
     /// known.
     pub cpu_time_remote: Option<CpuTime>,

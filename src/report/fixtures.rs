@@ -99,9 +99,9 @@ pub(crate) fn end(role: Role, direction: Direction, parallel: u32) -> TestEnd {
         exchanged,
         peer_unknown: false,
         streams: streams.collect(),
-        cpu_local: CpuUse { total: 50.0, user: 10.0, system: 40.0 },
-        cpu_remote: if exchanged { cpu_remote } else { CpuUse::default() },
-        cpu_time,
+        cpu_local: Some(CpuUse { total: 50.0, user: 10.0, system: 40.0 }),
+        cpu_remote: Some(if exchanged { cpu_remote } else { CpuUse::default() }),
+        cpu_time: Some(cpu_time),
         cpu_time_remote: exchanged.then_some(cpu_time_remote),
         congestion_local: Some("cubic".into()),
         congestion_remote: exchanged.then(|| "bbr".into()),
@@ -228,8 +228,8 @@ pub(crate) fn peer() -> PeerReport {
     };
     PeerReport {
         version: "0.1.0".into(),
-        cpu_user_seconds: 0.1,
-        cpu_system_seconds: 0.4,
+        cpu_user_seconds: Some(0.1),
+        cpu_system_seconds: Some(0.4),
         engines: vec![engine],
         datagrams: Vec::new(),
         queues: Vec::new(),

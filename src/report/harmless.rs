@@ -168,8 +168,8 @@ fn evil_end(role: Role) -> TestEnd {
 fn evil_peer() -> PeerReport {
     PeerReport {
         version: EVIL.to_owned(),
-        cpu_user_seconds: 0.0,
-        cpu_system_seconds: 0.0,
+        cpu_user_seconds: Some(0.0),
+        cpu_system_seconds: Some(0.0),
         engines: vec![evil_engine()],
         datagrams: Vec::new(),
         queues: vec![QueueReport {

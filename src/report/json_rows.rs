@@ -54,12 +54,12 @@ pub(super) fn end(flows: &[Flow], end: &TestEnd) -> Value {
     }
     let (local, remote) = (end.cpu_local, end.cpu_remote);
     let cpu = json!({
-        "host_total": number(local.total),
-        "host_user": number(local.user),
-        "host_system": number(local.system),
-        "remote_total": number(remote.total),
-        "remote_user": number(remote.user),
-        "remote_system": number(remote.system),
+        "host_total": local.map(|cpu| number(cpu.total)),
+        "host_user": local.map(|cpu| number(cpu.user)),
+        "host_system": local.map(|cpu| number(cpu.system)),
+        "remote_total": remote.map(|cpu| number(cpu.total)),
+        "remote_user": remote.map(|cpu| number(cpu.user)),
+        "remote_system": remote.map(|cpu| number(cpu.system)),
     });
     insert(&mut object, "cpu_utilization_percent", cpu);
     if is_udp(end) {
@@ -74,7 +74,7 @@ pub(super) fn end(flows: &[Flow], end: &TestEnd) -> Value {
 
 /// What iperf3 has no key for.
 pub(super) fn ringperf(end: Option<&TestEnd>, warnings: &[String]) -> Value {
-    let local = end.map(|end| end.cpu_time);
+    let local = end.and_then(|end| end.cpu_time);
     let remote = end.and_then(|end| end.cpu_time_remote);
     let per_gigabyte = end.map(CpuPerGigabyte::from);
     json!({

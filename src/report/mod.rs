@@ -3,6 +3,7 @@
 //! A session tells what happened as [`RunEvent`]s; one thread turns them into rows or into a document, so a
 //! stalled terminal never holds up a test.
 
+mod backlog;
 mod comparison;
 mod escape;
 mod event;

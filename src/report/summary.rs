@@ -33,8 +33,11 @@ fn cpu_lines(flow: Flow, own_flows: &[Flow], end: &TestEnd) -> String {
     if flow == Flow::Receive {
         return String::new();
     }
-    let uses = |cpu: CpuUse| format!("{:.1}% ({:.1}%u/{:.1}%s)", cpu.total, cpu.user, cpu.system);
-    let remote = if end.peer_unknown { "not known".to_owned() } else { uses(end.cpu_remote) };
+    let uses = |cpu: Option<CpuUse>| match cpu {
+        Some(CpuUse { total, user, system }) => format!("{total:.1}% ({user:.1}%u/{system:.1}%s)"),
+        None => "not known".to_owned(),
+    };
+    let remote = uses(end.cpu_remote.filter(|_| !end.peer_unknown));
     let local = uses(end.cpu_local);
     let mut text = format!("CPU Utilization: local/sender {local}, remote/receiver {remote}\n");
     if own_flows.contains(&Flow::Receive) {

@@ -180,7 +180,7 @@ impl FileReport {
 /// Processor seconds that each end needs for 10^9 bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct CpuPerGigabyte {
-    /// `None` when this end moved nothing.
+    /// `None` when this end moved nothing, or its use is not known.
     pub(super) local: Option<f64>,
     /// `None` when the other end moved nothing, or its use is not known.
     pub(super) remote: Option<f64>,
@@ -194,7 +194,7 @@ impl From<&TestEnd> for CpuPerGigabyte {
         let per_gigabyte =
             |seconds: f64, bytes: u64| (bytes > 0).then(|| seconds / (units::to_f64(bytes) / 1e9));
         Self {
-            local: per_gigabyte(end.cpu_time.total().as_secs_f64(), total(own_half)),
+            local: end.cpu_time.and_then(|time| per_gigabyte(time.total().as_secs_f64(), total(own_half))),
             remote: end
                 .cpu_time_remote
                 .and_then(|time| per_gigabyte(time.total().as_secs_f64(), total(other_half))),
@@ -307,7 +307,7 @@ mod tests {
             stream.received.bytes = 1_000_000_000;
         }
         let time = CpuTime { user: Duration::from_secs(1), system: Duration::from_secs(3) };
-        end.cpu_time = time;
+        end.cpu_time = Some(time);
         end.cpu_time_remote = Some(time);
         assert_eq!(CpuPerGigabyte::from(&end), CpuPerGigabyte { local: Some(1.0), remote: Some(2.0) });
         end.cpu_time_remote = None;

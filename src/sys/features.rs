@@ -77,6 +77,11 @@ impl From<&SetupError> for Missing {
                 fix: "use Linux 6.1 or later with CONFIG_IO_URING, or a seccomp profile that allows io_uring"
                     .to_owned(),
             },
+            Some(libc::ENOMEM) if step == "mapping memory" => Self {
+                reason: format!("{step} failed with ENOMEM: too little would be left"),
+                fix: "raise the limit on memory with `ulimit -v` or LimitAS=, or use fewer streams"
+                    .to_owned(),
+            },
             Some(libc::ENOMEM) => Self {
                 reason: format!("{step} failed with ENOMEM: memory lock limit is {}", memory_lock_limit()),
                 fix: "raise it with `ulimit -l` or LimitMEMLOCK=, or grant CAP_IPC_LOCK".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::iter;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -80,16 +81,14 @@ impl SpareDescriptor {
     }
 
     /// Accepts and closes what waits at a listener, at most `most` connections, and takes the descriptor back
-    /// if nobody else was faster.
-    pub fn turn_away(&mut self, listener: &impl AsFd, most: usize) {
+    /// if nobody else was faster. Returns where they came from.
+    pub fn turn_away(&mut self, listener: &impl AsFd, most: usize) -> Vec<SocketAddr> {
         self.0 = None;
         let listener = SockRef::from(listener);
-        for _ in 0..most {
-            if listener.accept().is_err() {
-                break;
-            }
-        }
+        let accepted = iter::from_fn(|| listener.accept().ok()).take(most);
+        let turned_away = accepted.filter_map(|(_, peer)| peer.as_socket()).collect();
         self.0 = File::open("/dev/null").ok();
+        turned_away
     }
 }
 

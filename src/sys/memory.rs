@@ -14,6 +14,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use nix::sys::sendfile::sendfile;
 
+use super::headroom::take;
+
 /// Size of a huge page on x86-64 and on arm64 with 4 KiB pages.
 const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -45,14 +47,15 @@ impl Region {
         let mapped_bytes = NonZeroUsize::new(bytes.max(1).next_multiple_of(unit)).expect("at least one unit");
         // SAFETY: a fresh private anonymous mapping at an address of the kernel's choice touches no other
         // memory.
-        let address = unsafe {
+        let map = || unsafe {
             mmap_anonymous(
                 None,
                 mapped_bytes,
                 ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
                 MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE,
             )
-        }?;
+        };
+        let address = take(mapped_bytes.get(), || Ok(map()?))?;
         let region = Self { address: address.cast(), mapped_bytes, bytes, repeats: false };
         if huge {
             // SAFETY: the range is exactly the mapping made above. Advice only: a refusal costs speed,
@@ -74,9 +77,10 @@ impl Region {
         let (part_bytes, times) = part_bytes.zip(NonZeroUsize::new(times)).ok_or(Errno::EINVAL)?;
         let mapped_bytes = part_bytes.checked_mul(times).ok_or(Errno::EINVAL)?;
         // SAFETY: a fresh mapping at an address of the kernel's choice touches no other memory.
-        let address =
-            unsafe { mmap_anonymous(None, mapped_bytes, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) }?;
+        let map =
+            || unsafe { mmap_anonymous(None, mapped_bytes, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) };
         let bytes = mapped_bytes.get();
+        let address = take(bytes, || Ok(map()?))?;
         let region = Self { address: address.cast(), mapped_bytes, bytes, repeats: true };
         // Registration with io_uring asks for memory that may be written.
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;

@@ -7,6 +7,7 @@ mod clock;
 mod datagram;
 mod device;
 mod features;
+mod headroom;
 mod listen;
 mod local;
 mod local_time;
@@ -28,6 +29,7 @@ mod zerocopy;
 pub use clock::{monotonic_now, use_exact_timers};
 pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots, tells_of_the_way};
 pub use features::{Features, Missing};
+pub use headroom::share_one_heap;
 pub use listen::{
     ListenAddress, SpareDescriptor, has_lost_device, is_out_of_descriptors, listen_on, receive_now,
     set_window,
@@ -42,8 +44,9 @@ pub use signal::{exit_at_signals, has_signal_come, ignore_failed_writes, ignores
 pub use socket::{Socket, Transport, unmap};
 pub use steering::{Rule, Who, join, steer};
 pub use thread::{
-    Pinned, current_processor, random_bytes, set_time_slice, start_thread, thread_cpu_time, thread_sleeps,
+    Pinned, current_processor, random_bytes, set_time_slice, start_stream_thread, start_thread,
+    thread_cpu_time, thread_sleeps,
 };
 pub use topology::Topology;
-pub use words::plain;
+pub use words::{plain, with_way_out};
 pub use zerocopy::{ErrorQueue, Release};

@@ -11,16 +11,19 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Pid;
 
+use super::headroom::{Promise, take};
 use crate::stats::CpuTime;
 
-/// Processor time that the calling thread has used so far.
-///
-/// # Panics
-/// Never on Linux since 2.6.26: the call has no way to fail with these arguments.
+/// Stack of a stream's thread, which has no large values on it and does not recurse.
+const STREAM_STACK_BYTES: usize = 512 * 1024;
+/// What such a thread takes in small pieces: distributions of times most of all.
+const STREAM_BYTES: usize = 256 * 1024;
+
+/// Processor time that the calling thread has used so far; `None` where a sandbox does not let it ask.
 #[must_use]
-pub fn thread_cpu_time() -> CpuTime {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("RUSAGE_THREAD is known since Linux 2.6.26");
-    CpuTime { user: to_duration(usage.user_time()), system: to_duration(usage.system_time()) }
+pub fn thread_cpu_time() -> Option<CpuTime> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+    Some(CpuTime { user: to_duration(usage.user_time()), system: to_duration(usage.system_time()) })
 }
 
 /// The processor that the calling thread is on at this moment, the first one being 0; `None` where the kernel
@@ -30,14 +33,12 @@ pub fn current_processor() -> Option<u32> {
     u32::try_from(sched_getcpu().ok()?).ok()
 }
 
-/// How often the calling thread has waited for something so far (voluntary context switches).
-///
-/// # Panics
-/// As [`thread_cpu_time`].
+/// How often the calling thread has waited for something so far (voluntary context switches); `None` as
+/// [`thread_cpu_time`].
 #[must_use]
-pub fn thread_sleeps() -> u64 {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("RUSAGE_THREAD is known since Linux 2.6.26");
-    u64::try_from(usage.voluntary_context_switches()).unwrap_or(0)
+pub fn thread_sleeps() -> Option<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
+    u64::try_from(usage.voluntary_context_switches()).ok()
 }
 
 /// Asks the scheduler for turns of this length for the calling thread, or what is nearest to it between 0.1
@@ -102,12 +103,34 @@ pub fn start_thread<T: Send + 'static>(
     name: impl Into<String>,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    // A thread begins with the mask of the one that starts it. One that blocked its signals by itself could
-    // get one before it has come to that, and the whole process with it.
+    without_signals(|| thread::Builder::new().name(name.into()).spawn(body))
+}
+
+/// The same for a thread of which there may be hundreds: its stack is small, and it is started only where
+/// there is memory for it and for what it will take in small pieces.
+///
+/// # Errors
+/// As [`start_thread`]; ENOMEM when there is too little memory.
+pub fn start_stream_thread<T: Send + 'static>(
+    name: impl Into<String>,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let promise = Promise::of(STREAM_BYTES);
+    let body = move || {
+        let _promise = promise;
+        body()
+    };
+    let builder = thread::Builder::new().name(name.into()).stack_size(STREAM_STACK_BYTES);
+    take(STREAM_STACK_BYTES, || without_signals(|| builder.spawn(body)))
+}
+
+/// A thread begins with the mask of the one that starts it. One that blocked its signals by itself could get
+/// one before it has come to that, and the whole process with it.
+fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
-    let thread = thread::Builder::new().name(name.into()).spawn(body);
+    let started = start();
     before.thread_set_mask()?;
-    thread
+    started
 }
 
 /// Fills `buffer` with random bytes from the kernel. It takes neither a descriptor nor a file of `/dev` where

@@ -13,6 +13,20 @@ pub fn plain(error: &io::Error) -> String {
     }
 }
 
+/// The same with what helps, where what the system lacks is a limit that can be raised.
+#[must_use]
+pub fn with_way_out(error: &io::Error) -> String {
+    let way_out = match error.raw_os_error() {
+        Some(libc::EMFILE) => "; raise the limit on open files with `ulimit -n` or LimitNOFILE=",
+        Some(libc::ENFILE) => "; raise the limit on the open files of this machine with sysctl fs.file-max",
+        Some(libc::ENOMEM) => {
+            "; raise the limit on memory with `ulimit -v` or LimitAS=, or use fewer streams"
+        }
+        _ => "",
+    };
+    plain(error) + way_out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

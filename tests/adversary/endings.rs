@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -14,9 +16,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::harness::{
-    Cells, Checked, Failure, Finished, Process, Server, ensure, is_listening, ours, pick, run, run_client,
-    start_client, wait_until,
+    Cells, Checked, Failure, Finished, Holdings, Process, Server, ensure, is_listening, ours, pick, run,
+    run_client, start_client, wait_until,
 };
+
+use crate::hostile::wire::{COOKIE, Wire, state};
 
 /// Longer than any run here should last.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -253,6 +257,54 @@ fn a_first_line_that_nobody_reads_holds_up_no_signal() -> Checked {
     wait_until(LIMIT, || is_listening(port))?;
     ends_though_unread(server)?;
     Ok(())
+}
+
+/// Clients that want nothing but to be reported, with all the text that they may have. What has no room while
+/// nobody reads is told once somebody does.
+#[test]
+fn a_report_that_nobody_reads_has_a_limit_in_memory() -> Checked {
+    /// Several times what may wait to be written.
+    const CLIENTS: usize = 2500;
+    /// What may wait is 4 MiB.
+    const GROWTH_KIB: u64 = 10 * 1024;
+    let mut cells = Cells::default();
+    for options in ["", "-J", "--json-stream", "--max-tests 2 --json-stream"] {
+        cells.add(options, move || {
+            let port = pick();
+            let (mut unread, writer) = small_pipe()?;
+            let server = with_output(&format!("-s -p {port} {options}"), writer.into())?;
+            wait_until(LIMIT, || is_listening(port))?;
+            run_client(&ours(), port, "-n 1K")?.succeeded()?;
+            let before = Holdings::of(&server)?.memory_kib;
+            let parameters = format!(r#"{{"tcp":true,"time":1,"title":"{}"}}"#, "t".repeat(7000));
+            for _ in 0..CLIENTS {
+                let mut client = Wire::connect(port)?;
+                client.send(COOKIE)?;
+                client.expect_state(state::PARAM_EXCHANGE)?;
+                client.send_frame(&parameters)?;
+                client.0.shutdown(Shutdown::Write)?;
+                client.wait_for_close()?;
+            }
+            let grown = Holdings::of(&server)?.memory_kib.saturating_sub(before);
+            ensure!(grown < GROWTH_KIB, "{grown} KiB more for a report that nobody reads");
+            let reader = thread::spawn(move || {
+                let mut report = String::new();
+                unread.read_to_string(&mut report).map(|_| report)
+            });
+            // What is reported once somebody reads again tells of what was not.
+            wait_until(LIMIT, || {
+                let next = run_client(&ours(), port, "-n 1K");
+                next.is_ok_and(|next| next.code == Some(0))
+            })?;
+            server.terminate()?;
+            let server = server.finish(LIMIT)?;
+            let report = reader.join().expect("it only reads")?;
+            let told = if options.is_empty() { &server.stderr } else { &report };
+            ensure!(told.contains("had no room and were left out"), "not told\n{server}");
+            Ok(())
+        });
+    }
+    cells.run()
 }
 
 /// Tells a process to end and waits for it.

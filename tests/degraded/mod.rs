@@ -17,9 +17,12 @@ use std::time::Duration;
 
 use nix::libc;
 
-use self::restrict::{ALL_OF_IO_URING, PublicCopy, forbid_locked_memory, refuse, refuse_keepalive};
+use self::restrict::{
+    ALL_OF_IO_URING, PublicCopy, forbid_locked_memory, refuse, refuse_getrusage, refuse_keepalive,
+    refuse_socketpair,
+};
 use crate::harness::{
-    Account, Checked, Document, Program, Server, Way, ensure, ours, run, run_client, run_pair, shared,
+    Account, Checked, Document, Program, Server, Way, ensure, ours, pick, run, run_client, run_pair, shared,
     wait_until,
 };
 
@@ -136,6 +139,47 @@ fn a_test_needs_no_keepalive_that_was_not_asked_for() -> Checked {
         let client = run_client(&program, server.port, &format!("-n 1M {option}"))?;
         let line = client.failed_with_one_line()?;
         ensure!(line.contains(expected), "the option is not named\n{client}");
+    }
+    Ok(())
+}
+
+/// As in a sandbox that lets nobody ask for processor time: it is not known, at either end, and no number
+/// says otherwise.
+#[test]
+fn processor_time_that_may_not_be_asked_for_is_not_known() -> Checked {
+    let _permit = shared();
+    let poor = Program { prepare: refuse_getrusage, ..ours() };
+    for options in ["-t 0.3", "-t 0.3 -R", "-t 0.3 --bidir", "-t 0.3 -u -b 10M"] {
+        for (server, client, unknown, known) in
+            [(&ours(), &poor, "host", "remote"), (&poor, &ours(), "remote", "host")]
+        {
+            let pair = run_pair((server, "-J"), (client, &format!("{options} -J")))?;
+            let document = pair.client.document()?;
+            for part in ["total", "user", "system"] {
+                let of = |end: &str| &document.0["end"]["cpu_utilization_percent"][format!("{end}_{part}")];
+                ensure!(of(unknown).is_null() && of(known).is_number(), "{options}\n{}", pair.client);
+            }
+            let pair = run_pair((server, ""), (client, &format!("{options} -V")))?;
+            let text = &pair.client.stdout;
+            ensure!(!text.contains("Utilization") || text.contains("not known"), "{}", pair.client);
+        }
+    }
+    Ok(())
+}
+
+/// A process that cannot hear of its signals says why in one line.
+#[test]
+fn a_process_that_may_have_no_pair_of_sockets_says_so() -> Checked {
+    let server = Server::start(&ours(), "")?;
+    let poor = Program { prepare: refuse_socketpair, ..ours() };
+    for options in [
+        format!("-s -p {}", pick()),
+        format!("-c 127.0.0.1 -p {} -t 1", server.port),
+        "loopback -t 0.1".into(),
+    ] {
+        let failed = run(poor.command(&options))?;
+        let line = failed.failed_with_one_line()?;
+        ensure!(line.contains("Operation not permitted"), "the reason is not said\n{failed}");
     }
     Ok(())
 }

@@ -82,6 +82,20 @@ pub(super) fn refuse_keepalive(command: &mut Command) {
     });
 }
 
+/// Lets getrusage(2) fail with EPERM.
+pub(super) fn refuse_getrusage(command: &mut Command) {
+    restrict(command, || deny(libc::SYS_getrusage));
+}
+
+/// Lets socketpair(2) fail with EPERM.
+pub(super) fn refuse_socketpair(command: &mut Command) {
+    restrict(command, || deny(libc::SYS_socketpair));
+}
+
+fn deny(call: libc::c_long) -> io::Result<()> {
+    filter(u32::try_from(call).map_err(io::Error::other)?, None, libc::EPERM)
+}
+
 /// No locked memory, for a user without privileges.
 pub(super) fn forbid_locked_memory(command: &mut Command) {
     limit_locked_memory::<0>(command);
@@ -120,6 +134,11 @@ pub fn take_files<const COUNT: u32>(command: &mut Command) {
 /// So many MiB of memory that is written to: heap, stacks and private mappings.
 pub fn limit_data<const MIB: u64>(command: &mut Command) {
     restrict(command, || Ok(setrlimit(Resource::RLIMIT_DATA, MIB << 20, MIB << 20)?));
+}
+
+/// So many MiB of address space, as `ulimit -v`.
+pub(super) fn limit_address_space<const MIB: u64>(command: &mut Command) {
+    restrict(command, || Ok(setrlimit(Resource::RLIMIT_AS, MIB << 20, MIB << 20)?));
 }
 
 /// As `ulimit -f 0`, with the signal that goes with it: whoever runs the tests may have it ignored.

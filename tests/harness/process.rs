@@ -107,6 +107,11 @@ impl Process {
         Ok(self.watch.read(|seen| seen.ended.is_none()))
     }
 
+    /// It has not ended.
+    pub fn is_running(&self) -> bool {
+        self.watch.read(|seen| seen.ended.is_none())
+    }
+
     /// The process's number.
     pub fn pid(&self) -> Pid {
         pid(&self.child)

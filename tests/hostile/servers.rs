@@ -1,6 +1,6 @@
 //! Hostile servers against `ringperf -c`: it ends in time, says why in one line, and reports what it has.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -264,6 +264,35 @@ fn a_silent_server_is_given_up() -> Checked {
         };
         let threads: Vec<_> = steps.map(|step| scope.spawn(silent(step))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("a silent server does not panic"))
+    })
+}
+
+/// One that goes on sending in a reverse test is given up no later: what it sends is no part of the exchange.
+#[test]
+fn a_silent_server_that_goes_on_sending_is_given_up_as_soon() -> Checked {
+    /// Ten seconds for an answer and one to hang up.
+    const AS_SOON: Duration = Duration::from_millis(12_500);
+    let _permit = shared();
+    let steps = [Step::Ended, Step::ResultsAsked, Step::ResultsRead, Step::ResultsSent];
+    let given_up = |step: Step| {
+        let (client, since) = against("-t 0.5 -R", |listener| {
+            let mut session = Step::Started.reach(listener)?;
+            session.control.send(&[state::TEST_RUNNING])?;
+            let mut stream = session.streams[0].0.try_clone()?;
+            thread::spawn(move || while stream.write_all(&[0; 100_000]).is_ok() {});
+            session.finish(step)?;
+            Ok(Misbehaved::silent(session))
+        })?;
+        client.failed_with_one_line()?;
+        ensure!(client.stdout.contains("receiver"), "no summary\n{client}");
+        client.ended_within(since, AS_SOON)
+    };
+    thread::scope(|scope| {
+        let threads = steps.map(|step| (step, scope.spawn(move || given_up(step))));
+        threads.into_iter().try_for_each(|(step, thread)| {
+            let ended = thread.join().expect("a silent server does not panic");
+            ended.map_err(|Failure(why)| Failure(format!("{step:?}: {why}")))
+        })
     })
 }
 

@@ -32,7 +32,7 @@ use super::uring_send::UringSend;
 use super::{ByteGoal, Engine, EngineUse, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::config::{BlockSize, EngineChoice, Flow, Pacing, Protocol, UdpConfig};
 use crate::protocol::DatagramHeader;
-use crate::stats::{CpuTime, SharedCounters};
+use crate::stats::SharedCounters;
 use crate::sys::Socket;
 
 /// Seeds of an ordinary run.
@@ -312,5 +312,5 @@ fn recorder(job: &StreamJob, zero_copy: bool, start: Instant) -> Recorder {
 }
 
 fn exit(recorder: Recorder, result: io::Result<()>) -> StreamExit {
-    recorder.into_exit(Instant::now(), result.err(), CpuTime::default())
+    recorder.into_exit(Instant::now(), result.err(), None)
 }

@@ -32,10 +32,10 @@ const ROUNDING: f64 = 1.000_001;
 pub struct PeerReport {
     /// Its version.
     pub version: String,
-    /// Processor seconds in user code.
-    pub cpu_user_seconds: f64,
-    /// Processor seconds in the kernel.
-    pub cpu_system_seconds: f64,
+    /// Processor seconds in user code; `None` if it does not know them.
+    pub cpu_user_seconds: Option<f64>,
+    /// Processor seconds in the kernel, likewise.
+    pub cpu_system_seconds: Option<f64>,
     /// Its engines.
     pub engines: Vec<EngineReport>,
     /// Its receiving streams of a UDP test.
@@ -207,8 +207,8 @@ impl PeerReport {
     fn check(&self, ids: &[u32]) -> Result<(), PartError> {
         let version = &self.version;
         possible("version", (1..=MAX_VERSION_BYTES).contains(&version.len()) && is_graphic(version))?;
-        seconds("cpu_user_seconds", Some(self.cpu_user_seconds))?;
-        seconds("cpu_system_seconds", Some(self.cpu_system_seconds))?;
+        seconds("cpu_user_seconds", self.cpu_user_seconds)?;
+        seconds("cpu_system_seconds", self.cpu_system_seconds)?;
         let flows: Vec<&str> = self.engines.iter().map(|engine| engine.flow.as_str()).collect();
         let are_flows = flows.iter().all(|flow| ["send", "receive"].contains(flow));
         possible("flow", are_flows && flows.len() <= 2 && (flows.len() < 2 || flows[0] != flows[1]))?;

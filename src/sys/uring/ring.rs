@@ -10,6 +10,7 @@ use io_uring::types::{Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use super::super::datagram::CONTROL_BYTES;
+use super::super::headroom::take;
 use super::super::{Message, Region, Socket, plain};
 use super::buffers::{GROUP, ReceiveBuffers};
 use super::operations::{InFlight, Operation, Owner, restrictions};
@@ -400,15 +401,18 @@ fn control_only_header() -> libc::msghdr {
     header
 }
 
+/// Memory of a ring for each of its entries: 64 bytes, four completions of 16, and an index, and at least a
+/// page for the whole.
+const ENTRY_BYTES: usize = 256;
+
 /// One bar for all: what Linux 6.1 has. The ring can do nothing before it is enabled.
 fn build(entries: u32) -> Result<IoUring, SetupError> {
-    let uring = IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_r_disabled()
-        .setup_cqsize(entries * 4)
-        .build(entries)
-        .map_err(|source| SetupError { step: "io_uring_setup", source })?;
+    let mut builder = IoUring::builder();
+    builder.setup_single_issuer().setup_defer_taskrun().setup_r_disabled().setup_cqsize(entries * 4);
+    let failed = |step| move |source| SetupError { step, source };
+    let bytes = usize::try_from(entries).expect("a u32 fits a usize on Linux") * ENTRY_BYTES;
+    let uring = take(bytes, || Ok(builder.build(entries))).map_err(failed("mapping memory"))?;
+    let uring = uring.map_err(failed("io_uring_setup"))?;
     let parameters = uring.params();
     if !parameters.is_feature_ext_arg() || !parameters.is_feature_nodrop() {
         let source = io::Error::from(io::ErrorKind::Unsupported);
