@@ -388,11 +388,11 @@ impl Client<'_> {
         part.map_err(|why| self.report.emit(warn(why))).ok()
     }
 
-    /// The server's results, which begin within `patience`. A server that has failed, or is being ended, sends
-    /// a state in their place, which reads as the first byte of a length. None of results without a report is
-    /// that long, and none at all is as long as SERVER_ERROR says.
+    /// The server's results, which begin within `patience`. A server that has failed, or is being ended,
+    /// sends a state in their place, which reads as the first byte of a length. None of results without a
+    /// report is that long, and none at all is as long as SERVER_ERROR says.
     async fn receive_results(&mut self, streams: &Streams, patience: Duration) -> Result<Vec<u8>, RunError> {
-        let wait = Wait::of(self.config, "the server's results", patience);
+        let wait = Wait::of(self.config, "the server's results", limits::ANSWER);
         let first = told(wait, self.report, self.link.peek_within(patience, "results")).await;
         let first = first.map_err(|error| late(error, "results", limits::ANSWER))?;
         match State::from_byte(first) {

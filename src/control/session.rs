@@ -322,7 +322,11 @@ impl Session {
             }
         }
         self.close_streams(&mut streams).await;
-        self.entry.note_ending(streams.moved_bytes() > 0);
+        match streams.moved_bytes() > 0 {
+            // There is no other test that could need the slot.
+            true if self.house.config.one_off => self.entry.note_moving(),
+            has_moved => self.entry.note_ending(has_moved),
+        }
         if matches!(ended, Ended::Peer(State::TestEnd)) {
             for fault in streams.faults() {
                 self.report.emit(RunEvent::Warning(fault));

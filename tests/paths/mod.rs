@@ -43,11 +43,11 @@ fn served_after(since: Instant, limit: Duration, port: u16) -> Checked<Duration>
     }
 }
 
-/// The server has said what went wrong, and what it has measured. It may serve the next client before that
-/// is written.
+/// The server says what went wrong, and what it has measured. It may serve others long before it gives up an
+/// exchange of results.
 fn says_what_it_knows(server: &Server) -> Checked {
     let says = |words| server.process.so_far().contains(words);
-    wait_until(Duration::from_secs(5), || says("ringperf: error") && says("- - -"))
+    wait_until(LIMIT, || says("ringperf: error") && says("- - -"))
         .map_err(|_| Failure(format!("no error or no summary\n{}", server.process.so_far())))
 }
 
