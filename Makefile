@@ -51,7 +51,7 @@ fuzz: ## all fuzzers for FUZZ_SECONDS=30 each; FUZZ_TARGETS='params client' some
 instructions: peers ## count instructions, compare with benches/instructions.txt; RECORD=1 writes it anew
 	$(CARGO) bench --bench instructions -- $(if $(filter-out 0,$(RECORD)),--record)
 
-bench: ## beside all peers, written to docs/BENCHMARKS.md; wants root and an idle machine; BENCH=--quick: 3 minutes
+bench: ## beside all peers, written to docs/BENCHMARKS.md; wants root and an idle machine; BENCH=--quick: 5 minutes
 	.ci/peers.sh bench
 	$(CARGO) bench --bench against_peers -- $(BENCH)
 

@@ -6,7 +6,7 @@ use std::fs;
 use jiff::ZonedDateTime;
 use nix::sys::utsname::uname;
 
-use super::judge::{Reached, Spread, Verdict};
+use super::judge::{Ratio, Reached, Verdict, median};
 use super::measure::{Pair, Run};
 use super::tool::Tool;
 use super::work::{Goal, Work};
@@ -37,7 +37,7 @@ pub struct Medians {
 
 impl Medians {
     pub fn of(pair: &Pair<'_>, runs: &[Run]) -> Self {
-        let median = |value: fn(&Run) -> f64| Spread::of(runs.iter().map(value)).median;
+        let median = |value: fn(&Run) -> f64| median(runs.iter().map(value));
         let lost = runs[0].lost_percent.map(|_| median(|run| run.lost_percent.unwrap_or(0.0)));
         Self {
             client: pair.client.name,
@@ -56,13 +56,14 @@ impl Medians {
 impl Row {
     /// The row in the terms of its goal, for one line.
     fn cells(&self) -> [String; 4] {
-        let against = |part: &Option<(&str, Spread)>| {
+        let against = |part: &Option<(&str, Ratio)>| {
             part.as_ref().map_or_else(
                 || "-".to_owned(),
-                |(peer, spread)| {
-                    let Spread { median, min, max, .. } = spread;
-                    let figures = format!("{} ({}-{})", figure(*median), figure(*min), figure(*max));
-                    format!("{figures} {} than {peer}", spread.verdict()).replace("noise than", "noise:")
+                |(peer, ratio)| {
+                    let interval = ratio.interval.map_or_else(String::new, |(low, high)| {
+                        format!(" [{}, {}]", figure(low), figure(high))
+                    });
+                    format!("{}{interval} {}, {peer}", figure(ratio.estimate), ratio.verdict())
                 },
             )
         };
@@ -203,10 +204,11 @@ their own, all with cubic.
 
 - **Rounds are interleaved**: each round runs every tool once, in an order that changes from round to round.
   A first run of each does not count. Between two tools that run at different times nothing is compared.
-- **A ratio** is ours to the peer's in the same round; shown is the median of the rounds, with the smallest and
-  the largest. *Best peer* is the one that leaves us the worst median, which may be another one for the rate
-  than for the cost. *More* and *less* mean that every single round agrees. Otherwise the two are *equal within
-  noise*, whatever the median says.
+- **A ratio** is ours to the peer's in the same round. Shown is the estimate of Hodges and Lehmann over the
+  logarithms, and the exact interval of 95 % that belongs to Wilcoxon's signed-rank test, which takes six rounds.
+  *Best peer* is the one that leaves us the worst ratio, which may be another one for the rate than for the cost.
+  *More* and *less* mean that 1 is outside the interval, *the same* that all of it is within 3 % of 1; everything
+  else is *not decided*, whatever the estimate says.
 - **Rate** is what the receiver got, both directions together, in the time that the tool says; where the
   interface was busy for more than 5 % longer than that, in the time that it was. **CPU-s per GB** are processor
   seconds for 10^9 bytes received, of client and server together, as the kernel hands them over with each

@@ -1,42 +1,51 @@
 //! From the runs of a row to its figures, and who is ahead.
 
+use ringperf::stats::inference;
+
 use super::measure::Run;
 use super::work::Goal;
 
-/// Rounds below which nobody is called ahead.
-const ROUNDS_MIN: usize = 3;
 /// How far a paced test may be from the rate that was asked for.
 const PACED_TOLERANCE: f64 = 0.001;
+/// How often an interval of a ratio holds it.
+const LEVEL: f64 = 0.95;
+/// Closer to 1 than that a ratio is called the same.
+const SAME: f64 = 0.03;
 
-/// A median with its spread.
-#[derive(Clone, Copy, Debug)]
-pub struct Spread {
-    pub median: f64,
-    pub min: f64,
-    pub max: f64,
-    rounds: usize,
+/// The middle of figures.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let values: Vec<f64> = values.collect();
+    inference::median(&values).unwrap_or(f64::NAN)
 }
 
-impl Spread {
-    pub fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        let median = if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
-        };
-        Self { median, min: values[0], max: values[values.len() - 1], rounds: values.len() }
+/// A ratio of pairs of runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Ratio {
+    /// After Hodges and Lehmann, over logarithms.
+    pub estimate: f64,
+    /// Where it is, if there are enough rounds to say that.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Ratio {
+    fn of(ratios: impl Iterator<Item = f64>) -> Self {
+        let logs: Vec<f64> = ratios.map(f64::ln).collect();
+        let judged = inference::signed_rank(&logs);
+        let interval = inference::interval(&logs, LEVEL);
+        Self {
+            estimate: judged.map_or(f64::NAN, |judged| judged.estimate.exp()),
+            interval: interval.map(|interval| (interval.low.exp(), interval.high.exp())),
+        }
     }
 
-    /// Where a ratio stands: only what every single round agrees on is more than noise.
+    /// Where it stands.
     pub fn verdict(&self) -> &'static str {
-        match self {
-            _ if self.rounds < ROUNDS_MIN => "too few rounds",
-            _ if self.min > 1.0 => "more",
-            _ if self.max < 1.0 => "less",
-            _ => "equal within noise",
+        match self.interval {
+            None => "too few rounds",
+            Some((low, high)) if low > 1.0 - SAME && high < 1.0 + SAME => "the same",
+            Some((low, _)) if low > 1.0 => "more",
+            Some((_, high)) if high < 1.0 => "less",
+            Some(_) => "not decided",
         }
     }
 }
@@ -50,8 +59,8 @@ pub struct Contest<'a> {
 
 impl Contest<'_> {
     /// Ours divided by the peer's.
-    pub fn ratio(&self, value: impl Fn(&Run) -> f64) -> Spread {
-        Spread::of(self.ours.iter().zip(self.theirs).map(|(ours, theirs)| value(ours) / value(theirs)))
+    pub fn ratio(&self, value: impl Fn(&Run) -> f64) -> Ratio {
+        Ratio::of(self.ours.iter().zip(self.theirs).map(|(ours, theirs)| value(ours) / value(theirs)))
     }
 }
 
@@ -65,9 +74,9 @@ pub enum Reached {
 /// A row of the table.
 pub struct Verdict {
     /// Peer with the best rate, ours to its rate.
-    pub rate: Option<(&'static str, Spread)>,
+    pub rate: Option<(&'static str, Ratio)>,
     /// Peer with the lowest cost, ours to its cost.
-    pub cost: Option<(&'static str, Spread)>,
+    pub cost: Option<(&'static str, Ratio)>,
     /// What the goal is about, where that is neither.
     pub value: Option<f64>,
     pub reached: Reached,
@@ -75,10 +84,10 @@ pub struct Verdict {
 
 /// Compares with the best peer, which may be another one for rate and for cost.
 pub fn judge(goal: Goal, ours: &[Run], contests: &[Contest<'_>]) -> Option<Verdict> {
-    let median = |value: fn(&Run) -> f64| Spread::of(ours.iter().map(value)).median;
+    let ours_median = |value: fn(&Run) -> f64| median(ours.iter().map(value));
     let worst = |value: fn(&Run) -> f64, is_worse: fn(f64, f64) -> bool| {
         let ratios = contests.iter().map(|contest| (contest.peer, contest.ratio(value)));
-        ratios.reduce(|worst, next| if is_worse(next.1.median, worst.1.median) { next } else { worst })
+        ratios.reduce(|worst, next| if is_worse(next.1.estimate, worst.1.estimate) { next } else { worst })
     };
     let rate = || worst(|run| run.gbit_per_second, |next, worst| next < worst);
     let cost = || worst(Run::cost, |next, worst| next > worst);
@@ -86,24 +95,24 @@ pub fn judge(goal: Goal, ours: &[Run], contests: &[Contest<'_>]) -> Option<Verdi
     match goal {
         Goal::Rate { ratio_min, cost_max } => {
             let (rate, cost) = (rate()?, cost()?);
-            let reached = all(rate.1.median >= ratio_min && cost.1.median <= cost_max);
+            let reached = all(rate.1.estimate >= ratio_min && cost.1.estimate <= cost_max);
             Some(Verdict { rate: Some(rate), cost: Some(cost), value: None, reached })
         }
         Goal::Paced { gbit_per_second, cost_max } => {
             let cost = cost()?;
-            let received = median(|run| run.gbit_per_second);
+            let received = ours_median(|run| run.gbit_per_second);
             let exact = (received / gbit_per_second - 1.0).abs() <= PACED_TOLERANCE;
-            let reached = all(exact && cost.1.median <= cost_max);
+            let reached = all(exact && cost.1.estimate <= cost_max);
             Some(Verdict { rate: None, cost: Some(cost), value: Some(received), reached })
         }
         Goal::Sooner { ratio_min, than } => {
             let peer = contests.iter().find(|contest| contest.peer == than)?;
             let (peer, sooner) = (peer.peer, peer.ratio(|run| 1.0 / run.seconds));
-            let reached = all(sooner.median >= ratio_min);
+            let reached = all(sooner.estimate >= ratio_min);
             Some(Verdict { rate: Some((peer, sooner)), cost: None, value: None, reached })
         }
         Goal::Memory { mib_max } => {
-            let value = median(|run| run.client_mib);
+            let value = ours_median(|run| run.client_mib);
             Some(Verdict { rate: None, cost: None, value: Some(value), reached: all(value <= mib_max) })
         }
     }

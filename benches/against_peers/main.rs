@@ -42,10 +42,10 @@ const WARM_UP_SECONDS: f64 = 1.0;
 /// ringperf beside its peers.
 #[derive(Parser)]
 struct Options {
-    /// The most telling rows only, three rounds of a second: about three minutes
+    /// The most telling rows only, six rounds of a second: about five minutes
     #[arg(long)]
     quick: bool,
-    /// Rounds of each row [default: 5]
+    /// Rounds of each row; fewer than six decide nothing [default: 6]
     #[arg(long)]
     rounds: Option<usize>,
     /// Seconds of one run [default: 2]
@@ -67,7 +67,7 @@ struct Options {
 
 fn main() -> Outcome<()> {
     let options = Options::parse();
-    let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 5 });
+    let rounds = options.rounds.unwrap_or(6);
     let seconds = options.seconds.unwrap_or(if options.quick { 1.0 } else { 2.0 });
     let ours = tool::ours();
     let (mut peers, missing) = tool::peers();

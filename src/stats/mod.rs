@@ -2,6 +2,7 @@
 
 mod counters;
 mod departures;
+pub mod inference;
 mod latency;
 mod processors;
 mod sampler;
