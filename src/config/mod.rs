@@ -8,6 +8,7 @@ mod placement;
 mod resolve;
 mod server;
 mod test;
+mod tuning;
 
 pub use loopback::LoopbackConfig;
 pub use placement::{CpuList, MAX_LISTED_CPUS, Placement, PlacementError, ranges};
@@ -20,3 +21,4 @@ pub use test::{
     MAX_WINDOW_BYTES, MIN_DATAGRAM_BYTES, OutputConfig, OutputFormat, PROGRAM, Pacing, Protocol, Role,
     SctpConfig, SocketConfig, TestConfig, UdpConfig,
 };
+pub use tuning::{Tuning, TuningError};

@@ -7,7 +7,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use super::EngineChoice;
+use super::{EngineChoice, Tuning};
 
 /// Heading in the help of what only a server takes. It decides the role check as well.
 pub(super) const SERVER_HEADING: &str = "Server only";
@@ -365,6 +365,9 @@ pub(super) struct EngineOptions {
     /// as possible, both ends of a stream together; auto: whatever the scheduler takes [default: auto]
     #[arg(long, value_name = "LIST|auto|spread|pack")]
     pub(super) cpus: Option<String>,
+    /// Fixes sizes of this end's data path, to compare them: send=BYTES,receive=BYTES,mark=BYTES
+    #[arg(long, value_name = "SIZES", hide = true)]
+    pub(super) tune: Option<Tuning>,
     /// Tokens of a login are made, or read, as by iperf3 before 3.17 (PKCS#1 v1.5 instead of OAEP); iperf3
     /// has this on servers only
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Placement;
+use super::{Placement, Tuning};
 use crate::units::RateFormat;
 
 /// Bytes of one TCP block when `-l` is not given (iperf3's `DEFAULT_TCP_BLKSIZE`).
@@ -463,6 +463,8 @@ pub struct LocalConfig {
     pub engine: EngineChoice,
     /// Whether this end may use UDP segmentation and receive offload; `false` is `--no-offload`.
     pub offload: bool,
+    /// `--tune`: sizes of the data path that are fixed.
+    pub tuning: Tuning,
 }
 
 impl Default for LocalConfig {
@@ -480,6 +482,7 @@ impl Default for LocalConfig {
             pid_file: None,
             engine: EngineChoice::Auto,
             offload: true,
+            tuning: Tuning::default(),
         }
     }
 }

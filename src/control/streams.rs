@@ -21,7 +21,9 @@ use self::rows::{Held, Over};
 use super::panics::contain;
 use super::places::Places;
 use super::{limits, socket_options, udp};
-use crate::config::{BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig};
+use crate::config::{
+    BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig, Tuning,
+};
 use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::error::RunError;
 use crate::protocol::QueueReport;
@@ -38,6 +40,7 @@ pub(super) struct Streams {
     test: Arc<TestConfig>,
     engine: EngineChoice,
     offload: bool,
+    tuning: Tuning,
     /// Processors that the streams may run on.
     processors: u32,
     file: Option<PathBuf>,
@@ -127,6 +130,7 @@ impl Streams {
             role,
             engine,
             offload: local.offload,
+            tuning: local.tuning,
             // Unknown is as good as one: then there is little to be had from a ring for many.
             processors: thread::available_parallelism()
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
@@ -499,6 +503,7 @@ impl Streams {
             goal: goal.clone(),
             duration,
             skip_rx_copy: test.skip_rx_copy,
+            tuning: self.tuning,
             repeating_payload: test.repeating_payload,
             counters,
             start: Arc::clone(&self.start),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{ByteGoal, Engine, SendGate};
-use crate::config::{BlockSize, EngineChoice, Flow, Pacing, Protocol};
+use crate::config::{BlockSize, EngineChoice, Flow, Pacing, Protocol, Tuning};
 use crate::stats::{Counters, CpuTime, Departures, Latency, Processors, SharedCounters, ZeroCopy};
 use crate::sys::{Missing, Socket};
 
@@ -42,6 +42,8 @@ pub struct StreamJob {
     pub duration: Option<Duration>,
     /// Receivers let the kernel discard.
     pub skip_rx_copy: bool,
+    /// Sizes that are fixed.
+    pub tuning: Tuning,
     /// Senders send digits instead of random bytes.
     pub repeating_payload: bool,
     /// The totals that others may read meanwhile.
@@ -81,6 +83,7 @@ impl StreamJob {
             goal: None,
             duration: None,
             skip_rx_copy: false,
+            tuning: Tuning::default(),
             repeating_payload: false,
             counters: Arc::new(SharedCounters::default()),
             start: Arc::new(StartGate::default()),

@@ -17,6 +17,7 @@ mod resolve;
 mod sendfile;
 #[cfg(test)]
 mod simulated;
+mod sizes;
 mod splice;
 mod sync;
 mod udp;

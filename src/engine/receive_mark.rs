@@ -48,7 +48,8 @@ impl ReceiveMark {
         // A mark that the receive window cannot reach would make the receiver wait for its timeout.
         let buffer = job.socket.receive_buffer().map_or(0, u64::from);
         let fixed = job.window_fixed;
-        let mark_max = if fixed { (buffer / 4).min(MARK_MAX) } else { MARK_MAX };
+        let most = job.tuning.mark_bytes.map_or(MARK_MAX, u64::from);
+        let mark_max = if fixed { (buffer / 4).min(most) } else { most };
         Self {
             socket: Arc::clone(&job.socket),
             mark_max,

@@ -7,11 +7,8 @@ use super::blocking;
 use super::gate::SendGate;
 use super::payload::payload;
 use super::recorder::Recorder;
+use super::sizes::file_send_bytes;
 use crate::sys::{Missing, PayloadFile, plain};
-
-/// Bytes of one operation when no block size was asked for: fewer, longer calls leave the kernel fewer small
-/// segments at their ends.
-const OPERATION_BYTES: u32 = 1024 * 1024;
 
 /// Sends the file from its beginning, one block per call.
 pub(super) struct Sendfile {
@@ -21,7 +18,7 @@ pub(super) struct Sendfile {
 
 impl Sendfile {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let operation_bytes = if job.block.explicit { job.block.bytes } else { OPERATION_BYTES };
+        let operation_bytes = file_send_bytes(job);
         let payload = payload(job, operation_bytes)?;
         let file = PayloadFile::new(payload.as_slice()).map_err(|error| Missing {
             reason: format!("no file for sendfile: {}", plain(&error)),

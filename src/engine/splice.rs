@@ -7,11 +7,10 @@ use super::blocking;
 use super::gate::SendGate;
 use super::payload::payload;
 use super::recorder::Recorder;
+use super::sizes::file_send_bytes;
 use crate::config::MAX_BLOCK_BYTES;
 use crate::sys::{Missing, Pipe, Region, plain};
 
-/// Bytes of one operation when no block size was asked for.
-const OPERATION_BYTES: u32 = 1024 * 1024;
 /// Bytes of the payload's memory: a huge page, since contiguous pages become one fragment.
 const PAYLOAD_BYTES: u32 = 2 * 1024 * 1024;
 /// Bytes of it that are sent over and over again when no block size was asked for: the receiver's processor
@@ -29,7 +28,7 @@ pub(super) struct Splice {
 
 impl Splice {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let operation_bytes = if job.block.explicit { job.block.bytes } else { OPERATION_BYTES };
+        let operation_bytes = file_send_bytes(job);
         let part_bytes = if job.block.explicit { job.block.bytes } else { PART_BYTES };
         let part_bytes = usize::try_from(part_bytes.min(PAYLOAD_BYTES)).expect("fits a usize on Linux");
         let pipe_bytes =

@@ -10,12 +10,8 @@ use super::gate::SendGate;
 use super::payload::{memory, payload};
 use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
-use crate::config::MAX_BLOCK_BYTES;
+use super::sizes::{plain_receive_bytes, plain_send_bytes};
 use crate::sys::{Missing, Region};
-
-/// Bytes of the receive buffer: large enough for what one wake-up brings, small enough for the second-level
-/// cache.
-const RECEIVE_BYTES: u32 = 256 * 1024;
 
 /// Sends one block per call.
 pub(super) struct SyncSend {
@@ -24,7 +20,7 @@ pub(super) struct SyncSend {
 
 impl SyncSend {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        Ok(Self { payload: payload(job, job.block.bytes)? })
+        Ok(Self { payload: payload(job, plain_send_bytes(job))? })
     }
 
     pub(super) fn run(
@@ -34,7 +30,7 @@ impl SyncSend {
         recorder: &mut Recorder,
     ) -> io::Result<()> {
         let payload = self.payload.as_slice();
-        blocking::run(job.block.bytes, gate, recorder, |bytes, _, _| job.socket.send(&payload[..bytes]))
+        blocking::run(plain_send_bytes(job), gate, recorder, |bytes, _, _| job.socket.send(&payload[..bytes]))
     }
 }
 
@@ -45,8 +41,7 @@ pub(super) struct SyncReceive {
 
 impl SyncReceive {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let bytes = if job.block.explicit { job.block.bytes } else { RECEIVE_BYTES };
-        Ok(Self { buffer: memory(bytes.clamp(1, MAX_BLOCK_BYTES))? })
+        Ok(Self { buffer: memory(plain_receive_bytes(job))? })
     }
 
     pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {

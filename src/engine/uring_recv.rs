@@ -8,20 +8,10 @@ use super::StreamJob;
 use super::payload::memory;
 use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
-use crate::config::BlockSize;
+use super::sizes::{RECEIVE_BUFFERS, ring_receive_bytes};
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring, RingBuilder};
 use crate::sys::{Missing, plain};
 
-/// Bytes of one receive buffer when there are few streams.
-const BUFFER_BYTES: u32 = 1024 * 1024;
-/// Bytes of one receive buffer at least where a block size was asked for.
-const EXPLICIT_BYTES_MIN: u32 = 64 * 1024;
-/// Bytes of one receive buffer however many streams there are.
-const BUFFER_BYTES_MIN: u32 = 128 * 1024;
-/// Receive buffers of all streams of a test together, as long as none gets too small.
-const ALL_BUFFERS_BYTES: u32 = 4 * 1024 * 1024;
-/// Receive buffers of one stream: few, so that they stay in the processor's cache.
-const BUFFERS: u16 = 2;
 /// Longest wait in the kernel, and the longest that bytes below the receive mark stay unseen.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 /// Token of the only operation.
@@ -37,12 +27,12 @@ impl UringReceive<Ring> {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
         let mut ring = RingBuilder::new(Arc::clone(&job.socket), 8).map_err(refused)?;
-        let buffer_bytes = buffer_bytes(job.block, job.streams);
+        let buffer_bytes = ring_receive_bytes(job);
         let operation = if job.skip_rx_copy {
             ring.set_receive_memory(memory(buffer_bytes)?);
             Operation::Receive
         } else {
-            let buffers = ReceiveBuffers::new(BUFFERS, buffer_bytes).map_err(|error| Missing {
+            let buffers = ReceiveBuffers::new(RECEIVE_BUFFERS, buffer_bytes).map_err(|error| Missing {
                 reason: format!("no memory for receive buffers: {}", plain(&error)),
                 fix: "use fewer streams".to_owned(),
             })?;
@@ -129,15 +119,6 @@ impl<R: ReceiveRing> UringReceive<R> {
     }
 }
 
-fn buffer_bytes(block: BlockSize, streams: u32) -> u32 {
-    if block.explicit {
-        // Smaller buffers would only add completions.
-        return block.bytes.max(EXPLICIT_BYTES_MIN);
-    }
-    let share = ALL_BUFFERS_BYTES / (streams.max(1) * u32::from(BUFFERS));
-    share.clamp(BUFFER_BYTES_MIN, BUFFER_BYTES)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -150,16 +131,6 @@ mod tests {
     use crate::config::{EngineChoice, Flow};
     use crate::engine;
     use crate::sys::Socket;
-
-    #[test]
-    fn many_streams_have_smaller_buffers() {
-        let default = BlockSize::default();
-        assert_eq!(buffer_bytes(default, 1), BUFFER_BYTES);
-        assert_eq!(buffer_bytes(default, 2), BUFFER_BYTES);
-        assert_eq!(buffer_bytes(default, 8), BUFFER_BYTES / 4);
-        assert_eq!(buffer_bytes(default, 256), BUFFER_BYTES_MIN);
-        assert_eq!(buffer_bytes(BlockSize { bytes: 64, explicit: true }, 1), EXPLICIT_BYTES_MIN);
-    }
 
     /// What is below the receive mark when reading is ended is taken, and then the loop ends.
     #[test]

@@ -11,15 +11,12 @@ use super::StreamJob;
 use super::gate::{GateState, SendGate};
 use super::payload::repeating_payload;
 use super::recorder::Recorder;
+use super::sizes::ring_send_bytes;
 use super::zero_copy::Judge;
 use crate::config::{BlockSize, EngineChoice, Pacing};
 use crate::sys::Missing;
 use crate::sys::uring::{Completion, Operation, Ring, RingBuilder, SendRing};
 
-/// Bytes of one operation when no block size was asked for.
-const OPERATION_BYTES: u32 = 1024 * 1024;
-/// Registered memory of all streams of a test, so that the usual limit of 8 MiB per user is enough.
-const REGISTERED_BYTES_MAX: u32 = 4 * 1024 * 1024;
 /// Sends in flight for operations of at least [`DEEP_BELOW_BYTES`].
 const DEPTH_LARGE: usize = 1;
 /// Sends in flight for small operations, so that one system call submits many.
@@ -68,12 +65,16 @@ impl UringSend<Ring> {
     /// registration and not the engine; the note says so.
     pub(super) fn prepare(job: &StreamJob, zero_copy: bool) -> Result<(Self, Option<Missing>), Missing> {
         let automatic = job.asked == EngineChoice::Auto;
-        let operation_bytes = operation_bytes(job.block, job.streams);
+        let operation_bytes = ring_send_bytes(job);
         let slots = slots(operation_bytes, zero_copy);
         let entries = u32::try_from(slots + 2).expect("a few hundred").next_power_of_two();
         let refused = |error| Missing::from(&error);
         let mut ring = RingBuilder::new(Arc::clone(&job.socket), entries).map_err(refused)?;
-        let registered = ring.register_payload(repeating_payload(job, job.block.bytes, operation_bytes)?);
+        let registered = ring.register_payload(repeating_payload(
+            job,
+            job.block.bytes.min(operation_bytes),
+            operation_bytes,
+        )?);
         let note = match registered {
             Ok(()) => None,
             // Pages of unregistered zero-copy sends are charged to the same limit, so only copying is left.
@@ -92,7 +93,7 @@ impl UringSend<Ring> {
 impl<R: SendRing> UringSend<R> {
     /// The loop over a ring that has its payload.
     pub(super) fn over(ring: R, job: &StreamJob, zero_copy: bool) -> Self {
-        let operation_bytes = operation_bytes(job.block, job.streams);
+        let operation_bytes = ring_send_bytes(job);
         let slots = slots(operation_bytes, zero_copy);
         let submitted = ring.now();
         Self {
@@ -296,15 +297,6 @@ impl<R: SendRing> UringSend<R> {
     }
 }
 
-/// Whole blocks, as many as fit one operation and leave each stream its share of lockable memory.
-fn operation_bytes(block: BlockSize, streams: u32) -> u32 {
-    if block.explicit {
-        return block.bytes;
-    }
-    let share = (REGISTERED_BYTES_MAX / streams.max(1)).min(OPERATION_BYTES);
-    block.bytes * (share / block.bytes).max(1)
-}
-
 /// Sends of so many bytes that may be unsent.
 fn depth(operation_bytes: u32) -> usize {
     if operation_bytes < DEEP_BELOW_BYTES { DEPTH_SMALL } else { DEPTH_LARGE }
@@ -344,14 +336,5 @@ mod tests {
         assert_eq!(paced_depth(10_000_000, 100), 100);
         assert_eq!(paced_depth(1_000, 0), 1);
         assert_eq!(paced_depth(0, 0), usize::MAX);
-    }
-
-    #[test]
-    fn operations_are_whole_blocks_and_explicit_blocks_stay_alone() {
-        let block = |bytes, explicit| BlockSize { bytes, explicit };
-        assert_eq!(operation_bytes(block(64, true), 1), 64);
-        assert_eq!(operation_bytes(block(128 * 1024, false), 1), OPERATION_BYTES);
-        assert_eq!(operation_bytes(block(128 * 1024, false), 16), 256 * 1024);
-        assert_eq!(operation_bytes(block(128 * 1024, false), 128), 128 * 1024);
     }
 }

@@ -47,6 +47,6 @@ pub use thread::{
     Pinned, current_processor, random_bytes, set_time_slice, start_stream_thread, start_thread,
     thread_cpu_time, thread_sleeps,
 };
-pub use topology::Topology;
+pub use topology::{Topology, second_level_cache_bytes};
 pub use words::{plain, with_way_out};
 pub use zerocopy::{ErrorQueue, Release};

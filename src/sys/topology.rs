@@ -1,6 +1,6 @@
 //! The processors that a thread may run on, and which of them share a core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 
@@ -57,6 +57,28 @@ impl Topology {
         let most = self.cores.iter().map(Vec::len).max().unwrap_or(0);
         (0..most).flat_map(|turn| self.cores.iter().filter_map(move |core| core.get(turn).copied())).collect()
     }
+}
+
+/// Bytes of the second-level cache of the processor that this thread runs on, or its share of one that
+/// several cores have; `None` where the system does not tell.
+#[must_use]
+pub fn second_level_cache_bytes() -> Option<u64> {
+    let cpu = super::current_processor().unwrap_or(0);
+    (0..8).find_map(|index| {
+        let read = |name: &str| {
+            let path = format!("/sys/devices/system/cpu/cpu{cpu}/cache/index{index}/{name}");
+            fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+        };
+        let is_second =
+            read("level").as_deref() == Some("2") && read("type").as_deref() != Some("Instruction");
+        let size = read("size").filter(|_| is_second)?;
+        // In KiB, as the kernel writes it (Documentation/ABI/testing/sysfs-devices-system-cpu).
+        let bytes = size.strip_suffix('K')?.parse::<u64>().ok()?.checked_mul(1024)?;
+        let sharing = read("shared_cpu_list").and_then(|list| list.parse::<CpuList>().ok());
+        let cores: BTreeSet<u32> =
+            sharing.iter().flat_map(CpuList::numbers).map(|&cpu| first_of_core(cpu)).collect();
+        Some(bytes / u64::try_from(cores.len().max(1)).ok()?)
+    })
 }
 
 /// The lowest number among the processors that share a core with this one; it stands for the core. The

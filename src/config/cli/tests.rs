@@ -7,7 +7,7 @@ use super::*;
 use crate::config::{
     Authentication, BlockSize, Direction, EndCondition, EngineChoice, Family, Keepalive, LocalConfig,
     LoginOptions, OutputConfig, OutputFormat, Pacing, Placement, Protocol, RateLimit, SctpConfig,
-    ServerLimits, SocketConfig, TestConfig,
+    ServerLimits, SocketConfig, TestConfig, Tuning,
 };
 use crate::units::RateFormat;
 
@@ -89,6 +89,7 @@ fn every_client_option_arrives() {
             pid_file: Some("pid".into()),
             engine: EngineChoice::Uring,
             offload: true,
+            tuning: Tuning::default(),
         },
         client_port: Some(6000),
         connect_timeout: millis(500),
