@@ -209,12 +209,14 @@ pub enum RunError {
         after: Duration,
     },
     /// The server cannot receive over UDP.
-    #[error("{} on {address}, UDP: {}", ErrorCode::LISTEN, with_way_out(source))]
+    #[error("{} on {address}, UDP: {}{}", ErrorCode::LISTEN, with_way_out(source), clause(way_out))]
     UdpListen {
         /// Address and port.
         address: String,
         /// Why.
         source: io::Error,
+        /// What would be right; empty if that is not known.
+        way_out: String,
     },
     /// The server cannot listen for the data connections of a test.
     #[error("{} on {address}: {}", ErrorCode::STREAM_LISTEN, with_way_out(source))]
@@ -311,6 +313,11 @@ pub enum RunError {
          apart", .0.as_secs()
     )]
     NoTurn(Duration),
+    /// Nothing has moved in the client's test, and another client has taken its slot.
+    #[error(
+        "nothing was transferred within {:.1} seconds, and another client was waiting", .0.as_secs_f64()
+    )]
+    Displaced(Duration),
     /// A panic. It has ended the session that it happened in and nothing else.
     #[error("a bug in ringperf has ended the test ({0}); please report it")]
     Defect(String),
@@ -441,7 +448,7 @@ impl RunError {
     pub fn code_for_client(&self) -> Option<ErrorCode> {
         match self {
             Self::Engine { .. } | Self::System { .. } | Self::Defect(_) => Some(ErrorCode::INIT_TEST),
-            Self::NoTurn(_) => Some(ErrorCode::ACCESS_DENIED),
+            Self::NoTurn(_) | Self::Displaced(_) => Some(ErrorCode::ACCESS_DENIED),
             Self::UdpListen { .. } | Self::StreamListen { .. } => Some(ErrorCode::STREAM_LISTEN),
             Self::UdpNoClient { .. } | Self::StreamAccept(_) => Some(ErrorCode::STREAM_ACCEPT),
             Self::Silent { .. } => Some(ErrorCode::RECV_MESSAGE),

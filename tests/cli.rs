@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn};
 
+use crate::adversary::honest::reach_client;
 use crate::harness::{
-    Cable, Checked, DEVICE, Document, Failure, Finished, Process, Server, alone, ensure, ours, pick, run,
-    run_client, start_client,
+    Cable, Cells, Checked, DEVICE, Document, Failure, Finished, Process, Server, alone, bind_both, ensure,
+    ours, pick, run, run_client, start_client,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -184,6 +185,37 @@ fn silence_is_explained_at_a_terminal_and_nowhere_else() -> Checked {
     ensure!(client.stdout.contains(&waiting), "{waiting:?} is not said\n{client}");
     ensure!(client.stdout.contains("unable to connect to server"), "no end\n{client}");
     Ok(())
+}
+
+/// Wherever a server may fall silent; what a client waits for is said before it gives up.
+#[test]
+fn each_wait_for_the_server_is_explained() -> Checked {
+    const WAITS: [(&str, &str, &str); 8] = [
+        ("connected", "", "the server's first answer, 10 seconds"),
+        ("params", "", "the server's consent to the parameters, 10 seconds"),
+        ("invited", "-u", "the server's answer over UDP, 5 seconds"),
+        ("streams", "", "the start of the test, 10 seconds"),
+        ("ended", "", "the server's readiness for results, 10 seconds"),
+        ("results-read", "", "the server's results, 10 seconds"),
+        ("results-read", "--get-server-output", "the server's results, 10 seconds"),
+        ("results-sent", "", "the end of the exchange, 10 seconds"),
+    ];
+    let mut cells = Cells::default();
+    for (point, options, waiting) in WAITS {
+        cells.add(format!("{point} {options}"), move || {
+            let (listener, door) = bind_both()?;
+            let port = listener.local_addr()?.port();
+            let mut script = Command::new("script");
+            let line = format!("{} -c 127.0.0.1 -p {port} -t 0.1 {options}", ours().path.display());
+            script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+            let client = Process::spawn(script)?;
+            let _silent = reach_client(&listener, &door, point)?;
+            let line = format!("ringperf: waiting for {waiting} at most");
+            // Longer than it waits itself, so that it has either said so or ended.
+            client.wait_for_stdout(&line, 1, 15 * SECOND)
+        });
+    }
+    cells.run_at_once()
 }
 
 /// As nohup(1) starts it.

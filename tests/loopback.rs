@@ -136,11 +136,10 @@ fn auto_says_which_engine_it_took_and_why() -> Checked {
 #[test]
 fn a_kilobyte_takes_no_interval() -> Checked {
     let _permit = alone();
-    let pair = run_pair((&ours(), ""), (&ours(), "-n 1K -J"))?;
+    let pair = run_pair((&ours(), ""), (&ours(), "-n 1K -i 10 -J"))?;
     let Totals { sent, received } = pair.client.document()?.totals()?;
     ensure!(sent == BLOCK_BYTES && received == sent, "one block was due: sent {sent}, received {received}");
-    // Intervals are of a second.
-    ensure!(pair.client.elapsed < Duration::from_secs(1), "took {:?}", pair.client.elapsed);
+    ensure!(pair.client.elapsed < Duration::from_secs(8), "took {:?}", pair.client.elapsed);
     Ok(())
 }
 

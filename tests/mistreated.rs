@@ -4,13 +4,15 @@
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::harness::{
     Cable, Checked, Dropper, Failure, Hook, Mischief, Passed, Proxy, ProxyPlan, Rule, Traffic, bind_both,
-    ensure, ours, pick, shared,
+    ensure, is_ignored, ours, pick, run, shared,
 };
 
 /// Bytes of each datagram.
@@ -19,6 +21,32 @@ const BYTES: usize = 100;
 const COUNT: u64 = 100;
 /// Far longer than a datagram travels.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// A test that is run in the background, or to outlive its terminal, still ends its programs by signals.
+#[test]
+fn ignored_signals_are_not_passed_on() -> Checked {
+    let mut shell = Command::new("sh");
+    let tests = std::env::current_exe()?;
+    let again = format!("trap '' HUP INT QUIT TERM; exec {} --exact {CHILD}", tests.display());
+    shell.args(["-c", &again]);
+    let run = run(shell)?;
+    run.succeeded()?;
+    ensure!(run.stdout.contains("1 passed"), "that is no test\n{run}");
+    Ok(())
+}
+
+const CHILD: &str = "mistreated::a_child_ignores_no_signal_that_ends_it";
+
+#[test]
+fn a_child_ignores_no_signal_that_ends_it() -> Checked {
+    let mut cat = Command::new("cat");
+    cat.arg("/proc/self/status");
+    let status = run(cat)?;
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        ensure!(!is_ignored(&status.stdout, signal), "{signal}\n{status}");
+    }
+    Ok(())
+}
 
 #[test]
 fn ringperf_runs_over_a_cable() -> Checked {

@@ -209,6 +209,11 @@ pub(super) struct ServerOptions {
     /// --max-tests-per-minute 6; not in iperf3
     #[arg(long)]
     pub(super) public: bool,
+    /// Let a ringperf's UDP streams come from another address than its control connection, as policy
+    /// routing and carrier NAT make them: their first datagrams have the secret of the test, and the
+    /// address has to answer; not in iperf3
+    #[arg(long)]
+    pub(super) udp_any_source: bool,
     /// Leave with -1, else look after the device of --bind-dev, after so many seconds without a client, 1 to
     /// 86400 [default: never]
     #[arg(long, value_name = "SECS")]

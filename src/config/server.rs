@@ -36,13 +36,23 @@ pub struct ServerLimits {
     pub total: Option<RateLimit>,
     /// `--allow-counted`: tests of `-n` and `-k` are let in and ended when the longest time is over.
     pub counted: bool,
+    /// `--udp-any-source`: UDP streams may come from another address than the control connection, if their
+    /// words have the cookie of the test.
+    pub any_source: bool,
     /// `--server-bitrate-limit`.
     pub rate: Option<RateLimit>,
     /// `--server-max-duration`: longest test, the omit period included.
     pub duration: Option<Duration>,
+    /// All of a client's set-up, from its cookie to its last data connection; `--public` shortens it.
+    pub set_up: Duration,
     /// `--idle-timeout`: a server that nobody came to for so long looks whether its device is still the same,
     /// or leaves with `-1`.
     pub idle: Option<Duration>,
+}
+
+impl ServerLimits {
+    /// Longest set-up of a server that says nothing else.
+    pub const SET_UP: Duration = Duration::from_secs(120);
 }
 
 impl Default for ServerLimits {
@@ -53,8 +63,10 @@ impl Default for ServerLimits {
             tests_per_minute: None,
             total: None,
             counted: false,
+            any_source: false,
             rate: None,
             duration: None,
+            set_up: Self::SET_UP,
             idle: None,
         }
     }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::limits;
 use super::router::{Accepted, Control, Destination, Router};
-use super::sources::Source;
+use super::sources::{Source, who_goes};
 use crate::protocol::{Cookie, State};
 use crate::sys::{Socket, receive_now};
 
@@ -23,7 +23,7 @@ use crate::sys::{Socket, receive_now};
 #[derive(Clone)]
 pub(super) struct Admission {
     pub(super) router: Router,
-    controls: mpsc::Sender<Control>,
+    controls: mpsc::UnboundedSender<Control>,
     waiting: Rc<RefCell<VecDeque<Waiting>>>,
     leaving: Rc<RefCell<VecDeque<AbortHandle>>>,
     /// Connections up to now.
@@ -38,8 +38,8 @@ struct Waiting {
 }
 
 impl Admission {
-    /// Whoever wants a test is sent to `controls`, which must have room for as many as the router has slots.
-    pub(super) fn new(router: Router, controls: mpsc::Sender<Control>) -> Self {
+    /// Whoever wants a test is sent to `controls`.
+    pub(super) fn new(router: Router, controls: mpsc::UnboundedSender<Control>) -> Self {
         Self { router, controls, waiting: Rc::default(), leaving: Rc::default(), count: Rc::default() }
     }
 
@@ -61,6 +61,10 @@ impl Admission {
             let is_read = tokio::select! {
                 biased;
                 read = timeout(limits::ADMISSION, cookie.read(&stream)) => matches!(read, Ok(Ok(()))),
+                () = admission.router.closes() => {
+                    admission.refuse(stream);
+                    return;
+                }
                 // Others need its place. What has come by now still counts: a cookie may have arrived
                 // together with many others.
                 _ = leave => cookie.take(&stream, true).is_ok(),
@@ -72,10 +76,14 @@ impl Admission {
         });
     }
 
-    /// Ends the connection that has waited longest, if any does.
+    /// Ends a connection of whoever has most of those that wait; if none does, a set-up.
     pub(super) fn evict_one(&self) {
         self.forget_admitted();
-        self.waiting.borrow_mut().pop_front();
+        let mut waiting = self.waiting.borrow_mut();
+        match who_goes(waiting.iter().map(|one| (one.source, 1))) {
+            Some(goes) => drop(waiting.remove(goes)),
+            None => drop(self.router.evict_one()),
+        }
     }
 
     /// Says "busy" and closes so that the answer is not lost: unread bytes would turn the close into a reset.
@@ -101,8 +109,10 @@ impl Admission {
         let of_source = || waiting.iter().filter(|one| one.source == source).count();
         let goes = if of_source() >= limits::WAITING_OF_A_SOURCE {
             waiting.iter().position(|one| one.source == source)
+        } else if waiting.len() >= limits::WAITING_CONNECTIONS {
+            who_goes(waiting.iter().map(|one| (one.source, 1)))
         } else {
-            (waiting.len() >= limits::WAITING_CONNECTIONS).then_some(0)
+            None
         };
         goes.map(|index| waiting.remove(index));
     }
@@ -122,10 +132,10 @@ impl Admission {
         match destination {
             // Fails only for more streams than the test has, or when the session has given up.
             Destination::Stream(streams) => drop(streams.try_send(Accepted { number, socket })),
-            // There is room for each slot; it fails only when the server ends.
-            Destination::Control(slot) => {
-                let slot = Rc::new(slot);
-                drop(self.controls.try_send(Control { socket, cookie: *cookie, peer, slot }));
+            // There are never more of them than set-ups; it fails only when the server ends.
+            Destination::Control(entry) => {
+                let entry = Rc::new(entry);
+                drop(self.controls.send(Control { socket, cookie: *cookie, peer, entry }));
             }
             Destination::Nowhere => {}
         }

@@ -253,14 +253,22 @@ impl Client<'_> {
         (index, flow): (u16, Flow),
         deadline: Instant,
     ) -> Result<Socket, RunError> {
-        let (config, server) = (self.config, self.server);
+        let (config, server, report) = (self.config, self.server, self.report);
         let (started, too_early) = (Notify::new(), Notify::new());
-        let again = udp::say_again(test, self.extension);
+        let saying = udp::Saying::to(test, self.extension, cookie);
         let is_last = Streams::planned(Role::Client, test).len() == usize::from(index) + 1;
         let open = async {
             match test.protocol.udp() {
-                Some(_) => udp::connect_stream(config, test, server, (index, flow, again), &started).await,
-                None => connect_with_cookie(config, server, cookie, index).await,
+                Some(_) => {
+                    let wait = Wait::of(config, "the server's answer over UDP", limits::UDP_REPLY);
+                    let stream = (index, flow, saying);
+                    told(wait, report, udp::connect_stream(config, test, server, stream, &started)).await
+                }
+                None => {
+                    let what = "the server to take a data connection";
+                    let wait = Wait::of(config, what, limits::STREAM_CONNECT);
+                    told(wait, report, connect_with_cookie(config, server, cookie, index)).await
+                }
             }
         };
         let said = if is_last { &started } else { &too_early };
@@ -298,7 +306,7 @@ impl Client<'_> {
         let start = Instant::now();
         streams.start(start);
         let receive_timeout = self.config.local.receive_timeout;
-        let patience = Patience { receive_timeout, rates: Vec::new(), longest: None };
+        let patience = Patience { receive_timeout, rates: Vec::new(), longest: None, entry: None };
         let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start, patience);
         let ended = run_until_end(streams, &mut self.link, signals, self.report, schedule).await;
         let lost = match ended {
@@ -366,10 +374,11 @@ impl Client<'_> {
         }
         let own = measured.part().encode();
         self.link.log_sent("part", &own);
-        let addresses = (self.local, self.server);
+        let wait = Wait::of(self.config, "the server's own figures", limits::PART);
+        let swap = part::swap_with_server(&self.config.local, (self.local, self.server), cookie, &own);
         let heard = tokio::select! {
             _ = signals.recv() => return None,
-            heard = part::swap_with_server(&self.config.local, addresses, cookie, &own) => heard,
+            heard = told(wait, self.report, swap) => heard,
         };
         let part = heard.map_err(|lost| lost.to_string()).and_then(|heard| {
             self.link.log_received("part", &heard);
@@ -379,11 +388,12 @@ impl Client<'_> {
         part.map_err(|why| self.report.emit(warn(why))).ok()
     }
 
-    /// The server's results, which begin within `wait`. A server that has failed, or is being ended, sends a
-    /// state in their place, which reads as the first byte of a length. None of results without a report is
-    /// that long, and none at all is as long as SERVER_ERROR says.
-    async fn receive_results(&mut self, streams: &Streams, wait: Duration) -> Result<Vec<u8>, RunError> {
-        let first = self.link.peek_within(wait, "results").await;
+    /// The server's results, which begin within `patience`. A server that has failed, or is being ended,
+    /// sends a state in their place, which reads as the first byte of a length. None of results without a
+    /// report is that long, and none at all is as long as SERVER_ERROR says.
+    async fn receive_results(&mut self, streams: &Streams, patience: Duration) -> Result<Vec<u8>, RunError> {
+        let wait = Wait::of(self.config, "the server's results", limits::ANSWER);
+        let first = told(wait, self.report, self.link.peek_within(patience, "results")).await;
         let first = first.map_err(|error| late(error, "results", limits::ANSWER))?;
         match State::from_byte(first) {
             Some(State::ServerTerminate) if self.config.test.server_output => {}
@@ -400,13 +410,15 @@ impl Client<'_> {
     /// long is left out: the test is none the worse for it.
     async fn results_frame(&mut self, streams: &Streams) -> Result<Vec<u8>, RunError> {
         let most = limits::results_bytes(u32::try_from(streams.all().len()).expect("at most 256 streams"));
+        let wait = Wait::of(self.config, "the rest of the server's results", limits::ANSWER);
         if !self.config.test.server_output {
-            return self.link.frame_within("results", most, limits::ANSWER).await;
+            return told(wait, self.report, self.link.frame_within("results", most, limits::ANSWER)).await;
         }
         let most = usize::try_from(most).expect("a u32 fits a usize on Linux");
         let sieve = Sieve::new(limits::SERVER_REPORT_BYTES, most);
         let most = limits::SERVER_RESULTS_BYTES;
-        let (frame, has_left_out) = self.link.results_within(most, sieve, limits::ANSWER).await?;
+        let results = self.link.results_within(most, sieve, limits::ANSWER);
+        let (frame, has_left_out) = told(wait, self.report, results).await?;
         if has_left_out {
             let most = limits::SERVER_REPORT_BYTES >> 20;
             let warning = format!("the server's own output is left out: it has more than {most} MiB");
@@ -483,10 +495,14 @@ impl Client<'_> {
         let _ = self.link.write_state(last_word).await;
     }
 
+    async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, RunError> {
+        let wait = Wait::of(self.config, due(waiting_for), limits::SET_UP);
+        told(wait, self.report, self.link.state_within(limits::SET_UP, waiting_for)).await
+    }
+
     /// Waits for one state.
     async fn expect(&mut self, expected: State, waiting_for: &'static str) -> Result<(), RunError> {
-        let wait = Wait::of(self.config, due(waiting_for), limits::SET_UP);
-        match told(wait, self.report, self.link.state_within(limits::SET_UP, waiting_for)).await? {
+        match self.next_state(waiting_for).await? {
             state if state == expected => Ok(()),
             other => Err(self.refusal(other, waiting_for).await),
         }
@@ -494,14 +510,16 @@ impl Client<'_> {
 
     /// Waits until the server wants the streams. One that is a ringperf says so before, since it was asked.
     async fn expect_consent(&mut self, waiting_for: &'static str) -> Result<(), RunError> {
-        let mut state = self.link.state_within(limits::SET_UP, waiting_for).await?;
+        let mut state = self.next_state(waiting_for).await?;
         if state == State::Hello {
-            let hello = self.link.frame_within("hello", ServerHello::MAX_BYTES, limits::SET_UP).await?;
+            let wait = Wait::of(self.config, "the rest of the server's hello", limits::SET_UP);
+            let hello = self.link.frame_within("hello", ServerHello::MAX_BYTES, limits::SET_UP);
+            let hello = told(wait, self.report, hello).await?;
             match ServerHello::decode(&hello) {
                 Ok(hello) => self.extension = hello.extension.common(Extension::OWN),
                 Err(strange) => self.report.emit(RunEvent::Warning(strange.to_string())),
             }
-            state = self.link.state_within(limits::SET_UP, waiting_for).await?;
+            state = self.next_state(waiting_for).await?;
         }
         match state {
             State::CreateStreams => Ok(()),
@@ -516,7 +534,8 @@ impl Client<'_> {
         if self.config.local.keepalive.is_some() {
             return self.expect(State::ExchangeResults, waiting_for).await;
         }
-        match self.link.state_of_live_host(limits::ANSWER, waiting_for).await? {
+        let wait = Wait::of(self.config, waiting_for, limits::ANSWER);
+        match told(wait, self.report, self.link.state_of_live_host(limits::ANSWER, waiting_for)).await? {
             State::ExchangeResults => Ok(()),
             other => Err(self.refusal(other, waiting_for).await),
         }

@@ -10,8 +10,32 @@ pub(super) const ADMISSION: Duration = Duration::from_secs(10);
 pub(super) const WAITING_OF_A_SOURCE: usize = 32;
 /// Refused connections that are read out before they are closed; the oldest goes when another comes.
 pub(super) const LEAVING_CONNECTIONS: usize = 256;
-/// Refused logins that have not heard of it yet; with more of them the server is busy for everybody.
-pub(super) const WAITING_REFUSALS: usize = 64;
+/// Refused logins that have not heard of it yet; with more of them one hears nothing at all.
+pub(super) const WAITING_REFUSALS: usize = 256;
+/// Sockets that listen on a server's address, which stay as long as it does.
+pub(super) const LISTENERS: usize = 64;
+/// Set-ups of all sources, which hold no slot ...
+pub(super) const SET_UPS: usize = 256;
+/// ... and those of one source beyond the slots of the server.
+pub(super) const SET_UPS_OF_A_SOURCE: usize = 16;
+/// A test that has a slot and has moved nothing by then makes room for one whose streams are there.
+pub(super) const FIRST_BYTE: Duration = Duration::from_secs(1);
+/// How often it is looked whether something has moved.
+pub(super) const FIRST_BYTE_LOOK: Duration = Duration::from_millis(10);
+/// Who was told that the server is busy may be waiting for so long.
+pub(super) const WAITS: Duration = Duration::from_secs(5);
+/// Set-ups and tests that brought nothing, one after the other, after which a source has to wait ...
+pub(super) const FRUITLESS_FREE: u32 = 3;
+/// ... first for so long, then twice as long each time ...
+pub(super) const FRUITLESS_WAIT: Duration = Duration::from_secs(1);
+/// ... but no longer than this.
+pub(super) const FRUITLESS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// They are forgotten when there was none for so long.
+pub(super) const FRUITLESS_MEMORY: Duration = Duration::from_secs(600);
+/// Failed set-ups of one source that are reported within a minute ...
+pub(super) const FAILURES_TOLD: u32 = 60;
+/// ... and tests that began.
+pub(super) const TESTS_TOLD: u32 = 2000;
 /// Connections that are turned away at once when the process has no descriptors left ...
 pub(super) const TURNED_AWAY: usize = 256;
 /// ... and how long it is before the next attempt to accept one.
@@ -26,7 +50,7 @@ pub(super) const REFUSED_LOGIN: Duration = Duration::from_secs(1);
 /// A login must be judged by then, which takes milliseconds unless a file system does not answer ...
 pub(super) const LOGIN: Duration = Duration::from_secs(2);
 /// ... and so many may wait for it.
-pub(super) const WAITING_LOGINS: usize = 64;
+pub(super) const WAITING_LOGINS: usize = SET_UPS;
 /// A data connection must be made by then.
 pub(super) const STREAM_CONNECT: Duration = Duration::from_secs(10);
 /// A client's data connections must all be made by then, however many they are.

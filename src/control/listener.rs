@@ -10,18 +10,18 @@ use tokio::sync::mpsc;
 
 use super::admission::Admission;
 use super::members::{Lent, Members};
-use super::router::{Accepted, Control, Router, Slot, Streams};
+use super::router::{Accepted, Control, Entry, Router, Streams};
 use super::socket_options::device_clause;
 use super::way_out;
 use crate::config::{Family, ServerConfig};
 use crate::error::RunError;
 use crate::protocol::ErrorCode;
-use crate::sys::{ListenAddress, Socket, Transport, listen_on};
+use crate::sys::{ListenAddress, Socket, Transport, listen_on, listener_at};
 
 /// A listening server.
 pub(super) struct Listener {
     entrance: Entrance,
-    controls: mpsc::Receiver<Control>,
+    controls: mpsc::UnboundedReceiver<Control>,
 }
 
 /// What a session needs of the listener. All copies are one; the port is in use as long as one is there.
@@ -49,7 +49,7 @@ impl Listener {
     /// [`RunError::Listen`], or [`RunError::SocketOption`] when the network device is not there.
     pub(super) fn open(config: &ServerConfig) -> Result<Self, RunError> {
         let slots = config.limits.tests;
-        let (sender, controls) = mpsc::channel(slots);
+        let (sender, controls) = mpsc::unbounded_channel();
         let admission = Admission::new(Router::new(slots), sender);
         Self::open_on(config, config.port, admission, controls)
     }
@@ -58,7 +58,7 @@ impl Listener {
         config: &ServerConfig,
         port: u16,
         admission: Admission,
-        controls: mpsc::Receiver<Control>,
+        controls: mpsc::UnboundedReceiver<Control>,
     ) -> Result<Self, RunError> {
         let (address, first) = listen(config, port)?;
         let members = Members::start(address, first, admission.clone())?;
@@ -93,7 +93,12 @@ impl Listener {
         &self.entrance
     }
 
-    /// Waits for the next client. It has one of the server's slots.
+    /// Whether a test has one of the server's slots.
+    pub(super) fn runs_a_test(&self) -> bool {
+        self.entrance.admission.router.runs_a_test()
+    }
+
+    /// Waits for the next client, whose set-up may begin.
     pub(super) async fn next_control(&mut self) -> Control {
         self.controls.recv().await.expect("the admission keeps a sender as long as the listener lives")
     }
@@ -108,7 +113,7 @@ impl Entrance {
     /// more than their window; [`RunError::BufferSize`] for a window that the kernel does not give.
     pub(super) fn expect_streams(
         &self,
-        slot: &Slot,
+        entry: &Entry,
         (transport, window_bytes): (Transport, Option<u32>),
         host: IpAddr,
         count: usize,
@@ -120,10 +125,10 @@ impl Entrance {
             Err(error) => return Err(error),
         };
         let turned_away = self.members.turned_away(host);
-        Ok(StreamDoor { streams: slot.expect_streams(count), turned_away, _lent: lent, late_window })
+        Ok(StreamDoor { streams: entry.expect_streams(count), turned_away, _lent: lent, late_window })
     }
 
-    /// Says "busy" to a client that had a slot already.
+    /// Says "busy" to a client that was admitted already.
     pub(super) fn refuse(&self, socket: Socket) {
         if let Ok(stream) = tokio::net::TcpStream::from_std(socket.into_stream()) {
             self.admission.refuse(stream);
@@ -190,7 +195,7 @@ fn listen_error(address: &ListenAddress, source: io::Error) -> RunError {
             RunError::SocketOption { what: device_clause(device), code: ErrorCode::BIND_DEVICE, source }
         }
         _ => {
-            let way_out = way_out::of_listening(address.local, &source);
+            let way_out = way_out::of_listening(address.local, &source, listener_at);
             RunError::Listen { address: address.local.to_string(), source, way_out }
         }
     }

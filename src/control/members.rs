@@ -160,6 +160,9 @@ impl Members {
         if let Some(index) = members.iter().position(is_it) {
             return Ok(index);
         }
+        if members.len() >= limits::LISTENERS {
+            return Err(io::Error::other("too many set-ups want one at a time"));
+        }
         let before: Vec<&TcpListener> = members.iter().map(|member| &*member.socket).collect();
         let socket = TcpListener::from_std(join(&before, transport, &self.0.address)?)?;
         members.push(Member::start(transport, takes, socket, self.0.helpers())?);
@@ -188,7 +191,7 @@ impl Members {
                     Takes::Multipath => Who::Multipath,
                     Takes::Host(Some(host)) => Who::Host(host),
                 };
-                Some(Rule { who, member: u32::try_from(index).expect("one for each test at most") })
+                Some(Rule { who, member: u32::try_from(index).expect("not many") })
             })
             .collect();
         steer(&*first.socket, &rules)

@@ -3,7 +3,8 @@
 //! [`run_client`], [`run_server`] and [`run_loopback`] are what the program does. `client.rs` and
 //! `session.rs` read as the protocol goes, phase by phase; `running.rs` is the part where both wait for the
 //! end of the test; `streams.rs` owns the data connections and their threads. `server.rs` has one session for
-//! each test that runs, and `listener.rs`, `admission.rs` and `router.rs` bring the connections to them.
+//! each client, and `listener.rs`, `admission.rs` and `router.rs` bring the connections to them; who of them
+//! may run a test is decided in `slots.rs`.
 
 mod admission;
 mod budget;
@@ -29,6 +30,7 @@ mod runtime;
 mod server;
 mod session;
 mod signals;
+mod slots;
 mod socket_options;
 mod sources;
 mod streams;

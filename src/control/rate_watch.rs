@@ -49,6 +49,13 @@ impl Limit {
         }
     }
 
+    /// The rate so far, before there is an average over the whole time.
+    fn note(&self, bits_per_second: u64) {
+        if let Self::Shared(share) = self {
+            share.note(bits_per_second);
+        }
+    }
+
     fn is_exceeded_by(&self, bits_per_second: u64) -> bool {
         match self {
             Self::Own(limit) => bits_per_second > limit.bits_per_second,
@@ -83,12 +90,16 @@ impl RateWatch {
         while self.looks.get(1).is_some_and(is_over) {
             self.looks.pop_front();
         }
-        let Some(&(since, before)) = self.looks.front().filter(|look| is_over(look)) else { return false };
+        let &(since, before) = self.looks.front().expect("there is at least the one of now");
         let bits = u128::from(bytes.saturating_sub(before)) * 8;
         let nanos = now.saturating_duration_since(since).as_nanos().max(1);
         // Rounded up, so that a little too much is too much.
-        let rate = (bits * 1_000_000_000).div_ceil(nanos);
-        self.limit.is_exceeded_by(u64::try_from(rate).unwrap_or(u64::MAX))
+        let rate = u64::try_from((bits * 1_000_000_000).div_ceil(nanos)).unwrap_or(u64::MAX);
+        if self.looks.front().is_some_and(is_over) {
+            return self.limit.is_exceeded_by(rate);
+        }
+        self.limit.note(rate);
+        false
     }
 }
 

@@ -12,9 +12,10 @@ use crate::engine::{EngineUse, StreamExit};
 use crate::error::RunError;
 use crate::protocol::results::{self, Results, StreamResult};
 use crate::protocol::{
-    EngineReport, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare, ReceivedDatagrams,
+    EngineReport, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare, QueueReport,
+    ReceivedDatagrams,
 };
-use crate::report::{FileReport, QueueReport, StreamEnd, TestEnd};
+use crate::report::{FileReport, StreamEnd, TestEnd};
 use crate::stats::{CpuTime, CpuUse, Departures, Half, Latency, TcpLimits, ZeroCopy};
 use crate::sys::thread_cpu_time;
 use crate::units::{bits_per_second, to_f64};
@@ -116,6 +117,7 @@ impl Measured {
             cpu_system_seconds: self.cpu_time.map(|time| time.system.as_secs_f64()),
             engines: self.engines.clone(),
             datagrams: self.udp.iter().filter_map(UdpCount::for_peer).collect(),
+            queues: self.queues.clone(),
         }
     }
 

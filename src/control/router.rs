@@ -1,26 +1,36 @@
-//! Who a connection belongs to: a new test, a stream of one that is being set up, or nobody.
+//! Who a connection belongs to: a new test, a stream of one that is being set up, or nobody. Who of them gets
+//! a slot is decided in `slots.rs`.
 
 use std::cell::RefCell;
+use std::future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::timeout_at;
 
 use super::limits;
-use super::sources::Source;
+use super::slots::{Entered, Slots, Verdict};
+use super::sources::{Source, who_goes};
 use crate::protocol::Cookie;
 use crate::sys::Socket;
 
 /// What a server is doing, as far as a new connection is concerned. All copies are one.
 #[derive(Clone)]
-pub(super) struct Router(Rc<RefCell<State>>);
+pub(super) struct Router(Rc<Shared>);
+
+struct Shared {
+    state: RefCell<State>,
+    /// Somebody who waits for a slot may get it now.
+    changed: Notify,
+}
 
 struct State {
-    /// Tests that may run side by side.
-    slots: usize,
+    slots: Slots,
     tests: Vec<Test>,
-    /// Where a login was refused that has not heard of it yet.
-    refused: Vec<Source>,
+    /// Where a login was refused that has not heard of it yet, the oldest first.
+    refused: Vec<Refused>,
     next_id: u64,
 }
 
@@ -30,6 +40,16 @@ struct Test {
     cookie: Cookie,
     /// Where its streams go while it waits for them.
     streams: Option<mpsc::Sender<Accepted>>,
+    /// It has to make room.
+    has_to_go: Rc<Notify>,
+}
+
+/// A source that has no test for a while.
+struct Refused {
+    source: Source,
+    /// Dropped when others need its place.
+    _stay: oneshot::Sender<()>,
+    id: u64,
 }
 
 /// A data connection.
@@ -39,23 +59,28 @@ pub(super) struct Accepted {
     pub(super) socket: Socket,
 }
 
-/// The slot of one test; free again when this is dropped.
-pub(super) struct Slot {
+/// A test at the router, until this is dropped.
+pub(super) struct Entry {
     router: Router,
     id: u64,
+    has_to_go: Rc<Notify>,
 }
+
+/// The server is busy with other tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Busy;
 
 /// An admitted control connection.
 pub(super) struct Control {
     pub(super) socket: Socket,
     pub(super) cookie: Cookie,
     pub(super) peer: SocketAddr,
-    pub(super) slot: Rc<Slot>,
+    pub(super) entry: Rc<Entry>,
 }
 
 /// Where a connection goes.
 pub(super) enum Destination {
-    Control(Slot),
+    Control(Entry),
     Stream(mpsc::Sender<Accepted>),
     Nowhere,
 }
@@ -70,51 +95,96 @@ pub(super) struct Streams {
 /// A source whose login was refused has no other test until this is dropped.
 pub(super) struct Penalty {
     router: Router,
-    source: Source,
+    id: u64,
+    leave: oneshot::Receiver<()>,
 }
 
 impl Router {
     /// No test runs yet; `slots` of them may run side by side.
     pub(super) fn new(slots: usize) -> Self {
-        Self(Rc::new(RefCell::new(State { slots, tests: Vec::new(), refused: Vec::new(), next_id: 0 })))
+        let state = State { slots: Slots::new(slots), tests: Vec::new(), refused: Vec::new(), next_id: 0 };
+        Self(Rc::new(Shared { state: RefCell::new(state), changed: Notify::new() }))
     }
 
-    /// Whether a cookie would make no difference: no test has a place, and none waits for streams.
+    /// Whether a cookie would make no difference: all slots are taken, and nobody waits for connections.
     pub(super) fn is_closed(&self) -> bool {
-        let state = self.0.borrow();
-        state.is_full() && state.tests.iter().all(|test| test.streams.is_none())
+        let state = self.0.state.borrow();
+        state.slots.are_full() && state.tests.iter().all(|test| test.streams.is_none())
     }
 
-    /// Where a connection with this cookie goes. A slot is taken for a new test.
+    /// Comes when it is so.
+    pub(super) async fn closes(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.is_closed() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether a test has a slot.
+    pub(super) fn runs_a_test(&self) -> bool {
+        !self.0.state.borrow().slots.are_empty()
+    }
+
+    /// Where a connection with this cookie goes.
     pub(super) fn destination(&self, cookie: &Cookie, source: Source) -> Destination {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.0.state.borrow_mut();
+        let state = &mut *state;
         if let Some(test) = state.tests.iter().find(|test| test.cookie.matches(cookie)) {
             // A second test with the cookie of a first one could not be told from its streams.
-            return test.streams.clone().map_or(Destination::Nowhere, Destination::Stream);
+            let Some(streams) = test.streams.clone() else { return Destination::Nowhere };
+            state.slots.add_connection(test.id);
+            return Destination::Stream(streams);
         }
-        if state.is_full() || state.refused.contains(&source) {
+        if state.refused.iter().any(|refused| refused.source == source) {
             return Destination::Nowhere;
         }
-        state.next_id += 1;
-        let id = state.next_id;
-        state.tests.push(Test { id, cookie: *cookie, streams: None });
-        Destination::Control(Slot { router: self.clone(), id })
+        let id = state.new_id();
+        match state.slots.enter(id, source, Instant::now()) {
+            Entered::Refused => Destination::Nowhere,
+            Entered::In { evicted } => {
+                evicted.into_iter().for_each(|evicted| state.send_away(evicted));
+                let has_to_go = Rc::new(Notify::new());
+                let test = Test { id, cookie: *cookie, streams: None, has_to_go: Rc::clone(&has_to_go) };
+                state.tests.push(test);
+                Destination::Control(Entry { router: self.clone(), id, has_to_go })
+            }
+        }
+    }
+
+    /// Sends a set-up away for want of descriptors; tells whether there was one.
+    pub(super) fn evict_one(&self) -> bool {
+        let mut state = self.0.state.borrow_mut();
+        let evicted = state.slots.evict();
+        evicted.into_iter().for_each(|evicted| state.send_away(evicted));
+        evicted.is_some()
     }
 
     fn set_streams(&self, id: u64, streams: Option<mpsc::Sender<Accepted>>) {
-        if let Some(test) = self.0.borrow_mut().tests.iter_mut().find(|test| test.id == id) {
+        if let Some(test) = self.0.state.borrow_mut().tests.iter_mut().find(|test| test.id == id) {
             test.streams = streams;
         }
     }
 }
 
 impl State {
-    fn is_full(&self) -> bool {
-        self.tests.len() >= self.slots || self.refused.len() >= limits::WAITING_REFUSALS
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    fn send_away(&self, id: u64) {
+        if let Some(test) = self.tests.iter().find(|test| test.id == id) {
+            test.has_to_go.notify_one();
+        }
     }
 }
 
-impl Slot {
+impl Entry {
     /// From now on connections with the cookie of this test are its streams, of which there are `count`.
     pub(super) fn expect_streams(&self, count: usize) -> Streams {
         let (streams, accepted) = mpsc::channel(count);
@@ -122,23 +192,97 @@ impl Slot {
         Streams { accepted, router: self.router.clone(), id: self.id }
     }
 
-    /// From now on this source has no other test.
+    /// All streams are there: waits for one of the server's slots, which takes
+    /// [`FIRST_BYTE`](limits::FIRST_BYTE) at most for each test that makes room.
+    ///
+    /// Returns when it got it.
+    ///
+    /// # Errors
+    /// All slots are taken by tests that others have.
+    pub(super) async fn take_slot(&self) -> Result<Instant, Busy> {
+        loop {
+            let changed = self.router.0.changed.notified();
+            tokio::pin!(changed);
+            // Whatever happens from here on is not missed.
+            changed.as_mut().enable();
+            let now = Instant::now();
+            let verdict = self.router.0.state.borrow_mut().slots.decide(self.id, now);
+            match verdict {
+                Verdict::Takes => return Ok(now),
+                Verdict::Busy => return Err(Busy),
+                Verdict::Displaces(other) => {
+                    self.router.0.state.borrow().send_away(other);
+                    self.router.0.changed.notify_waiters();
+                }
+                Verdict::Waits(None) => changed.await,
+                Verdict::Waits(Some(moment)) => drop(timeout_at(moment.into(), changed).await),
+            }
+        }
+    }
+
+    /// Something has moved in this test, so its slot is its own until it ends.
+    pub(super) fn note_moving(&self) {
+        self.router.0.state.borrow_mut().slots.moves(self.id);
+        self.router.0.changed.notify_waiters();
+    }
+
+    /// Nothing moves any more, so the slot is another's if the last words take long; tells whether anything
+    /// has moved.
+    pub(super) fn note_ending(&self, has_moved: bool) {
+        self.router.0.state.borrow_mut().slots.ends(self.id, has_moved, Instant::now());
+        self.router.0.changed.notify_waiters();
+    }
+
+    /// Comes when this test has to make room for others.
+    pub(super) async fn has_to_go(&self) {
+        self.has_to_go.notified().await;
+    }
+
+    /// Whether the server is full with tests that go on.
+    pub(super) fn is_beside_a_full_server(&self) -> bool {
+        self.router.0.state.borrow().slots.are_full()
+    }
+
+    /// That it brings nothing is not held against its source.
+    pub(super) fn excuse(&self) {
+        self.router.0.state.borrow_mut().slots.excuse(self.id);
+    }
+
+    /// From now on this source has no other test. When too many have not heard of it yet, the oldest of
+    /// whoever has most hears nothing at all.
     pub(super) fn penalize(&self, source: Source) -> Penalty {
-        self.router.0.borrow_mut().refused.push(source);
-        Penalty { router: self.router.clone(), source }
+        // Logins have a count of their own.
+        self.excuse();
+        let mut state = self.router.0.state.borrow_mut();
+        if state.refused.len() >= limits::WAITING_REFUSALS {
+            let goes = who_goes(state.refused.iter().map(|refused| (refused.source, 1)));
+            goes.map(|goes| state.refused.remove(goes));
+        }
+        let (stay, leave) = oneshot::channel();
+        let id = state.new_id();
+        state.refused.push(Refused { source, _stay: stay, id });
+        Penalty { router: self.router.clone(), id, leave }
     }
 }
 
-impl Drop for Slot {
+impl Drop for Entry {
     fn drop(&mut self) {
-        self.router.0.borrow_mut().tests.retain(|test| test.id != self.id);
+        let mut state = self.router.0.state.borrow_mut();
+        state.tests.retain(|test| test.id != self.id);
+        state.slots.leave(self.id, Instant::now());
+        drop(state);
+        self.router.0.changed.notify_waiters();
     }
 }
 
 impl Streams {
     /// The next data connection of the test, in the order of the cookies.
     pub(super) async fn next(&mut self) -> Accepted {
-        self.accepted.recv().await.expect("the router keeps a sender until this is dropped")
+        match self.accepted.recv().await {
+            Some(accepted) => accepted,
+            // The test is gone from the router, and nothing comes any more.
+            None => future::pending().await,
+        }
     }
 }
 
@@ -148,18 +292,38 @@ impl Drop for Streams {
     }
 }
 
+impl Penalty {
+    /// Comes when others need its place.
+    pub(super) async fn is_cut_short(&mut self) {
+        // The sender says nothing; it is dropped.
+        let _ = (&mut self.leave).await;
+    }
+}
+
 impl Drop for Penalty {
     fn drop(&mut self) {
-        let refused = &mut self.router.0.borrow_mut().refused;
-        if let Some(index) = refused.iter().position(|source| *source == self.source) {
-            refused.swap_remove(index);
-        }
+        self.router.0.state.borrow_mut().refused.retain(|refused| refused.id != self.id);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
+
+    /// What this has come to, unless it has to be waited for.
+    fn now<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    fn take_slot(entry: &Entry) -> Option<Result<(), Busy>> {
+        now(pin!(entry.take_slot())).map(|taken| taken.map(|_| ()))
+    }
 
     fn cookie(first: u8) -> Cookie {
         Cookie::from_wire([first; Cookie::LEN])
@@ -169,30 +333,41 @@ mod tests {
         Source::of([192, 0, 2, last].into())
     }
 
-    fn slot(router: &Router, number: u8) -> Option<Slot> {
+    fn enter(router: &Router, number: u8) -> Option<Entry> {
         match router.destination(&cookie(number), source(number)) {
-            Destination::Control(slot) => Some(slot),
+            Destination::Control(entry) => Some(entry),
             Destination::Stream(_) | Destination::Nowhere => None,
         }
+    }
+
+    /// A test that runs.
+    fn run(router: &Router, number: u8) -> Option<Entry> {
+        let entry = enter(router, number)?;
+        take_slot(&entry).expect("nobody has to be waited for").ok()?;
+        entry.note_moving();
+        Some(entry)
     }
 
     #[test]
     fn as_many_tests_run_as_there_are_slots() {
         let router = Router::new(2);
-        let first = slot(&router, 1).unwrap();
-        assert!(slot(&router, 1).is_none(), "the same cookie");
-        let second = slot(&router, 2).unwrap();
-        assert!(router.is_closed() && slot(&router, 3).is_none());
+        let first = run(&router, 1).unwrap();
+        assert!(enter(&router, 1).is_none(), "the same cookie");
+        let waiting = enter(&router, 4).unwrap();
+        let second = run(&router, 2).unwrap();
+        assert!(router.is_closed() && router.runs_a_test() && enter(&router, 3).is_none());
+        assert_eq!(take_slot(&waiting), Some(Err(Busy)));
         drop(first);
         assert!(!router.is_closed());
-        assert!(slot(&router, 3).is_some());
-        drop(second);
+        assert!(run(&router, 3).is_some());
+        drop((second, waiting));
+        assert!(!router.runs_a_test());
     }
 
     #[test]
     fn streams_find_their_own_test_as_long_as_it_waits_for_them() {
         let router = Router::new(2);
-        let (first, second) = (slot(&router, 1).unwrap(), slot(&router, 2).unwrap());
+        let (first, second) = (run(&router, 1).unwrap(), run(&router, 2).unwrap());
         let leads_to = |number| match router.destination(&cookie(number), source(9)) {
             Destination::Stream(streams) => Some(streams),
             Destination::Control(_) | Destination::Nowhere => None,
@@ -207,25 +382,41 @@ mod tests {
         assert!(leads_to(1).is_none() && router.is_closed());
     }
 
-    #[test]
-    fn a_refused_login_holds_up_nobody_but_its_source() {
+    #[tokio::test]
+    async fn a_slot_that_becomes_free_goes_to_one_that_waits() {
         let router = Router::new(1);
-        let refused = slot(&router, 1).unwrap();
-        let penalty = refused.penalize(source(1));
-        drop(refused);
-        assert!(slot(&router, 1).is_none());
-        assert!(slot(&router, 2).is_some());
-        drop(penalty);
-        assert!(slot(&router, 1).is_some());
+        let first = enter(&router, 1).unwrap();
+        assert_eq!(take_slot(&first), Some(Ok(())));
+        let second = enter(&router, 2).unwrap();
+        let mut waits = Box::pin(second.take_slot());
+        assert!(now(waits.as_mut()).is_none());
+        drop(first);
+        assert!(now(waits.as_mut()).is_some_and(|taken| taken.is_ok()));
     }
 
     #[test]
-    fn too_many_refused_logins_hold_up_everybody() {
+    fn a_refused_login_holds_up_nobody_but_its_source() {
         let router = Router::new(1);
-        let penalties: Vec<Penalty> =
-            (0..limits::WAITING_REFUSALS).map(|_| slot(&router, 1).unwrap().penalize(source(3))).collect();
-        assert!(slot(&router, 2).is_none());
+        let refused = enter(&router, 1).unwrap();
+        let penalty = refused.penalize(source(1));
+        drop(refused);
+        assert!(enter(&router, 1).is_none());
+        assert!(enter(&router, 2).is_some());
+        drop(penalty);
+        assert!(enter(&router, 1).is_some());
+    }
+
+    #[test]
+    fn of_too_many_refused_logins_the_oldest_hears_nothing() {
+        let router = Router::new(1);
+        let refuse = |source| enter(&router, 1).unwrap().penalize(source);
+        let mut penalties: Vec<Penalty> = (0..limits::WAITING_REFUSALS).map(|_| refuse(source(3))).collect();
+        assert!(now(pin!(penalties[0].is_cut_short())).is_none());
+        penalties.push(refuse(source(4)));
+        assert!(now(pin!(penalties[0].is_cut_short())).is_some());
+        assert!(now(pin!(penalties[1].is_cut_short())).is_none());
+        assert!(enter(&router, 2).is_some(), "nobody else is held up");
         drop(penalties);
-        assert!(slot(&router, 2).is_some());
+        assert!(enter(&router, 3).is_some());
     }
 }

@@ -1,5 +1,7 @@
 //! The part of a test in which data flows: both ends wait here for whatever comes first.
 
+use std::future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +10,7 @@ use tokio::time::sleep_until;
 use super::limits;
 use super::link::Link;
 use super::rate_watch::{Limit, RateWatch};
+use super::router::Entry;
 use super::signals::Signals;
 use super::streams::{Awaits, Reception, Streams};
 use crate::config::{DEFAULT_RECEIVE_TIMEOUT, Flow, Role, TestConfig};
@@ -55,6 +58,9 @@ async fn wait_for_end(
         tokio::select! {
             biased;
             name = signals.recv() => return Ended::Signal(name),
+            () = has_to_go(schedule.silent.as_ref()) => {
+                return Ended::Failed(RunError::Displaced(schedule.start.elapsed()));
+            }
             state = link.next_state("the end of the test") => return match state {
                 Ok(state) => Ended::Peer(state),
                 Err(error) => Ended::Failed(error),
@@ -93,6 +99,7 @@ async fn wait_for_end(
                     schedule.held_until = None;
                     streams.held_row().into_iter().for_each(|row| report.emit(RunEvent::Interval(row)));
                 }
+                Due::FirstByte => schedule.look_for_first_byte(streams),
                 Due::Overdue => return Ended::Failed(RunError::Overdue),
                 Due::Rate => {
                     let bytes = streams.moved_bytes();
@@ -123,8 +130,15 @@ async fn wait_for_end(
     }
 }
 
+/// Comes when a test in which nothing has moved has to make room for another one.
+async fn has_to_go(silent: Option<&Silent>) {
+    match silent {
+        Some(silent) => silent.entry.has_to_go().await,
+        None => future::pending().await,
+    }
+}
+
 /// What an end does not put up with while a test runs.
-#[derive(Debug)]
 pub(super) struct Patience {
     /// Longest silence of those that it receives from.
     pub(super) receive_timeout: Duration,
@@ -132,6 +146,14 @@ pub(super) struct Patience {
     pub(super) rates: Vec<Limit>,
     /// Longest test without a time of its own, the omitted part included, at a server that has a limit.
     pub(super) longest: Option<Duration>,
+    /// The test at a server's router.
+    pub(super) entry: Option<Rc<Entry>>,
+}
+
+/// A test of a server in which nothing has moved yet.
+struct Silent {
+    entry: Rc<Entry>,
+    next_look: Instant,
 }
 
 /// When what is due. All times are absolute, so nothing drifts.
@@ -145,7 +167,9 @@ pub(super) struct Schedule {
     /// The row at the planned end is held back until then.
     held_until: Option<Instant>,
     overdue: Option<Instant>,
+    silent: Option<Silent>,
     rates: Vec<RateWatch>,
+    receives: bool,
     stall: Duration,
     /// A counted UDP test is over after so much silence.
     quiet_end: Option<Duration>,
@@ -160,6 +184,7 @@ enum Due {
     OmitEnd,
     End,
     HeldRow,
+    FirstByte,
     Overdue,
     Rate,
     Look,
@@ -194,7 +219,9 @@ impl Schedule {
                 Some(end) => (role == Role::Server).then(|| end + limits::OVERDUE),
                 None => patience.longest.map(|longest| start + longest),
             },
+            silent: patience.entry.map(|entry| Silent { entry, next_look: start }),
             rates: patience.rates.into_iter().map(|limit| RateWatch::new(limit, interval, start)).collect(),
+            receives,
             stall: match patience.receive_timeout {
                 _ if !receives => limits::STALL + pause,
                 // Who sets a limit knows the pace of the test; the default must not end a slow one.
@@ -220,12 +247,27 @@ impl Schedule {
             (self.omit_end, Due::OmitEnd),
             (self.end, Due::End),
             (self.held_until, Due::HeldRow),
+            (self.silent.as_ref().map(|silent| silent.next_look), Due::FirstByte),
             (self.overdue, Due::Overdue),
             (self.rates.iter().map(RateWatch::next).min(), Due::Rate),
             (Some(look), Due::Look),
         ];
         let due = candidates.into_iter().filter_map(|(moment, due)| Some((moment?, due)));
         due.min_by_key(|(moment, _)| *moment).expect("a look is always due")
+    }
+
+    /// Tells the router when something has moved. A server that only sends has something to move.
+    fn look_for_first_byte(&mut self, streams: &Streams) {
+        if let Some(silent) = &mut self.silent {
+            if streams.awaited_bytes() > 0 || !self.receives {
+                silent.entry.note_moving();
+                self.silent = None;
+            } else {
+                // Often at first, and seldom when it takes long.
+                let now = Instant::now();
+                silent.next_look = now + limits::FIRST_BYTE_LOOK.max((now - self.start) / 16);
+            }
+        }
     }
 
     /// Whether one of the limits that are due now is exceeded.
@@ -412,7 +454,7 @@ mod tests {
     use crate::stats::{TcpInterval, UdpInterval};
 
     fn patience(receive_timeout: Duration) -> Patience {
-        Patience { receive_timeout, rates: Vec::new(), longest: None }
+        Patience { receive_timeout, rates: Vec::new(), longest: None, entry: None }
     }
 
     fn schedule(role: Role, end: EndCondition, omit_secs: u32, interval_ms: u64) -> (Schedule, Instant) {

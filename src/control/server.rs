@@ -1,5 +1,6 @@
 //! The server: who comes, which tests run side by side, and when it ends. One test is in `session.rs`.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroU32;
@@ -15,11 +16,11 @@ use super::listener::Listener;
 use super::logins::Logins;
 use super::panics::contain_future;
 use super::places::Places;
-use super::router::{Control, Slot};
+use super::router::{Control, Entry};
 use super::runtime::{RuntimeKind, block_on};
-use super::session::{Closing, Session};
+use super::session::{Closing, Session, Standing};
 use super::signals::Signals;
-use super::sources::{Source, Visit, Visits};
+use super::sources::{Reported, Source, Visit, Visits};
 use super::turns::Turns;
 use super::udp_door::Porters;
 use super::{limits, way_out};
@@ -79,6 +80,8 @@ pub(super) struct House {
     pub(super) logins: Option<Logins>,
     pub(super) runtime: RuntimeKind,
     pub(super) budget: Budget,
+    pub(super) visits: RefCell<Visits>,
+    pub(super) reported: RefCell<Reported>,
     pub(super) porters: Porters,
     pub(super) turns: Turns,
 }
@@ -89,7 +92,9 @@ impl House {
             config: config.clone(),
             logins,
             runtime,
-            budget: Budget::new(config.limits.total),
+            budget: Budget::new(config.limits.total, config.limits.tests),
+            visits: RefCell::new(Visits::new(config.limits.tests_per_minute)),
+            reported: RefCell::default(),
             porters: Porters::default(),
             turns: Turns::default(),
         }
@@ -101,23 +106,23 @@ pub(super) struct Server<'a> {
     house: Rc<House>,
     report: &'a ReportHandle,
     signals: Signals,
-    visits: Visits,
-    /// Number of the last test.
+    /// Number of the last session.
     number: u64,
-    /// Tests that run.
-    running: usize,
+    /// Tests and set-ups that have been reported.
+    reported: u64,
+    /// Sessions that are not over.
+    sessions: usize,
     /// Everything that sessions do, up to their last words.
     tasks: JoinSet<()>,
     /// Tells all sessions which signal has come.
     stop: watch::Sender<Option<&'static str>>,
-    ended: (mpsc::UnboundedSender<TestOver>, mpsc::UnboundedReceiver<TestOver>),
+    ended: (mpsc::UnboundedSender<SessionOver>, mpsc::UnboundedReceiver<SessionOver>),
 }
 
-/// A test is over, and its slot is free when this is dropped.
-struct TestOver {
-    _slot: Rc<Slot>,
-    /// Its client had no right to it, so it does not count.
-    was_refused: bool,
+/// A session is over, and its slot is free when this is dropped.
+struct SessionOver {
+    _entry: Rc<Entry>,
+    standing: Standing,
     /// Its report says that a signal has ended the server.
     tells_of_signal: bool,
 }
@@ -126,7 +131,7 @@ struct TestOver {
 enum Next {
     Signal(&'static str),
     Client(Control),
-    Over(TestOver),
+    Over(SessionOver),
     /// Nobody came for a while.
     Idle,
 }
@@ -134,14 +139,13 @@ enum Next {
 impl<'a> Server<'a> {
     /// A server that does not listen yet.
     pub(super) fn new(house: House, report: &'a ReportHandle, signals: Signals) -> Self {
-        let visits = Visits::new(house.config.limits.tests_per_minute);
         Self {
             house: Rc::new(house),
             report,
             signals,
-            visits,
             number: 0,
-            running: 0,
+            reported: 0,
+            sessions: 0,
             tasks: JoinSet::new(),
             stop: watch::Sender::new(None),
             ended: mpsc::unbounded_channel(),
@@ -194,16 +198,25 @@ impl<'a> Server<'a> {
         loop {
             match self.next(&mut listener).await {
                 Next::Signal(name) => return Err(self.end_all(name).await),
-                Next::Client(control) => self.start_test(&listener, control),
+                Next::Client(control) => self.start_session(&listener, control),
                 Next::Over(over) => {
-                    self.running -= 1;
-                    // Nobody can end a server, or use up its only test, without a password.
-                    if config.one_off && !over.was_refused {
+                    let standing = over.standing;
+                    drop(over);
+                    self.sessions -= 1;
+                    self.reported += u64::from(standing.is_reported());
+                    let was_the_only_test = match standing {
+                        Standing::Test { .. } => true,
+                        // As with iperf3, but for others whose set-up goes on.
+                        Standing::Failed { .. } => self.sessions == 0,
+                        // Nobody can end a server, or use up its only test, without a password.
+                        Standing::Unauthorized { .. } | Standing::TurnedAway => false,
+                    };
+                    if config.one_off && was_the_only_test {
                         return Ok(());
                     }
-                    // With several tests at a time it would stand in the middle of the others.
-                    if config.limits.tests == 1 {
-                        self.report.emit(RunEvent::Listening { port, test_number: self.number + 1 });
+                    // It must not stand in the middle of a test.
+                    if standing.is_reported() && config.limits.tests == 1 && !listener.runs_a_test() {
+                        self.report.emit(RunEvent::Listening { port, test_number: self.reported + 1 });
                     }
                 }
                 Next::Idle if config.one_off => return Ok(()),
@@ -231,31 +244,33 @@ impl<'a> Server<'a> {
     }
 
     /// Starts the task of a new session, unless its client has had enough tests.
-    fn start_test(&mut self, listener: &Listener, control: Control) {
+    fn start_session(&mut self, listener: &Listener, control: Control) {
         self.number += 1;
         let report = self.report.of_test(self.number);
         let client = control.peer.ip();
-        if let Visit::TooMany { is_news } = self.visits.note(Source::of(client), Instant::now()) {
+        let visit = self.house.visits.borrow_mut().may_come(Source::of(client), Instant::now());
+        if let Visit::TooMany { is_news } = visit {
             if is_news {
                 let most = self.house.config.limits.tests_per_minute.map_or(0, NonZeroU32::get);
                 report.emit(RunEvent::Error((&RunError::TooManyTests { client, most }).into()));
                 report.emit(RunEvent::Done);
             }
+            control.entry.excuse();
             listener.entrance().refuse(control.socket);
             return;
         }
-        self.running += 1;
+        self.sessions += 1;
         let signals = Signals::told_by(self.stop.subscribe());
         let (house, entrance) = (Rc::clone(&self.house), listener.entrance().clone());
-        let for_session = report.another();
-        let (number, slot) = (self.number, Rc::clone(&control.slot));
+        let [for_session, for_errors] = [report.another(), report.another()];
+        let (number, entry) = (self.number, Rc::clone(&control.entry));
         let session = async move {
             match Session::new(house, entrance, control, (number, for_session), signals) {
                 Ok(session) => session.hold().await,
-                Err(error) => Closing { outcome: Err(error), farewell: None },
+                Err(error) => Closing::failed(&error, &for_errors),
             }
         };
-        self.tasks.spawn_local(supervise(session, report, (slot, self.ended.0.clone())));
+        self.tasks.spawn_local(supervise(session, report, (entry, self.ended.0.clone())));
     }
 
     /// Ends all tests and reports the signal that does it.
@@ -263,9 +278,9 @@ impl<'a> Server<'a> {
         let interrupted = interrupted(signal);
         self.stop.send_replace(Some(signal));
         let mut is_told = false;
-        while self.running > 0 {
+        while self.sessions > 0 {
             let over = self.ended.1.recv().await.expect("the server itself has a sender");
-            self.running -= 1;
+            self.sessions -= 1;
             is_told |= over.tells_of_signal;
         }
         // A test that has ended for a reason of its own tells that one.
@@ -282,20 +297,19 @@ impl<'a> Server<'a> {
 async fn supervise(
     session: impl Future<Output = Closing>,
     report: ReportHandle,
-    (slot, ended): (Rc<Slot>, mpsc::UnboundedSender<TestOver>),
+    (entry, ended): (Rc<Entry>, mpsc::UnboundedSender<SessionOver>),
 ) {
     let contained = contain_future(session).await;
-    let Closing { outcome, farewell } =
-        contained.unwrap_or_else(|panic| Closing { outcome: Err(RunError::Defect(panic)), farewell: None });
-    if let Err(error) = &outcome {
-        report.emit(RunEvent::Error(error.into()));
+    let Closing { farewell, standing, tells_of_signal } =
+        contained.unwrap_or_else(|panic| Closing::failed(&RunError::Defect(panic), &report));
+    if standing.is_reported() {
+        report.emit(RunEvent::Done);
+    } else {
+        report.forget();
     }
-    report.emit(RunEvent::Done);
     drop(report);
-    let was_refused = matches!(outcome, Err(RunError::Unauthorized { .. }));
-    let tells_of_signal = matches!(outcome, Err(RunError::Interrupted { .. }));
     // Fails only when the server does not listen any more.
-    let _ = ended.send(TestOver { _slot: slot, was_refused, tells_of_signal });
+    let _ = ended.send(SessionOver { _entry: entry, standing, tells_of_signal });
     if let Some(farewell) = farewell {
         farewell.say().await;
     }
@@ -344,10 +358,10 @@ mod tests {
         }
     }
 
-    fn slot(router: &Router) -> Option<Slot> {
+    fn entry(router: &Router) -> Option<Entry> {
         let client = Source::of([192, 0, 2, 1].into());
         match router.destination(&Cookie::from_wire([7; Cookie::LEN]), client) {
-            Destination::Control(slot) => Some(slot),
+            Destination::Control(entry) => Some(entry),
             Destination::Stream(_) | Destination::Nowhere => None,
         }
     }
@@ -362,12 +376,14 @@ mod tests {
             let router = Router::new(1);
             let (sender, mut ended) = mpsc::unbounded_channel();
             let mut tasks = JoinSet::new();
-            let taken = Rc::new(slot(&router).unwrap());
+            let taken = Rc::new(entry(&router).unwrap());
+            taken.take_slot().await.unwrap();
+            taken.note_moving();
             tasks.spawn_local(supervise(session, of_test, (taken, sender)));
             let over = ended.recv().await.expect("its end is told");
-            assert!(slot(&router).is_none(), "the slot is taken until the server knows");
+            assert!(entry(&router).is_none(), "the slot is taken until the server knows");
             drop(over);
-            assert!(slot(&router).is_some(), "the next client is served");
+            assert!(entry(&router).is_some(), "the next client is served");
             assert!(tasks.join_next().await.unwrap().is_ok(), "the panic went no further");
         });
         report.finish().unwrap();
@@ -388,7 +404,8 @@ mod tests {
 
     #[test]
     fn a_session_that_ends_well_has_nothing_to_tell() {
-        let session = async { Closing { outcome: Ok(()), farewell: None } };
+        let standing = Standing::Test { is_reported: true };
+        let session = async move { Closing { farewell: None, standing, tells_of_signal: false } };
         assert_eq!(errors(session), Vec::<String>::new());
     }
 
@@ -404,9 +421,10 @@ mod tests {
             let house = House::new(&config, None, RuntimeKind::Plain);
             let mut server = Server::new(house, &report, Signals::ignore());
             for &tells_of_signal in ends {
-                let slot = Rc::new(slot(&Router::new(1)).unwrap());
-                server.running += 1;
-                let over = TestOver { _slot: slot, was_refused: false, tells_of_signal };
+                let entry = Rc::new(entry(&Router::new(1)).unwrap());
+                server.sessions += 1;
+                let standing = Standing::Test { is_reported: true };
+                let over = SessionOver { _entry: entry, standing, tells_of_signal };
                 assert!(server.ended.0.send(over).is_ok());
             }
             let ended = runtime.block_on(server.end_all("Interrupt(2)"));

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use super::budget::Share;
 use super::client::test_start;
@@ -18,23 +18,27 @@ use super::part;
 use super::places::Places;
 use super::rate_watch::{Limit, asked_bits_per_second};
 use super::results::{CpuMeter, Measured, read_results};
-use super::router::{self, Accepted, Control, Penalty, Slot};
+use super::router::{self, Accepted, Busy, Control, Entry, Penalty};
 use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
 use super::server::{House, interrupted};
 use super::signals::Signals;
-use super::sources::Source;
+use super::sources::{Source, Telling, Visit};
 use super::streams::Streams;
 use super::turns::{Matter, Turn};
-use super::udp_door::UdpDoor;
+use super::udp::answer_words_again;
+use super::udp_door::{Expected, UdpDoor};
 use super::{socket_options, way_out};
 use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::engine;
 use crate::error::RunError;
 use crate::protocol::{
-    Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
+    Cookie, Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
 };
 use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
 use crate::sys::{Transport, plain};
+
+/// What a set-up waits for at the end.
+const ALL_STREAMS: &str = "all of the client's data connections";
 
 /// One test at a server.
 pub(super) struct Session {
@@ -44,7 +48,9 @@ pub(super) struct Session {
     signals: Signals,
     /// Number of the test.
     number: u64,
-    slot: Rc<Slot>,
+    entry: Rc<Entry>,
+    stage: Stage,
+    cookie: Cookie,
     link: Link,
     /// The address that the client has connected to.
     local: SocketAddr,
@@ -60,10 +66,64 @@ pub(super) struct Session {
     told_at: Option<Instant>,
 }
 
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nobody knows what the client wants.
+    Stranger,
+    /// It has said what it wants.
+    Known,
+    /// The test has a slot, and its report has begun.
+    Running,
+}
+
 /// How a session has ended, and what is left to do when its slot is free again.
 pub(super) struct Closing {
-    pub(super) outcome: Result<(), RunError>,
     pub(super) farewell: Option<Farewell>,
+    pub(super) standing: Standing,
+    /// Its report says that a signal has ended the server.
+    pub(super) tells_of_signal: bool,
+}
+
+impl Closing {
+    /// Reports the error of a session that has nothing else to say.
+    pub(super) fn failed(error: &RunError, report: &ReportHandle) -> Self {
+        report.emit(RunEvent::Error(error.into()));
+        Self { farewell: None, standing: Standing::Failed { is_reported: true }, tells_of_signal: false }
+    }
+}
+
+/// What a session was to its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A test that had a slot.
+    Test {
+        /// Not where its source has had too many of them reported.
+        is_reported: bool,
+    },
+    /// A set-up that has failed.
+    Failed {
+        /// As with a test.
+        is_reported: bool,
+    },
+    /// Somebody who has no right to a test.
+    Unauthorized {
+        /// As with a test.
+        is_reported: bool,
+    },
+    /// Somebody who has heard that the server is busy, or that it ends.
+    TurnedAway,
+}
+
+impl Standing {
+    pub(super) fn is_reported(self) -> bool {
+        match self {
+            Self::Test { is_reported }
+            | Self::Failed { is_reported }
+            | Self::Unauthorized { is_reported } => is_reported,
+            Self::TurnedAway => false,
+        }
+    }
 }
 
 /// The end of a control connection.
@@ -78,8 +138,12 @@ pub(super) struct Farewell {
 impl Farewell {
     /// Says the last words and hangs up, which takes a second or two at most.
     pub(super) async fn say(mut self) {
-        if let Some(moment) = self.not_before {
-            sleep_until(moment.into()).await;
+        if let (Some(moment), Some(penalty)) = (self.not_before, &mut self.penalty) {
+            tokio::select! {
+                () = sleep_until(moment.into()) => {}
+                // Too many wait for their refusal. It is early for the words, so there are none.
+                () = penalty.is_cut_short() => self.words = None,
+            }
         }
         // Before the client hears of it: it may come again at once.
         drop(self.penalty);
@@ -131,7 +195,7 @@ impl Session {
         signals: Signals,
     ) -> Result<Self, RunError> {
         let failed = |source| RunError::System { what: "preparing a control connection", source };
-        let Control { socket, cookie, peer, slot } = control;
+        let Control { socket, cookie, peer, entry } = control;
         let local = socket.local_addr().map_err(failed)?;
         socket_options::control(&socket, &house.config.local)?;
         let log = report.debug_log(house.config.output.debug);
@@ -156,7 +220,9 @@ impl Session {
             report,
             signals,
             number,
-            slot,
+            entry,
+            stage: Stage::Stranger,
+            cookie,
             link,
             local,
             client,
@@ -174,13 +240,63 @@ impl Session {
             RunError::Closed { waiting_for } => RunError::ClientGone { waiting_for },
             other => other,
         });
-        if matches!(outcome, Err(RunError::Interrupted { .. })) {
+        let is_interrupted = matches!(outcome, Err(RunError::Interrupted { .. }));
+        if is_interrupted {
             self.link.hurry();
         }
         let words = outcome.as_ref().err().filter(|_| !self.told).and_then(last_words);
-        let penalty = self.told_at.map(|_| self.slot.penalize(Source::of(self.client)));
+        let standing = self.report_end(outcome);
+        let penalty = self.told_at.map(|_| self.entry.penalize(Source::of(self.client)));
         let farewell = Farewell { link: self.link, words, not_before: self.told_at, penalty };
-        Closing { outcome, farewell: Some(farewell) }
+        let tells_of_signal = is_interrupted && standing.is_reported();
+        Closing { farewell: Some(farewell), standing, tells_of_signal }
+    }
+
+    /// Reports why the session has failed, if it has and if that is for anybody to know.
+    fn report_end(&mut self, outcome: Result<(), RunError>) -> Standing {
+        if self.stage == Stage::Running {
+            let is_reported = self.report.is_heard();
+            outcome.err().into_iter().for_each(|error| self.report.emit(RunEvent::Error((&error).into())));
+            return Standing::Test { is_reported };
+        }
+        let is_unauthorized = matches!(outcome, Err(RunError::Unauthorized { .. }));
+        let is_turned_away = matches!(outcome, Err(RunError::Busy | RunError::Interrupted { .. }));
+        // Beside a test that goes on it would have heard that the server is busy.
+        if is_turned_away || (self.entry.is_beside_a_full_server() && !is_unauthorized) {
+            return Standing::TurnedAway;
+        }
+        let is_reported = self.is_told_of("failed set-ups", |house, source, now| {
+            house.reported.borrow_mut().failure(source, now)
+        });
+        self.introduce();
+        outcome.err().into_iter().for_each(|error| self.report.emit(RunEvent::Error((&error).into())));
+        if is_unauthorized {
+            Standing::Unauthorized { is_reported }
+        } else {
+            Standing::Failed { is_reported }
+        }
+    }
+
+    /// Whether the report tells of this session, or its source has filled it with others like it; that is
+    /// told once.
+    fn is_told_of(&mut self, what: &str, tell: impl Fn(&House, Source, Instant) -> Telling) -> bool {
+        let telling = tell(&self.house, Source::of(self.client), Instant::now());
+        match telling {
+            Telling::Yes => {}
+            Telling::Last => self.report.emit(RunEvent::Warning(format!(
+                "{} has had so many {what} within a minute that no more of them are reported until it is over",
+                self.client.to_canonical()
+            ))),
+            Telling::No => self.report = self.report.muted(),
+        }
+        telling != Telling::No
+    }
+
+    /// Begins the report, if it is known what the client wants.
+    fn introduce(&mut self) {
+        if self.stage == Stage::Known {
+            self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
+        }
     }
 
     async fn converse(&mut self) -> Result<(), RunError> {
@@ -206,6 +322,11 @@ impl Session {
             }
         }
         self.close_streams(&mut streams).await;
+        match streams.moved_bytes() > 0 {
+            // There is no other test that could need the slot.
+            true if self.house.config.one_off => self.entry.note_moving(),
+            has_moved => self.entry.note_ending(has_moved),
+        }
         if matches!(ended, Ended::Peer(State::TestEnd)) {
             for fault in streams.faults() {
                 self.report.emit(RunEvent::Warning(fault));
@@ -254,6 +375,27 @@ impl Session {
 
     /// From PARAM_EXCHANGE to running streams; `None` when the client changes its mind.
     async fn set_up(&mut self) -> Result<Option<(Request, Streams)>, RunError> {
+        let entry = Rc::clone(&self.entry);
+        let whole = self.house.config.limits.set_up;
+        let gathered = tokio::select! {
+            gathered = timeout(whole, self.gather(Instant::now() + whole)) => gathered,
+            // Others need its place more.
+            () = entry.has_to_go() => return Err(RunError::Busy),
+        };
+        let late = |_| RunError::Silent { waiting_for: ALL_STREAMS, after: whole };
+        let Some((request, mut streams, connections)) = gathered.map_err(late)?? else { return Ok(None) };
+        let named = request.extension().names_tests_in_words().then_some(self.cookie);
+        let Some(taken) = self.take_slot(&connections, named).await? else { return Ok(None) };
+        self.begin(&mut streams, connections, taken).await?;
+        Ok(Some((request, streams)))
+    }
+
+    /// Hears what the client wants, and takes its data connections as they come. This holds no slot, and has
+    /// no thread and no memory but that of the connections.
+    async fn gather(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<(Request, Streams, Vec<Accepted>)>, RunError> {
         self.link.write_state(State::ParamExchange).await?;
         let frame = self.link.frame_within("parameters", limits::PARAMS_BYTES, limits::SET_UP).await?;
         let request = params::decode(&frame)?;
@@ -262,7 +404,7 @@ impl Session {
         self.info.test = Arc::new(request.test.clone());
         let engine = self.engine_for(&request);
         self.info.has_rate = engine != EngineChoice::Null;
-        self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
+        self.stage = Stage::Known;
         self.check(&request.test)?;
         engine::check(engine).map_err(|missing| RunError::Engine { choice: engine, missing })?;
         // Before the next line: it is all processors of this process that the client may choose from.
@@ -272,48 +414,88 @@ impl Session {
 
         let test = Arc::clone(&self.info.test);
         let local = self.local_config();
-        let mut streams = Streams::new(Role::Server, Arc::clone(&test), engine, &local, places)
+        let streams = Streams::new(Role::Server, Arc::clone(&test), engine, &local, places)
             .kept_on(request.test.server_cpu)
             .with_peer(request.extension().is_spoken());
-        let turn = self.turn(&test).await?;
-        let mut door = self.open_door(&test, &local)?;
-        let late = |_| RunError::Silent {
-            waiting_for: "all of the client's data connections",
-            after: limits::ALL_STREAMS,
-        };
+        let named = request.extension().names_tests_in_words().then_some(self.cookie);
+        let turn = self.turn(&test, named).await?;
+        let mut door = self.open_door((&test, named), &local)?;
         self.invite(request.extension()).await?;
-        let arrived = timeout(limits::ALL_STREAMS, self.take_streams(&mut streams, &mut door)).await;
-        if !matches!(arrived, Ok(Ok(true))) {
+        let arrived = timeout_at(deadline.into(), self.take_streams(&mut door, named)).await;
+        if !matches!(arrived, Ok(Ok(Some(_)))) {
             self.warn_of_strangers(&door);
         }
         drop(door);
-        if !arrived.map_err(late)?? {
-            return Ok(None);
-        }
+        let whole = self.house.config.limits.set_up;
+        let late = |_| RunError::Silent { waiting_for: ALL_STREAMS, after: whole };
+        let connections = arrived.map_err(late)??;
         drop(turn);
+        Ok(connections.map(|connections| (request, streams, connections)))
+    }
+
+    /// Waits for a slot, and returns when it got it; `None` when the client changes its mind.
+    async fn take_slot(
+        &mut self,
+        connections: &[Accepted],
+        named: Option<Cookie>,
+    ) -> Result<Option<Instant>, RunError> {
+        let entry = Rc::clone(&self.entry);
+        let is_udp = self.info.test.protocol.udp().is_some();
+        tokio::select! {
+            biased;
+            state = self.link.next_state("a slot among the server's tests") => changes_mind(state?).map(|()| None),
+            taken = entry.take_slot() => taken.map(Some).map_err(|Busy| RunError::Busy),
+            never = answer_words_again(connections, named.as_ref()), if is_udp => match never {},
+        }
+    }
+
+    /// Starts the test that has got a slot at `taken`.
+    async fn begin(
+        &mut self,
+        streams: &mut Streams,
+        connections: Vec<Accepted>,
+        taken: Instant,
+    ) -> Result<(), RunError> {
+        let (test, local) = (Arc::clone(&self.info.test), self.local_config());
+        let source = Source::of(self.client);
+        // Others of this source have come meanwhile.
+        if self.house.visits.borrow_mut().note(source, Instant::now()) != Visit::Welcome {
+            self.entry.excuse();
+            return Err(RunError::Busy);
+        }
+        self.is_told_of("tests", |house, source, now| house.reported.borrow_mut().test(source, now));
+        self.introduce();
+        self.stage = Stage::Running;
+        let asked = asked_bits_per_second(&test);
+        let share = self.house.budget.promise(self.number, asked, (taken, Instant::now()));
+        self.share = share.map_err(|_| {
+            self.entry.excuse();
+            RunError::RateLimit
+        })?;
+        let planned = Streams::planned(Role::Server, &test);
+        for (flow, Accepted { socket, .. }) in planned.into_iter().zip(connections) {
+            if test.protocol.udp().is_none() {
+                socket_options::after_accept(&socket, &test, &local)?;
+            }
+            streams.add(socket, flow).await?;
+        }
         streams.wait_ready().await?;
         streams.watch_queues();
         streams.forget_received();
-        self.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
-        self.link.write_states(&[State::TestStart, State::TestRunning]).await?;
-        Ok(Some((request, streams)))
+        self.report.emit(RunEvent::Start(Box::new(test_start(streams))));
+        self.link.write_states(&[State::TestStart, State::TestRunning]).await
     }
 
     /// Says of streams that have not come who has tried to open one meanwhile.
     fn warn_of_strangers(&self, door: &Door<'_>) {
         let Door::Udp(door) = door else { return };
-        if let Some(stranger) = door.stranger() {
-            self.report.emit(RunEvent::Warning(format!(
-                "the client at {} has not opened its UDP streams, but {stranger} tried to and was not heard: if \
-                 that is the client, routing or address translation gives its datagrams another address than its \
-                 control connection",
-                self.client.to_canonical()
-            )));
+        if let Some(warning) = door.strangers() {
+            self.report.emit(RunEvent::Warning(warning));
         }
     }
 
     /// Whether this server runs such a test.
-    fn check(&mut self, test: &TestConfig) -> Result<(), RunError> {
+    fn check(&self, test: &TestConfig) -> Result<(), RunError> {
         let ServerLimits { rate, duration, counted, .. } = self.house.config.limits;
         check_protocol(test.protocol)?;
         if self.house.config.local.file.is_some() && test.protocol.udp().is_some() {
@@ -333,20 +515,21 @@ impl Session {
         if duration.is_some_and(|most| !fits(most)) {
             return Err(RunError::TooLongTest);
         }
-        self.share = self.house.budget.reserve(self.number, asked).map_err(|_| RunError::RateLimit)?;
-        Ok(())
+        self.house.budget.check(asked).map_err(|_| RunError::RateLimit)
     }
 
-    /// Waits until no other set-up is in the way of this one.
-    async fn turn(&mut self, test: &TestConfig) -> Result<Turn, RunError> {
+    /// Waits until no other set-up is in the way of this one. None is if the words of its streams are
+    /// `named`.
+    async fn turn(&mut self, test: &TestConfig, named: Option<Cookie>) -> Result<Option<Turn>, RunError> {
         let client = self.client.to_canonical();
         let matter = match Transport::of(test.protocol) {
             Some(_) if test.socket.window_bytes.is_some() => Matter::ConnectionsOfTheirOwn(client),
             Some(_) => Matter::Connections(client),
+            None if named.is_some() => return Ok(None),
             None => Matter::Words(client),
         };
         let turn = timeout(limits::TURN, self.house.turns.take(matter)).await;
-        turn.map_err(|_| RunError::NoTurn(limits::TURN))
+        turn.map(Some).map_err(|_| RunError::NoTurn(limits::TURN))
     }
 
     /// Lets the client know that it may open its streams, and that this is a ringperf if it is one as well.
@@ -358,42 +541,37 @@ impl Session {
         self.link.write_state(State::CreateStreams).await
     }
 
-    /// Takes the streams of the test as they come; `false` when the client changes its mind.
-    async fn take_streams(&mut self, streams: &mut Streams, door: &mut Door<'_>) -> Result<bool, RunError> {
+    /// Takes the data connections of the test as they come, and returns them in the order of its streams;
+    /// `None` when the client changes its mind. `named` is the cookie that words of UDP streams must have, if
+    /// they must have one.
+    async fn take_streams(
+        &mut self,
+        door: &mut Door<'_>,
+        named: Option<Cookie>,
+    ) -> Result<Option<Vec<Accepted>>, RunError> {
         let test = Arc::clone(&self.info.test);
-        let local = self.local_config();
+        let (local, is_udp) = (self.local_config(), test.protocol.udp().is_some());
         let receives = test.direction.flows(Role::Server).contains(&Flow::Receive);
-        let planned = Streams::planned(Role::Server, &test);
         let mut connections = Vec::new();
-        for &flow in &planned {
+        for flow in Streams::planned(Role::Server, &test) {
             let next = tokio::select! {
                 biased;
                 state = self.link.next_state("the client's data connections") => Err(state?),
                 accepted = door.next(&test, flow) => Ok(accepted?),
-                never = streams.answer_again(), if streams.is_udp() => match never {},
+                never = answer_words_again(&connections, named.as_ref()), if is_udp => match never {},
                 () = sleep(local.receive_timeout), if receives => {
                     return Err(RunError::Stalled(local.receive_timeout));
                 }
             };
-            let accepted = match next {
-                Ok(accepted) => accepted,
-                Err(State::IperfDone) => return Ok(false),
-                Err(State::ClientTerminate) => return Err(RunError::ClientTerminated),
-                Err(state) => return Err(RunError::Unexpected { state, waiting_for: "data connections" }),
-            };
-            match door {
-                Door::Connections(_) => connections.push(accepted),
-                Door::Udp(_) => streams.add(accepted.socket, flow).await?,
+            match next {
+                Ok(accepted) => connections.push(accepted),
+                Err(state) => return changes_mind(state).map(|()| None),
             }
         }
         // The order in which they were made is all that tells the streams apart, and the one that the client
         // goes by. Their cookies come in another one where a packet was lost or late.
         connections.sort_by_key(|accepted| accepted.number);
-        for (flow, Accepted { socket, .. }) in planned.into_iter().zip(connections) {
-            socket_options::after_accept(&socket, &test, &local)?;
-            streams.add(socket, flow).await?;
-        }
-        Ok(true)
+        Ok(Some(connections))
     }
 
     /// The user that the client is, on a server that wants to know.
@@ -410,14 +588,22 @@ impl Session {
     }
 
     /// Where the streams of the test come in.
-    fn open_door<'c>(&self, test: &TestConfig, local: &'c LocalConfig) -> Result<Door<'c>, RunError> {
+    fn open_door<'c>(
+        &self,
+        (test, named): (&TestConfig, Option<Cookie>),
+        local: &'c LocalConfig,
+    ) -> Result<Door<'c>, RunError> {
         let count = Streams::planned(Role::Server, test).len();
         Ok(match Transport::of(test.protocol) {
-            None => Door::Udp(self.house.porters.open_door(self.local, self.client, local)?),
+            None => {
+                let any_source = self.house.config.limits.any_source;
+                let expected = Expected { client: self.client, cookie: named, any_source };
+                Door::Udp(self.house.porters.open_door(self.local, expected, local)?)
+            }
             Some(transport) => {
                 let made = (transport, test.socket.window_bytes);
                 let client = self.client.to_canonical();
-                let door = self.entrance.expect_streams(&self.slot, made, client, count)?;
+                let door = self.entrance.expect_streams(&self.entry, made, client, count)?;
                 if let Some(why) = &door.late_window {
                     self.report.emit(RunEvent::Warning(format!(
                         "the window of -w is set when the connections are made already, so they may be \
@@ -439,6 +625,7 @@ impl Session {
             receive_timeout: local.receive_timeout,
             rates: own.into_iter().chain(self.share.take().map(Limit::Shared)).collect(),
             longest: limits.duration,
+            entry: Some(Rc::clone(&self.entry)),
         };
         let schedule = Schedule::new(Role::Server, &self.info.test, self.info.interval, start, patience);
         run_until_end(streams, &mut self.link, &mut self.signals, &self.report, schedule).await
@@ -466,7 +653,7 @@ impl Session {
         }
         self.link.write_frame("results", &results::encode(&own)).await?;
         // Before the client knows that it may come.
-        let part = part.map(|part| (self.slot.expect_streams(1), part));
+        let part = part.map(|part| (self.entry.expect_streams(1), part));
         self.link.write_state(State::DisplayResults).await?;
         match self.last_word(part, streams).await {
             // Both sides have everything, so a client that just leaves has lost nothing.
@@ -554,10 +741,20 @@ impl Session {
     }
 }
 
+/// What a client says before its test has begun ends it, in one way or another.
+fn changes_mind(state: State) -> Result<(), RunError> {
+    match state {
+        State::IperfDone => Ok(()),
+        State::ClientTerminate => Err(RunError::ClientTerminated),
+        state => Err(RunError::Unexpected { state, waiting_for: "data connections" }),
+    }
+}
+
 /// What tells a client that there will be no result, as far as the protocol has words for it.
 fn last_words(error: &RunError) -> Option<Vec<u8>> {
     match error {
         RunError::Interrupted { .. } => Some(vec![State::ServerTerminate.byte()]),
+        RunError::Busy => Some(vec![State::AccessDenied.byte()]),
         error => error.code_for_client().map(|code| {
             let mut bytes = vec![State::ServerError.byte()];
             bytes.extend(ServerError { code, os_error: Some(0) }.encode());

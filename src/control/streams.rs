@@ -4,7 +4,6 @@
 mod progress;
 mod rows;
 
-use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -16,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 pub(super) use self::progress::{Awaits, Reception};
 use self::rows::{Held, Over};
@@ -26,7 +25,8 @@ use super::{limits, socket_options, udp};
 use crate::config::{BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig};
 use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 use crate::error::RunError;
-use crate::report::{ConnectedStream, Interval, QueueReport};
+use crate::protocol::QueueReport;
+use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
 use crate::sys::{
     DeviceQueue, Missing, Pinned, Socket, Transport, open_unless_misled, start_stream_thread, start_thread,
@@ -254,15 +254,6 @@ impl Streams {
     /// Whether the streams are TCP streams, on one path or on several.
     pub(super) fn is_tcp(&self) -> bool {
         matches!(self.test.protocol, Protocol::Tcp | Protocol::Mptcp)
-    }
-
-    /// Answers words that come again on streams that are there already: the answer may have been lost. What
-    /// else comes there is thrown away, since nobody has a right to send yet.
-    pub(super) async fn answer_again(&self) -> Infallible {
-        loop {
-            sleep(limits::UDP_ANSWER_AGAIN).await;
-            self.streams.iter().for_each(|stream| udp::answer_again(&stream.socket));
-        }
     }
 
     /// Throws away what UDP receivers got before the test begins: nobody has a right to send yet.

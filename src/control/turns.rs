@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 /// What there are turns for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Matter {
-    /// The UDP words of this host: they carry no cookie, so only their order tells whose stream they open.
+    /// Those UDP words of this host that carry no cookie, so that only their order tells whose stream they
+    /// open.
     Words(IpAddr),
     /// Data connections of this host, with no window of a fixed size. Any number of set-ups may wait for
     /// some.

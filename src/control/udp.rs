@@ -1,28 +1,32 @@
 //! UDP data streams: what both roles do with their sockets, and a client's side of the handshake.
 //!
-//! A client sends a word of four bytes to the server's port, and the server answers from a socket that from
-//! then on hears and answers this client only (`udp_door.rs`). Nothing is repeated in the directions in which
-//! an iperf3 server would take the repetition for a datagram of the test; a ringperf knows it.
+//! A client sends a word to the server's port, and the server answers from a socket that from then on hears
+//! and answers this client only (`udp_door.rs`). An iperf3 is sent four bytes, a ringperf also the cookie
+//! of the test. Nothing is repeated in the directions in which an iperf3 server would take the repetition
+//! for a datagram of the test; a ringperf knows it.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use super::connect::{labelled, lease_flow_label};
 use super::limits;
+use super::router::Accepted;
 use super::socket_options::{bind_device, mark_packets, set_buffers, set_pacing};
 use super::way_out::bind_error;
 use crate::config::{ClientConfig, Direction, Flow, TestConfig, UdpConfig};
 use crate::error::RunError;
-use crate::protocol::{ErrorCode, Extension, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
+use crate::protocol::{Cookie, ErrorCode, Extension, UDP_REPLY, UdpChallenge, UdpWord, is_udp_reply};
 use crate::sys::{Socket, tells_of_the_way};
 
-/// A datagram of the handshake has four bytes; more is read to see that a longer one is no such datagram.
-pub(super) const WORD_ROOM: usize = 8;
+/// More than the longest word is read, to see that a longer datagram is none.
+pub(super) const WORD_ROOM: usize = UdpWord::NAMED_BYTES + 1;
 /// Receive buffer of a stream whose user has not chosen one: some milliseconds of a fast link, so that a
 /// short pause of the receiver costs nothing ...
 pub(super) const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024 * 1024;
@@ -37,22 +41,34 @@ const ANSWER_ATTEMPTS: u32 = 8;
 /// Most messages of a stream that are looked at for a repeated word at a time.
 const WORDS_AGAIN_MAX: u32 = 64;
 
-/// How often the word is said until there is an answer; `None` if it is said once.
-pub(super) fn say_again(test: &TestConfig, extension: Extension) -> Option<Duration> {
-    if extension.is_spoken() {
-        return Some(limits::UDP_REPEAT_TO_RINGPERF);
-    }
-    // A server that never reads from the stream cannot count a repetition.
-    (test.direction == Direction::Reverse).then_some(limits::UDP_REPEAT)
+/// How a client opens its streams.
+#[derive(Clone, Copy)]
+pub(super) struct Saying {
+    word: UdpWord,
+    /// How often the word is said until there is an answer; `None` if it is said once.
+    again: Option<Duration>,
 }
 
-/// Opens UDP stream number `index` of a client, whose word is said every `again`. `started` is notified when
-/// the server has said that it has all streams of the test.
+impl Saying {
+    /// What a server expects that understands `extension`.
+    pub(super) fn to(test: &TestConfig, extension: Extension, cookie: &Cookie) -> Self {
+        let again = match test.direction {
+            _ if extension.is_spoken() => Some(limits::UDP_REPEAT_TO_RINGPERF),
+            // A server that never reads from the stream cannot count a repetition.
+            Direction::Reverse => Some(limits::UDP_REPEAT),
+            Direction::Forward | Direction::Bidir => None,
+        };
+        Self { word: UdpWord::first(extension.names_tests_in_words().then_some(*cookie)), again }
+    }
+}
+
+/// Opens UDP stream number `index` of a client. `started` is notified when the server has said that it has
+/// all streams of the test.
 pub(super) async fn connect_stream(
     config: &ClientConfig,
     test: &TestConfig,
     server: SocketAddr,
-    (index, flow, again): (u16, Flow, Option<Duration>),
+    (index, flow, saying): (u16, Flow, Saying),
     started: &Notify,
 ) -> Result<Socket, RunError> {
     let failed = |source| RunError::StreamConnect { address: server.to_string(), source };
@@ -74,7 +90,8 @@ pub(super) async fn connect_stream(
     let socket = UdpSocket::from_std(socket.into_udp()).map_err(failed)?;
     let handshake = Handshake {
         socket: &socket,
-        again,
+        word: Cell::new(saying.word),
+        again: saying.again,
         datagram_bytes: (flow == Flow::Receive).then_some(test.block.bytes),
     };
     match timeout(limits::UDP_REPLY, handshake.shake(started)).await {
@@ -93,10 +110,20 @@ pub(super) async fn connect_stream(
 /// A client's side of the handshake of one stream.
 struct Handshake<'a> {
     socket: &'a UdpSocket,
+    word: Cell<UdpWord>,
     /// How often the word may be said.
     again: Option<Duration>,
     /// What the server sends on this stream when the test runs.
     datagram_bytes: Option<u32>,
+}
+
+/// What has come to a client that waits for the answer.
+enum Heard {
+    /// What shows that the server has heard the word.
+    Answer,
+    /// It has, and wants to know whether this address is the client's.
+    Challenge(UdpChallenge),
+    Noise,
 }
 
 impl Handshake<'_> {
@@ -121,8 +148,13 @@ impl Handshake<'_> {
                 }
             };
             match heard {
-                Ok(Ok(true)) => return Ok(()),
-                Ok(Ok(false)) => {}
+                Ok(Ok(Heard::Answer)) => return Ok(()),
+                Ok(Ok(Heard::Challenge(challenge))) => {
+                    if self.takes_up(challenge) {
+                        unreachable = self.say().await?;
+                    }
+                }
+                Ok(Ok(Heard::Noise)) => {}
                 Ok(Err(error)) => {
                     let error = only_of_the_way(error)?;
                     if unreachable.is_none() && !has_started {
@@ -146,24 +178,42 @@ impl Handshake<'_> {
 
     /// Sends the word. What the system reports instead of sending it may be about something earlier.
     async fn say(&self) -> io::Result<Option<io::Error>> {
-        let Err(error) = self.socket.send(&UDP_CONNECT).await else { return Ok(None) };
+        let word = self.word.get().encode();
+        let Err(error) = self.socket.send(&word).await else { return Ok(None) };
         let error = only_of_the_way(error)?;
-        Ok(self.socket.send(&UDP_CONNECT).await.err().map(|_| error))
+        Ok(self.socket.send(&word).await.err().map(|_| error))
     }
 
-    /// Takes the next datagram: whether it shows that the server has heard the word. The first of the test
-    /// does, and stays where it is.
-    async fn hear(&self) -> io::Result<bool> {
+    /// Has the word repeat a challenge from now on. One that it repeats already may have been lost, and
+    /// then is said again in its time, so that a server cannot make this client say more than it says
+    /// itself.
+    fn takes_up(&self, challenge: UdpChallenge) -> bool {
+        match self.word.get() {
+            UdpWord::Named { cookie, echo } if echo != challenge => {
+                self.word.set(UdpWord::Named { cookie, echo: challenge });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the next datagram. The first one of the test shows as well that the server has heard the word,
+    /// and stays where it is.
+    async fn hear(&self) -> io::Result<Heard> {
         let mut word = [0; WORD_ROOM];
         if let Some(datagram_bytes) = self.datagram_bytes {
             let mut datagram = vec![0; usize::try_from(datagram_bytes).expect("it fits a usize") + 1];
             let bytes = self.socket.peek(&mut datagram).await?;
             if u32::try_from(bytes) == Ok(datagram_bytes) {
-                return Ok(true);
+                return Ok(Heard::Answer);
             }
         }
         let bytes = self.socket.recv(&mut word).await?;
-        Ok(is_udp_reply(&word[..bytes]))
+        Ok(match UdpChallenge::decode(&word[..bytes]) {
+            Some(challenge) => Heard::Challenge(challenge),
+            None if is_udp_reply(&word[..bytes]) => Heard::Answer,
+            None => Heard::Noise,
+        })
     }
 }
 
@@ -189,12 +239,22 @@ pub(super) fn forget_received(socket: &Socket) {
     socket.forget_received(FORGOTTEN_MAX);
 }
 
-/// Answers each word that has come to a stream which was answered before.
-pub(super) fn answer_again(socket: &Socket) {
+/// Answers words that come again on streams that are there already: the answer may have been lost. What else
+/// comes there is thrown away, since nobody has a right to send yet. The words have this cookie if there is
+/// one.
+pub(super) async fn answer_words_again(streams: &[Accepted], cookie: Option<&Cookie>) -> Infallible {
+    loop {
+        sleep(limits::UDP_ANSWER_AGAIN).await;
+        streams.iter().for_each(|stream| answer_again(&stream.socket, cookie));
+    }
+}
+
+/// Answers each word of the test that has come to a stream which was answered before.
+fn answer_again(socket: &Socket, cookie: Option<&Cookie>) {
     let mut word = [0; WORD_ROOM];
     for _ in 0..WORDS_AGAIN_MAX {
         match socket.receive_now(&mut word) {
-            Ok(bytes) if is_udp_connect(&word[..bytes]) => {
+            Ok(bytes) if UdpWord::decode(&word[..bytes]).is_some_and(|word| word.is_of(cookie)) => {
                 // A client that hears nothing says it once more.
                 let _ = answer(socket);
             }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::config::ranges;
 use crate::error::RunError;
 use crate::protocol::ErrorCode;
-use crate::sys::{Pinned, Topology, link_local_devices, listener_at, local_addresses};
+use crate::sys::{Pinned, Topology, link_local_devices, local_addresses};
 
 /// Addresses that are listed at most.
 const MOST_ADDRESSES: usize = 8;
@@ -31,10 +31,14 @@ pub(super) fn bind_error(code: ErrorCode, local: SocketAddr, source: io::Error) 
     RunError::From { code, from, source, way_out }
 }
 
-/// What can be done where nobody can listen at this address, or nothing.
-pub(super) fn of_listening(local: SocketAddr, source: &io::Error) -> String {
+/// What can be done where nobody can listen at this address, or nothing. `holder` knows whose a port is.
+pub(super) fn of_listening(
+    local: SocketAddr,
+    source: &io::Error,
+    holder: fn(u16) -> Option<(String, u32)>,
+) -> String {
     match source.raw_os_error() {
-        Some(libc::EADDRINUSE) => match listener_at(local.port()) {
+        Some(libc::EADDRINUSE) => match holder(local.port()) {
             Some((name, process)) => {
                 format!("{name} (process {process}) has the port: end it, or choose another port with -p")
             }

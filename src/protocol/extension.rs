@@ -12,7 +12,7 @@ use super::{Object, Value, parse_object};
 
 pub use part::{
     EngineReport, LatencyReport, PacingReport, PartError, PeerReport, ProcessorReport, ProcessorShare,
-    ReceivedDatagrams,
+    QueueReport, ReceivedDatagrams,
 };
 
 /// Longest name of a version that is believed, in bytes.
@@ -26,8 +26,10 @@ pub struct Extension(u32);
 impl Extension {
     /// An iperf3's: nothing.
     pub const NONE: Self = Self(0);
+    /// The first that has the cookie of the test in the words of UDP streams.
+    const NAMED_WORDS: Self = Self(2);
     /// This ringperf's.
-    pub const OWN: Self = Self(1);
+    pub const OWN: Self = Self::NAMED_WORDS;
 
     /// What two ends have in common.
     #[must_use]
@@ -39,6 +41,12 @@ impl Extension {
     #[must_use]
     pub fn is_spoken(self) -> bool {
         self > Self::NONE
+    }
+
+    /// Whether the words of UDP streams say which test they are of, see [`super::UdpWord`].
+    #[must_use]
+    pub fn names_tests_in_words(self) -> bool {
+        self >= Self::NAMED_WORDS
     }
 
     /// The one that stands under `"extension"`; none where that is no number of one.
@@ -116,6 +124,8 @@ mod tests {
         let hello = ServerHello::decode(later).unwrap();
         assert_eq!(hello.extension.common(Extension::OWN), Extension::OWN);
         assert_eq!(Extension::OWN.common(Extension::NONE), Extension::NONE);
+        assert!(hello.extension.common(Extension::OWN).names_tests_in_words());
+        assert!(!Extension(1).common(Extension::OWN).names_tests_in_words());
     }
 
     #[test]

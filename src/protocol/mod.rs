@@ -14,10 +14,12 @@ mod state;
 
 pub use codes::{ErrorCode, ServerError};
 pub use cookie::Cookie;
-pub use datagram::{DatagramHeader, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply, is_udp_word};
+pub use datagram::{
+    DatagramHeader, UDP_CONNECT, UDP_REPLY, UdpChallenge, UdpWord, is_udp_connect, is_udp_reply, is_udp_word,
+};
 pub use extension::{
     EngineReport, Extension, LatencyReport, PacingReport, PartError, PeerReport, ProcessorReport,
-    ProcessorShare, ReceivedDatagrams, ServerHello, StrangeHello,
+    ProcessorShare, QueueReport, ReceivedDatagrams, ServerHello, StrangeHello,
 };
 pub use json::{JsonError, Object, Value, parse_object};
 pub use params::{Hello, MAX_PARAMS_BYTES, ParamsError, ParamsTooLong, Request};

@@ -349,7 +349,7 @@ mod tests {
             extras: false,
             extension: Extension::OWN,
         };
-        let text = r#"{"version":"1","explicit_block":false,"extension":1}"#;
+        let text = r#"{"version":"1","explicit_block":false,"extension":2}"#;
         assert_eq!(serde_json::to_string(&hello).unwrap(), text);
     }
 }

@@ -1,7 +1,7 @@
 //! The way of events to the report thread. Nobody waits at it, and it holds a limited number of bytes: what
 //! has no room is left out, counted, and told as soon as there is room again.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, OnceLock};
 
@@ -25,6 +25,8 @@ pub(super) enum Message {
     Event(Option<u64>, Box<RunEvent>, usize),
     /// All that was reported of a test so far.
     ServerOutput(Option<u64>, oneshot::Sender<ServerOutput>),
+    /// Nothing more is reported of a test.
+    Forget(Option<u64>),
     /// Whether all so far is written.
     Written(oneshot::Sender<Result<(), Unwritten>>),
 }
@@ -74,17 +76,25 @@ pub(super) struct Outbox {
     /// Whether the first event of the test had room. Without it nothing else of the test is reported, since
     /// it would be half of a document, and many such halves have no limit.
     is_reported: Arc<OnceLock<bool>>,
+    /// Something of the test was handed over.
+    has_reporter: Arc<AtomicBool>,
 }
 
 impl Outbox {
     /// For what belongs to no test of many.
     pub(super) fn new(messages: Sender<Message>, backlog: Arc<Backlog>) -> Self {
-        Self { messages, backlog, test: None, is_reported: Arc::new(true.into()) }
+        Self {
+            messages,
+            backlog,
+            test: None,
+            is_reported: Arc::new(true.into()),
+            has_reporter: Arc::default(),
+        }
     }
 
     /// The same for a test that nothing was reported of yet.
     pub(super) fn of_test(&self, test: u64) -> Self {
-        Self { test: Some(test), is_reported: Arc::default(), ..self.clone() }
+        Self { test: Some(test), is_reported: Arc::default(), has_reporter: Arc::default(), ..self.clone() }
     }
 
     /// Hands an event over, unless it has no room.
@@ -130,6 +140,15 @@ impl Outbox {
         self.send(event);
     }
 
+    /// Nothing more is reported of this test, and its reporter is freed.
+    pub(super) fn forget(&self) {
+        // Those that never had one are as many as clients that come and go.
+        if self.has_reporter.load(Ordering::Relaxed) {
+            // Fails only when the thread has panicked, which finish() tells.
+            let _ = self.messages.send(Message::Forget(self.test));
+        }
+    }
+
     /// What was reported of this test so far; `None` if nothing was.
     pub(super) async fn server_output(&self) -> Option<ServerOutput> {
         if self.is_reported.get() != Some(&true) {
@@ -153,6 +172,7 @@ impl Outbox {
     fn send(&self, event: RunEvent) {
         let bytes = event.bytes();
         self.backlog.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.has_reporter.store(true, Ordering::Relaxed);
         // Fails only when the thread has panicked, which finish() tells.
         let _ = self.messages.send(Message::Event(self.test, Box::new(event), bytes));
     }

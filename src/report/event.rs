@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{Flow, Role, TestConfig};
-use crate::protocol::{EngineReport, PeerReport};
+use crate::protocol::{EngineReport, PeerReport, QueueReport};
 use crate::stats::{CpuTime, CpuUse, Half, TcpInterval, TcpSummary, UdpInterval};
 
 /// One thing that happened.
@@ -302,17 +302,6 @@ pub struct DatagramReport {
     pub reordered: Option<u64>,
     /// Datagrams that were not of this test: too short, or of another length than agreed.
     pub foreign: Option<u64>,
-}
-
-/// The queue in front of a device through which this end has sent, the omit period included.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct QueueReport {
-    /// The device's name.
-    pub device: String,
-    /// The kind of the queue, as tc(8) names it.
-    pub kind: String,
-    /// Packets that it has dropped meanwhile, whoever sent them; `None` if that cannot be known.
-    pub dropped_packets: Option<u64>,
 }
 
 /// A server's own report, on its way to the client.

@@ -232,6 +232,7 @@ pub(crate) fn peer() -> PeerReport {
         cpu_system_seconds: Some(0.4),
         engines: vec![engine],
         datagrams: Vec::new(),
+        queues: Vec::new(),
     }
 }
 

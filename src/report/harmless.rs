@@ -3,7 +3,7 @@
 use crate::config::{
     BlockSize, Direction, EndCondition, OutputConfig, Pacing, Protocol, Role, SocketConfig, TestConfig,
 };
-use crate::protocol::{Cookie, EngineReport, PeerReport};
+use crate::protocol::{Cookie, EngineReport, PeerReport, QueueReport};
 
 use super::{
     JsonReporter, JsonStreamReporter, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, TextReporter,
@@ -172,6 +172,11 @@ fn evil_peer() -> PeerReport {
         cpu_system_seconds: Some(0.0),
         engines: vec![evil_engine()],
         datagrams: Vec::new(),
+        queues: vec![QueueReport {
+            device: EVIL.to_owned(),
+            kind: EVIL.to_owned(),
+            dropped_packets: Some(1),
+        }],
     }
 }
 

@@ -320,7 +320,7 @@ mod tests {
         let receiving = engine("null", "null", "null", "");
         let expected = format!(
             "{{version:s,engines:[{sending}],
-            peer:{{version:s,cpu_user_seconds:n,cpu_system_seconds:n,engines:[{receiving}],datagrams:[]}},datagrams:[],queues:[],
+            peer:{{version:s,cpu_user_seconds:n,cpu_system_seconds:n,engines:[{receiving}],datagrams:[],queues:[]}},datagrams:[],queues:[],
             cpu_seconds:{{local_user:n,local_system:n,remote_user:n,remote_system:n}},
             cpu_seconds_per_gb:{{local:n,remote:n}},warnings:[]}}"
         );

@@ -34,8 +34,8 @@ mod version;
 
 pub use comparison::{Collector, Comparison};
 pub use event::{
-    ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, QueueReport,
-    RunEvent, ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
+    ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, RunEvent,
+    ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
 };
 pub use json::JsonReporter;
 pub use json_stream::JsonStreamReporter;

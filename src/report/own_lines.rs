@@ -4,14 +4,14 @@
 //! [`harmless_to_readers`] is what all of them pass, with whatever a peer has put into them.
 
 use crate::config::Flow;
-use crate::protocol::{EngineReport, PacingReport, ProcessorReport, ProcessorShare};
+use crate::protocol::{EngineReport, PacingReport, ProcessorReport, ProcessorShare, QueueReport};
 use crate::stats::Percentiles;
 use crate::units::{RateFormat, rate, transfer};
 
 use super::escape::escape;
 use super::rows::Rows;
 use super::totals::{CpuPerGigabyte, PEER_UNKNOWN, sum_known};
-use super::{DatagramReport, QueueReport, TestEnd};
+use super::{DatagramReport, TestEnd};
 
 /// Most streams whose processors are told.
 const LISTED_STREAMS: usize = 8;
@@ -48,7 +48,10 @@ pub(super) fn own_lines(rows: &Rows, end: &TestEnd) -> String {
     for &flow in rows.direction.flows(rows.role) {
         text += &datagrams_line(rows.tag(flow), flow, &end.datagrams);
     }
-    text += &queue_lines(&end.queues);
+    text += &queue_lines("this end", &end.queues);
+    if let Some(peer) = &end.peer {
+        text += &queue_lines("the other end", &peer.queues);
+    }
     if rows.verbose {
         text += &cpu_per_gigabyte_line(CpuPerGigabyte::from(end));
     }
@@ -130,12 +133,12 @@ fn details(engine: &EngineReport) -> String {
 }
 
 /// Only queues that have dropped something: a device tells of all who sent through it, not of this test.
-fn queue_lines(queues: &[QueueReport]) -> String {
+fn queue_lines(whose: &str, queues: &[QueueReport]) -> String {
     let dropping = queues.iter().filter_map(|queue| Some((queue, queue.dropped_packets.filter(|&n| n > 0)?)));
     let line = |(QueueReport { device, kind, .. }, dropped): (&QueueReport, u64)| {
         let (device, kind) = (escape(device), escape(kind));
         format!(
-            "Queue: the {kind} queue of this end's {device} dropped {dropped} packets meanwhile; those of this \
+            "Queue: the {kind} queue of {whose}'s {device} dropped {dropped} packets meanwhile; those of this \
              test count as lost in the network; fix: a lower -b, or a longer queue\n"
         )
     };
@@ -341,10 +344,13 @@ CPU time per GB: local 382.067 s, remote 191.033 s
             kind: "tbf".to_owned(),
             dropped_packets,
         };
-        assert_eq!(queue_lines(&[queue(Some(0)), queue(None)]), "");
-        let line = queue_lines(&[queue(Some(7))]);
-        assert!(line.starts_with("Queue: the tbf queue of this end's eth0 dropped 7 packets"), "{line}");
-        assert_eq!(harmless_to_readers(&line), line, "none of the words of iperf3's rows");
+        for whose in ["this end", "the other end"] {
+            assert_eq!(queue_lines(whose, &[queue(Some(0)), queue(None)]), "");
+            let line = queue_lines(whose, &[queue(Some(7))]);
+            let begin = format!("Queue: the tbf queue of {whose}'s eth0 dropped 7 packets");
+            assert!(line.starts_with(&begin), "{line}");
+            assert_eq!(harmless_to_readers(&line), line, "none of the words of iperf3's rows");
+        }
     }
 
     #[test]

@@ -123,6 +123,23 @@ impl ReportHandle {
         }
     }
 
+    /// A handle of the same test whose events nobody hears of.
+    #[must_use]
+    pub fn muted(&self) -> Self {
+        Self { outbox: None, thread: None, has_terminal: false }
+    }
+
+    /// Whether somebody hears of its events.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.outbox.is_some()
+    }
+
+    /// There is no report of this test: what it has told so far is all.
+    pub fn forget(&self) {
+        self.outbox.iter().for_each(Outbox::forget);
+    }
+
     /// Hands an event over, if there is room for it. [`RunEvent::Done`] always has some, unless nothing of
     /// its test had.
     pub fn emit(&self, event: RunEvent) {
@@ -231,6 +248,7 @@ fn write_all(
             }
             // These fail only when the session that asked is gone.
             Message::ServerOutput(test, answer) => drop(answer.send(desk.reporter(test).server_output())),
+            Message::Forget(test) => drop(test.and_then(|test| desk.tests.remove(&test))),
             Message::Written(answer) => drop(answer.send(state(&output))),
         }
     }

@@ -34,10 +34,24 @@ pub fn link_local_devices() -> Vec<String> {
 /// only root may know, or if there is none.
 #[must_use]
 pub fn listener_at(port: u16) -> Option<(String, u32)> {
-    let sockets: Vec<String> = ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+    const LISTEN: &str = "0A";
+    holder(["/proc/self/net/tcp", "/proc/self/net/tcp6"], port, LISTEN)
+}
+
+/// The same of the process that hears everybody at this UDP port.
+#[must_use]
+pub fn udp_listener_at(port: u16) -> Option<(String, u32)> {
+    // `TCP_CLOSE`: a UDP socket that is connected to nobody.
+    const UNCONNECTED: &str = "07";
+    holder(["/proc/self/net/udp", "/proc/self/net/udp6"], port, UNCONNECTED)
+}
+
+/// Whose the sockets at a port are that have this state in one of the tables.
+fn holder(tables: [&str; 2], port: u16, state: &str) -> Option<(String, u32)> {
+    let sockets: Vec<String> = tables
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| listening_inodes(&table, port))
+        .flat_map(|table| inodes_at(&table, port, state))
         .map(|inode| format!("socket:[{inode}]"))
         .collect();
     if sockets.is_empty() {
@@ -54,13 +68,12 @@ pub fn listener_at(port: u16) -> Option<(String, u32)> {
     Some((name.trim_end().escape_debug().to_string(), holder))
 }
 
-/// The sockets that listen at a port, of a table as proc_net_tcp.rst of the kernel's documentation has it.
-fn listening_inodes(table: &str, port: u16) -> Vec<String> {
-    const LISTEN: &str = "0A";
+/// The sockets at a port in this state, of a table as proc_net_tcp.rst of the kernel's documentation has it.
+fn inodes_at(table: &str, port: u16, state: &str) -> Vec<String> {
     let end = format!(":{port:04X}");
     let inode = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
-        let is_wanted = words.get(1)?.ends_with(&end) && *words.get(3)? == LISTEN;
+        let is_wanted = words.get(1)?.ends_with(&end) && *words.get(3)? == state;
         words.get(9).filter(|_| is_wanted).map(|inode| (*inode).to_owned())
     };
     table.lines().filter_map(inode).collect()
@@ -68,7 +81,7 @@ fn listening_inodes(table: &str, port: u16) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, UdpSocket};
 
     use super::*;
 
@@ -81,6 +94,12 @@ mod tests {
         assert!(!name.is_empty());
         drop(listener);
         assert_eq!(listener_at(port), None);
+
+        let hears = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = hears.local_addr().unwrap().port();
+        assert_eq!(udp_listener_at(port).map(|(_, process)| process), Some(std::process::id()));
+        hears.connect("127.0.0.1:9").unwrap();
+        assert_eq!(udp_listener_at(port), None);
     }
 
     #[test]
@@ -96,10 +115,10 @@ mod tests {
             ("0100007F:1452", "0A", false),
             ("00000000000000000000000000000000:1451", "0A", true),
         ] {
-            let inodes = listening_inodes(&line(local, state), 5201);
+            let inodes = inodes_at(&line(local, state), 5201, "0A");
             assert_eq!(inodes, if found { vec!["4711"] } else { vec![] }, "{local} {state}");
         }
-        assert!(listening_inodes("  sl  local_address rem_address   st\nnonsense\n\n", 5201).is_empty());
+        assert!(inodes_at("  sl  local_address rem_address   st\nnonsense\n\n", 5201, "0A").is_empty());
     }
 
     #[test]

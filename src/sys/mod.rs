@@ -36,7 +36,7 @@ pub use listen::{
     ListenAddress, SpareDescriptor, has_lost_device, is_out_of_descriptors, listen_on, receive_now,
     set_window,
 };
-pub use local::{link_local_devices, listener_at, local_addresses};
+pub use local::{link_local_devices, listener_at, local_addresses, udp_listener_at};
 pub use local_time::local_time;
 pub use memory::{PayloadFile, Pipe, Region, nameless_file, send_file};
 pub use options::PacketMark;

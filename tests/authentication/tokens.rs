@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -193,9 +194,12 @@ fn impatient_guessing_is_no_faster() -> Checked {
 /// From the outside it is not seen what was wrong: the answer is the same, at the same time.
 #[test]
 fn the_time_of_a_refusal_does_not_tell_why() -> Checked {
-    /// Refusals of each kind, and of all kinds at a time: a server waits for no more than 64.
-    const OF_EACH: usize = 32;
+    /// Refusals of each kind at a time: a server waits for no more than 64 of all.
     const AT_A_TIME: usize = 8;
+    /// Fewest and most rounds.
+    const ROUNDS: Range<u8> = 4..60;
+    /// What nobody can tell apart over a network.
+    const MOST: Duration = Duration::from_millis(10);
     let _permit = alone();
     let server = start_server(&ours(), "--max-tests 64")?;
     let sealed = |text: &str, key: &str| Checked::Ok(with_token(&token(text, Padding::Oaep, key)?));
@@ -208,14 +212,16 @@ fn the_time_of_a_refusal_does_not_tell_why() -> Checked {
         ("nonsense", sealed("nonsense", "public.pem")?),
     ];
     let mut times = vec![Vec::new(); kinds.len()];
-    for round in 0..OF_EACH / AT_A_TIME {
+    // To wait for a processor only ever takes longer, so on a loaded machine it takes more rounds until the
+    // shortest times are those of the server. What it does itself stays, however many there are.
+    for round in 0..ROUNDS.end {
         let found: Vec<(usize, Checked<Duration>)> = thread::scope(|scope| {
             let clients = (0..AT_A_TIME * kinds.len()).map(|number| {
                 // Each kind is at each place of the row as often as the others, and each client has an
                 // address of its own, since one that fails often is not looked at.
-                let kind = (number + number / kinds.len() + round) % kinds.len();
+                let kind = (number + number / kinds.len() + usize::from(round)) % kinds.len();
                 let host = u8::try_from(number).expect("less than 64") + 1;
-                let address = Ipv4Addr::new(127, 40, u8::try_from(round).expect("a few"), host);
+                let address = Ipv4Addr::new(127, 40, round, host);
                 let (parameters, port) = (&kinds[kind].1, server.port);
                 (kind, scope.spawn(move || refusal_time(address, port, parameters)))
             });
@@ -225,8 +231,10 @@ fn the_time_of_a_refusal_does_not_tell_why() -> Checked {
         for (kind, took) in found {
             times[kind].push(took?);
         }
+        if round + 1 >= ROUNDS.start && shortest_differ_by(&times) < MOST {
+            break;
+        }
     }
-    let mut shortest = Vec::new();
     for ((name, _), times) in kinds.iter().zip(&mut times) {
         times.sort_unstable();
         let median = times[times.len() / 2];
@@ -236,14 +244,18 @@ fn the_time_of_a_refusal_does_not_tell_why() -> Checked {
             times[0],
             times[times.len() - 1]
         );
-        shortest.push(times[0]);
     }
-    // To wait for a processor only ever takes longer, and differs from one run to the next.
-    let (least, most) = (shortest.iter().min(), shortest.iter().max());
-    let difference = most.zip(least).map(|(most, least)| *most - *least).unwrap_or_default();
+    let difference = shortest_differ_by(&times);
     println!("I3: the shortest times differ by {difference:?} at most");
-    ensure!(difference < EARLIEST / 100, "the shortest times differ by {difference:?}: {shortest:?}");
+    ensure!(difference < MOST, "the shortest times differ by {difference:?}");
     Ok(())
+}
+
+/// How far the shortest times of all kinds are apart.
+fn shortest_differ_by(times: &[Vec<Duration>]) -> Duration {
+    let shortest = || times.iter().filter_map(|times| times.iter().min());
+    let (least, most) = (shortest().min(), shortest().max());
+    most.zip(least).map(|(most, least)| *most - *least).unwrap_or_default()
 }
 
 /// How long a client from this address waits for its refusal.

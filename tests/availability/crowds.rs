@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::{LIMIT, PARAMETERS, admitted, connect_from, cookie, of_crowd, percentile, runs, served};
+use super::{LIMIT, PARAMETERS, admitted, at_once, connect_from, cookie, of_crowd, percentile, runs, served};
 use crate::harness::{
     Checked, Failure, Holdings, Process, Server, alone, busy, ensure, ours, run, run_client, shared,
     start_client, wait_until,
@@ -32,15 +32,20 @@ fn a_thousand_half_open_clients_do_not_delay_the_next() -> Checked {
     hold_many()?;
     for addresses in [1, 40] {
         let server = Server::start(&ours(), "")?;
+        let at_once = at_once(server.port)?;
         let held = half_open(server.port, 10, 1000, addresses)?;
         let mut times: Vec<Duration> = (0..50).map(|_| served(server.port)).collect::<Checked<_>>()?;
         let (middle, worst) = (percentile(&mut times, 50), percentile(&mut times, 99));
         println!("C1: 1000 half open from {addresses} addresses: served p50 {middle:?}, p99 {worst:?}");
-        ensure!(middle <= Duration::from_millis(100), "half of the clients were served after {middle:?}");
-        ensure!(worst <= Duration::from_secs(1), "a client was served after {worst:?}");
+        ensure!(middle <= at_once, "half of the clients were served after {middle:?} and not {at_once:?}");
+        ensure!(worst <= 10 * at_once, "a client was served after {worst:?}");
         runs(server.port, "-n 1M -P 8")?;
-        let holdings = Holdings::of(&server.process)?;
-        ensure!(holdings.files < 300, "too many connections are kept: {holdings:?}");
+        // Those of clients that have left are closed by and by.
+        let holds_few = || Holdings::of(&server.process).is_ok_and(|now| now.files < 300);
+        wait_until(LIMIT, holds_few).map_err(|_| {
+            let holdings = Holdings::of(&server.process).map(|holdings| format!("{holdings:?}"));
+            Failure(format!("too many connections are kept: {}", holdings.unwrap_or_default()))
+        })?;
         drop(held);
     }
     Ok(())
@@ -55,7 +60,7 @@ fn an_address_has_a_cap_of_its_own() -> Checked {
     let mut crowd: Vec<Wire> =
         (0..33).map(|_| connect_from(of_crowd(11, 1), server.port)).collect::<Checked<_>>()?;
     let took = crowd[0].wait_for_close()?;
-    ensure!(took < Duration::from_secs(1), "the oldest is closed after {took:?}");
+    ensure!(took < Duration::from_secs(5), "the oldest is closed after {took:?}");
     for admitted in [&mut patient, &mut crowd[1]] {
         admitted.send(&cookie())?;
         admitted.expect_state(state::PARAM_EXCHANGE)?;
@@ -77,9 +82,10 @@ fn many_streams_are_no_crowd() -> Checked {
 #[test]
 fn strangers_do_not_disturb_a_running_test() -> Checked {
     let _permit = alone();
-    let server = Server::start(&ours(), "")?;
+    let server = Server::start(&ours(), "-i 0.1")?;
     let client = start_client(&ours(), server.port, "-t 3 -b 100M -i 0.5 -J")?;
-    server.process.wait_for_stdout("connected to", 1, LIMIT)?;
+    // A test in which nothing has moved yet does not make the server busy.
+    server.process.wait_for_stdout("bits/sec", 1, LIMIT)?;
     let deadline = Instant::now() + Duration::from_millis(2500);
     let mut strangers = Vec::new();
     let mut denied = 0;
@@ -122,10 +128,11 @@ fn who_does_not_hang_up_is_hung_up_on() -> Checked {
         wrong.read_server_error()?;
         Ok((wrong, Instant::now(), served(server.port)?))
     };
+    let at_once = at_once(server.port)?;
     let mut times = (0..5).map(|_| refuse().map(|(.., next)| next)).collect::<Checked<Vec<_>>>()?;
     let next = percentile(&mut times, 50);
     println!("C5: the next client is served after {times:?}");
-    ensure!(next <= Duration::from_millis(100), "the next client is served after {next:?}");
+    ensure!(next <= at_once, "the next client is served after {next:?} and not {at_once:?}");
     let (wrong, refused, _) = refuse()?;
     // A byte now and then does not keep the connection open.
     let gone = wait_until(LIMIT, || {
@@ -145,6 +152,7 @@ fn a_flood_of_connections_does_not_keep_the_next_client_out() -> Checked {
     hold_many()?;
     let server = Server::start(&ours(), "")?;
     run_client(&ours(), server.port, "-n 1K")?.succeeded()?;
+    let at_once = at_once(server.port)?;
     let before = Holdings::of(&server.process)?;
     let over = AtomicBool::new(false);
     let port = server.port;
@@ -176,7 +184,7 @@ fn a_flood_of_connections_does_not_keep_the_next_client_out() -> Checked {
     let after = Holdings::of(&server.process)?;
     println!("C6: {flooded} connections; served p95 {late:?}; {before:?} became {after:?}");
     ensure!(flooded > 1000, "only {flooded} connections");
-    ensure!(late <= Duration::from_secs(1), "served after {late:?}");
+    ensure!(late <= 10 * at_once, "served after {late:?}");
     ensure!(after.memory_kib <= before.memory_kib + 16 * 1024, "{before:?} became {after:?}");
     let few = || Holdings::of(&server.process).is_ok_and(|now| now.files <= before.files + 1);
     wait_until(Duration::from_secs(5), few)
@@ -203,7 +211,7 @@ fn a_server_without_descriptors_waits_for_some() -> Checked {
     drop(held);
     let next = served(server.port)?;
     println!("C7: served {next:?} after the release");
-    ensure!(next <= Duration::from_secs(1), "served {next:?} after the release");
+    ensure!(next <= Duration::from_secs(5), "served {next:?} after the release");
     runs(server.port, "-n 1K")
 }
 
@@ -241,11 +249,10 @@ fn nobody_is_refused_by_the_kernel() -> Checked {
     Ok(())
 }
 
-/// Clients that stop in the middle of their set-up have a slot for ten seconds, and meanwhile others hear at
-/// once that the server is busy.
+/// Clients that stop in the middle of their set-up hold no slot, and are given up after ten seconds.
 #[test]
-fn the_slot_of_a_silent_client_is_free_after_ten_seconds() -> Checked {
-    let server = Server::start(&ours(), "--max-tests 6")?;
+fn a_silent_client_has_no_slot_and_is_given_up_after_ten_seconds() -> Checked {
+    let server = Server::start(&ours(), "")?;
     let started = Instant::now();
     let mut silent = Vec::new();
     for (number, reverse) in [false, true].into_iter().enumerate() {
@@ -266,10 +273,8 @@ fn the_slot_of_a_silent_client_is_free_after_ten_seconds() -> Checked {
             silent.push((number * 3 + step, client));
         }
     }
-    let mut other = Wire::connect(server.port)?;
-    other.send_anyhow(&cookie());
-    other.expect_state(state::ACCESS_DENIED)?;
-    ensure!(started.elapsed() < Duration::from_secs(5), "denied after {:?}", started.elapsed());
+    run_client(&ours(), server.port, "-n 128K")?.succeeded()?;
+    ensure!(started.elapsed() < Duration::from_secs(9), "served after {:?}", started.elapsed());
     for (number, client) in &mut silent {
         client.wait_for_close()?;
         let took = started.elapsed();
@@ -277,8 +282,8 @@ fn the_slot_of_a_silent_client_is_free_after_ten_seconds() -> Checked {
         ensure!(in_time, "client {number} was closed after {took:?}");
     }
     let next = served(server.port)?;
-    println!("C2: all slots are free after {:?}, the next client is served in {next:?}", started.elapsed());
-    ensure!(next < Duration::from_secs(1), "served after {next:?}");
+    println!("C2: all are given up after {:?}, the next client is served in {next:?}", started.elapsed());
+    ensure!(next < Duration::from_secs(5), "served after {next:?}");
     complains_in_lines(&server.process)
 }
 

@@ -127,7 +127,7 @@ fn impossible_lengths_leave_an_idle_server_behind() -> Checked {
     let lengths = ["-1", "0", "1", "11", "12", "15", "16", "65507", "65508", "2147483648", "4294967297"];
     let mut before = None;
     let (mut sessions, mut admitted) = (0, 0);
-    for round in 0..16 {
+    for round in 0..24 {
         for length in lengths {
             for offload in ["", r#""gso":1,"gso_dg_size":1200,"gro":1,"gro_bf_size":65507,"#] {
                 for direction in ["", r#""reverse":true,"#, r#""bidirectional":true,"#] {
@@ -137,7 +137,7 @@ fn impossible_lengths_leave_an_idle_server_behind() -> Checked {
             }
         }
         // What the first ones have made it take is what it takes.
-        if round == 3 {
+        if round == 7 {
             before = Some(Holdings::at_rest(&server.process)?);
         }
     }
@@ -152,7 +152,7 @@ fn impossible_lengths_leave_an_idle_server_behind() -> Checked {
         "B4: {sessions} sessions, {admitted} admitted; {before:?} became {after:?}; idle: {worked:?} of {watched:?}"
     );
     ensure!(sessions > 1000 && admitted > 100, "{admitted} of {sessions} were admitted");
-    ensure!(after.memory_kib <= before.memory_kib + 1024, "{before:?} became {after:?}");
+    ensure!(after.memory_kib <= before.memory_kib + 2048, "{before:?} became {after:?}");
     ensure!(worked <= watched / 20, "{worked:?} of {watched:?} without a client");
     run_client(&ours(), server.port, "-u -k 5 -b 0")?.succeeded()
 }

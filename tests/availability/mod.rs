@@ -1,10 +1,12 @@
 //! A server that stays available: whoever floods it, holds it up or breaks off, the next client is served.
 //!
-//! [`crowds`] are many connections at once, [`datagrams`] many datagrams, [`side_by_side`] several tests at
-//! once, [`undisturbed`] what they do to those who come meanwhile, [`public`] the profile for the open
-//! internet, [`isolation`] what one test leaves to the next, [`service`] the unit for systemd. Clients come
-//! from addresses of their own in 127.0.0.0/8, since a server has caps for each address.
+//! [`attacks`] are what one source does to keep all others out, [`crowds`] many connections at once,
+//! [`datagrams`] many datagrams, [`side_by_side`] several tests at once, [`undisturbed`] what they do to
+//! those who come meanwhile, [`public`] the profile for the open internet, [`isolation`] what one test leaves
+//! to the next, [`service`] the unit for systemd. Clients come from addresses of their own in 127.0.0.0/8,
+//! since a server has caps for each address.
 
+mod attacks;
 mod crowds;
 mod datagrams;
 mod isolation;
@@ -55,6 +57,13 @@ fn cookie() -> [u8; 37] {
 fn served(port: u16) -> Checked<Duration> {
     let started = Instant::now();
     admitted(port).map(|_| started.elapsed())
+}
+
+/// How long the next client of a server waits at most that nothing holds up: as good as nothing, and on a
+/// loaded machine ten times what it takes there while nobody else is at the server.
+fn at_once(port: u16) -> Checked<Duration> {
+    let mut times: Vec<Duration> = (0..20).map(|_| served(port)).collect::<Checked<_>>()?;
+    Ok(Duration::from_millis(100).max(10 * percentile(&mut times, 50)))
 }
 
 /// A client that may say what it wants. A server that is still busy with the one before it is asked again.

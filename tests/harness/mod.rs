@@ -11,6 +11,7 @@ mod ports;
 mod process;
 mod programs;
 mod run;
+mod signals;
 
 mod dropper;
 mod gathering;
@@ -41,3 +42,4 @@ pub use programs::{Program, as_iperf3, debian, libiperf, ours};
 pub use proxy::{Mischief, Passage, Proxy, ProxyPlan, Traffic};
 pub use run::{Pair, Server, run, run_client, run_pair, start_client};
 pub use shape::{differences, line_shapes, shape};
+pub use signals::is_ignored;

@@ -190,6 +190,26 @@ impl Namespace {
         ip(&format!("-n {} addr add {address}/64 dev {DEVICE} nodad", self.name))
     }
 
+    /// Has this end's datagrams come from another address than its connections, which is returned, as
+    /// policy routing does and carrier NAT looks like.
+    pub fn split_sources(&self, to: &Self) -> Checked<[IpAddr; 2]> {
+        const TABLE: &str = "77";
+        let [.., host] = self.v4.octets();
+        let v4 = Ipv4Addr::new(10, 77, 0, 100 + host);
+        let v6 = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 0x100 + u16::from(host));
+        let name = &self.name;
+        ip(&format!("-n {name} addr add {v4}/24 dev {DEVICE}"))?;
+        // Deprecated addresses are the last choice of a connection that does not ask for one.
+        ip(&format!("-n {name} addr add {v6}/64 dev {DEVICE} nodad preferred_lft 0"))?;
+        for (family, source, to) in
+            [("-4", IpAddr::V4(v4), IpAddr::V4(to.v4)), ("-6", v6.into(), to.v6.into())]
+        {
+            ip(&format!("-n {name} route add {to} dev {DEVICE} src {source} table {TABLE}"))?;
+            ip(&format!("{family} -n {name} rule add pref 1 ipproto udp lookup {TABLE}"))?;
+        }
+        Ok([v4.into(), v6.into()])
+    }
+
     /// Has packets wait for the cable in a queue of that kind, as tc understands it.
     pub fn queue(&self, kind: &str) -> Checked {
         let mut command = Command::new("tc");

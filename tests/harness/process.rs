@@ -11,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
+use super::signals::give_back_signals;
 use super::{Checked, Document, Failure, ensure};
 
 /// A running child whose output is collected as it comes. It is killed when this is dropped.
@@ -63,6 +64,7 @@ impl Process {
 
     fn watch(mut command: Command) -> Checked<Self> {
         let text = format!("{command:?}").replace('"', "");
+        give_back_signals(&mut command);
         let started = Instant::now();
         let mut child = command.spawn().map_err(|error| Failure(format!("cannot start {text}: {error}")))?;
         let watch = Arc::new(Watch::default());

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::SOON;
 use super::wire::{COOKIE, Wire, frame, results, state};
 use crate::harness::{Cells, Checked, Failure, Server, alone, ensure, ours, run_client, shared};
 
@@ -111,13 +112,14 @@ impl Step {
     }
 }
 
-/// An honest client gets through within a second. Until then it may be told that the server is busy.
-fn serves_within_a_second(server: &Server) -> Checked {
+/// An honest client gets through, long before a silent peer would be given up. Until then it may be told
+/// that the server is busy.
+fn serves_soon(server: &Server) -> Checked {
     let started = Instant::now();
     loop {
         let client = run_client(&ours(), server.port, "-n 1K")?;
         let took = client.ended.saturating_duration_since(started);
-        let in_time = took <= Duration::from_secs(1);
+        let in_time = took <= SOON;
         if client.code == Some(0) && in_time {
             return Ok(());
         }
@@ -140,7 +142,7 @@ fn a_client_may_hang_up_anywhere() -> Checked {
     let server = Server::start(&ours(), "")?;
     for step in Step::ALL {
         drop(step.reach(server.port)?);
-        named(step, serves_within_a_second(&server))?;
+        named(step, serves_soon(&server))?;
     }
     complains_in_lines(server)
 }
@@ -151,7 +153,7 @@ fn a_client_may_reset_anywhere() -> Checked {
     let server = Server::start(&ours(), "")?;
     for step in Step::ALL {
         step.reach(server.port)?.iter().try_for_each(Wire::reset_when_dropped)?;
-        named(step, serves_within_a_second(&server))?;
+        named(step, serves_soon(&server))?;
     }
     complains_in_lines(server)
 }
@@ -186,7 +188,7 @@ fn is_dropped(step: Step) -> Checked {
     let mut wires = step.reach(server.port)?;
     let took = wires[0].wait_for_close()?;
     ensure!((8..=12).contains(&took.as_secs()), "dropped after {took:?}");
-    serves_within_a_second(&server)
+    serves_soon(&server)
 }
 
 #[test]
@@ -215,7 +217,7 @@ fn nonsense_is_refused() -> Checked {
         wire.send_anyhow(&bytes);
         let took = wire.wait_for_close()?;
         ensure!(took < Duration::from_secs(2), "{name}: refused after {took:?}");
-        serves_within_a_second(&server)?;
+        serves_soon(&server)?;
     }
     complains_in_lines(server)
 }
@@ -263,7 +265,7 @@ fn is_refused(server: &Server, step: Step, bytes: &[u8], code: i32) -> Checked {
     let found = wires[0].read_server_error()?;
     ensure!(found == code, "error {found} instead of {code}");
     drop(wires);
-    serves_within_a_second(server)
+    serves_soon(server)
 }
 
 /// A client that gives up says so with IPERF_DONE, in whatever state it is; that is no error.
@@ -275,7 +277,7 @@ fn done_is_taken_in_every_state() -> Checked {
         wires[0].send(&[state::IPERF_DONE])?;
         let took = wires[0].wait_for_close()?;
         ensure!(took < Duration::from_secs(2), "{step:?}: closed after {took:?}");
-        named(step, serves_within_a_second(&server))?;
+        named(step, serves_soon(&server))?;
     }
     complains_in_lines(server)
 }
@@ -330,7 +332,7 @@ fn parameters_that_cannot_be_met_are_refused() -> Checked {
         control.send_frame(text)?;
         named(text, control.read_server_error().map(|_| ()))?;
         drop(control);
-        serves_within_a_second(&server)?;
+        serves_soon(&server)?;
     }
     complains_in_lines(server)
 }
@@ -365,23 +367,22 @@ fn is_taken(server: &Server, parameters: &str) -> Checked {
     control.expect_state(state::TEST_START)?;
     control.expect_state(state::TEST_RUNNING)?;
     drop((control, stream));
-    serves_within_a_second(server)
+    serves_soon(server)
 }
 
 #[test]
-fn a_wrong_cookie_is_refused_and_the_test_goes_on() -> Checked {
+fn a_wrong_cookie_is_another_client_and_the_test_goes_on() -> Checked {
     let server = Server::start(&ours(), "")?;
     let mut wires = Step::OneStreamOfTwo.reach(server.port)?;
     let mut wrong = Wire::connect(server.port)?;
     wrong.send(b"this is not the cookie of that test.\0")?;
-    wrong.expect_state(state::ACCESS_DENIED)?;
-    wrong.wait_for_close()?;
+    wrong.expect_state(state::PARAM_EXCHANGE)?;
     let mut right = Wire::connect(server.port)?;
     right.send(COOKIE)?;
     wires[0].expect_state(state::TEST_START)?;
     wires[0].expect_state(state::TEST_RUNNING)?;
     drop((wires, right));
-    serves_within_a_second(&server)
+    serves_soon(&server)
 }
 
 /// A silent data connection does not keep the right one out.
@@ -395,7 +396,7 @@ fn a_silent_stranger_does_not_delay_the_streams() -> Checked {
     right.send(COOKIE)?;
     wires[0].expect_state(state::TEST_START)?;
     wires[0].expect_state(state::TEST_RUNNING)?;
-    ensure!(started.elapsed() < Duration::from_secs(2), "started after {:?}", started.elapsed());
+    ensure!(started.elapsed() < SOON, "started after {:?}", started.elapsed());
     Ok(())
 }
 
@@ -403,12 +404,13 @@ fn a_silent_stranger_does_not_delay_the_streams() -> Checked {
 #[test]
 fn a_busy_server_says_so_unasked() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let _wires = Step::Running.reach(server.port)?;
+    let mut wires = Step::Running.reach(server.port)?;
+    wires[1].send(&[0; 1000])?;
     let started = Instant::now();
     let mut second = Wire::connect(server.port)?;
     second.expect_state(state::ACCESS_DENIED)?;
     second.wait_for_close()?;
-    ensure!(started.elapsed() < Duration::from_secs(1), "refused after {:?}", started.elapsed());
+    ensure!(started.elapsed() < SOON, "refused after {:?}", started.elapsed());
     Ok(())
 }
 

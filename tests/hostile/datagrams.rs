@@ -12,6 +12,11 @@ pub const CONNECTS: [[u8; 4]; 4] = [*b"9876", *b"6789", [0x15, 0xCD, 0x5B, 0x07]
 /// What a server answers, and every other spelling of it.
 pub const REPLIES: [[u8; 4]; 4] = [*b"6789", *b"9876", [0xB1, 0x68, 0xDE, 0x3A], [0x3A, 0xDE, 0x68, 0xB1]];
 
+/// What a ringperf says to a ringperf first: with the cookie of its test, and what it was asked to repeat.
+pub fn named(cookie: &[u8; 37], echo: [u8; 8]) -> Vec<u8> {
+    [&CONNECTS[0][..], cookie, &echo].concat()
+}
+
 /// Longest wait for a datagram.
 const READ_LIMIT: Duration = Duration::from_secs(4);
 

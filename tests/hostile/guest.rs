@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::datagrams::{CONNECTS, Header, REPLIES, socket_on};
+use super::datagrams::{CONNECTS, Header, REPLIES, named, socket_on};
 use super::wire::{COOKIE, PART, Wire, frame, results, state};
 use crate::harness::{Checked, Failure, ensure};
 
@@ -22,21 +22,32 @@ pub struct Wish {
     pub is_wide: bool,
     /// Further members of the parameters, each with a comma behind it.
     pub more: &'static str,
+    pub cookie: [u8; 37],
+    /// What it says it understands of ringperf's extension.
+    pub extension: u32,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { address: Ipv4Addr::LOCALHOST.into(), parallel: 1, length: 100, is_wide: false, more: "" }
+        Self {
+            address: Ipv4Addr::LOCALHOST.into(),
+            parallel: 1,
+            length: 100,
+            is_wide: false,
+            more: "",
+            cookie: *COOKIE,
+            extension: 1,
+        }
     }
 }
 
 impl Wish {
     /// The parameters of a forward test, from one ringperf to another, which therefore tells every datagram.
     pub fn parameters(&self) -> String {
-        let Self { parallel, length, more, .. } = self;
+        let Self { parallel, length, more, extension, .. } = self;
         let wide = if self.is_wide { r#""udp_counters_64bit":1,"# } else { "" };
         format!(
-            r#"{{"udp":true,"omit":0,"time":10,"num":0,"parallel":{parallel},{wide}{more}"len":{length},"ringperf":{{"version":"0","extension":1}}}}"#
+            r#"{{"udp":true,"omit":0,"time":10,"num":0,"parallel":{parallel},{wide}{more}"len":{length},"ringperf":{{"version":"0","extension":{extension}}}}}"#
         )
     }
 }
@@ -53,7 +64,7 @@ impl Guest {
     /// Comes as far as the server's wish for streams.
     pub fn invited(port: u16, wish: Wish) -> Checked<Self> {
         let mut control = Wire::new(TcpStream::connect((wish.address, port))?)?;
-        control.send(COOKIE)?;
+        control.send(&wish.cookie)?;
         control.expect_state(state::PARAM_EXCHANGE)?;
         control.send_frame(&wish.parameters())?;
         control.expect_state(state::HELLO)?;
@@ -73,9 +84,20 @@ impl Guest {
     }
 
     /// Opens the next stream with this word and sees that the answer is the one of today's iperf3.
-    pub fn open(&mut self, word: [u8; 4]) -> Checked {
+    pub fn open(&mut self, word: impl AsRef<[u8]>) -> Checked {
         let socket = self.connected()?;
-        socket.send(&word)?;
+        socket.send(word.as_ref())?;
+        expect_reply(&socket)?;
+        self.streams.push(socket);
+        Ok(())
+    }
+
+    /// Opens the next stream from an address that is not the host's, which has to repeat what it is asked.
+    pub fn open_from(&mut self, address: IpAddr) -> Checked {
+        let socket = socket_on(address)?;
+        socket.connect((self.wish.address, self.port))?;
+        socket.send(&named(&self.wish.cookie, [0; 8]))?;
+        socket.send(&named(&self.wish.cookie, expect_challenge(&socket)?))?;
         expect_reply(&socket)?;
         self.streams.push(socket);
         Ok(())
@@ -128,7 +150,7 @@ impl Guest {
         let theirs = self.control.read_frame()?;
         self.control.expect_state(state::DISPLAY_RESULTS)?;
         let mut part = Wire::new(TcpStream::connect((self.wish.address, self.port))?)?;
-        part.send(&[&COOKIE[..], &frame(PART)].concat())?;
+        part.send(&[&self.wish.cookie[..], &frame(PART)].concat())?;
         let details = part.read_frame()?;
         self.control.send(&[state::IPERF_DONE])?;
         // The server is free for the next test when it has closed.
@@ -144,6 +166,14 @@ impl Guest {
         socket.connect((self.wish.address, self.port))?;
         Ok(socket)
     }
+}
+
+/// What a server says to an address that it does not know: the answer, and what is to be repeated.
+pub fn expect_challenge(socket: &UdpSocket) -> Checked<[u8; 8]> {
+    let mut asked = [0; 100];
+    let count = socket.recv(&mut asked).map_err(|error| Failure(format!("nothing is asked: {error}")))?;
+    let challenge = asked[..count].strip_prefix(&REPLIES[0]).and_then(|rest| rest.try_into().ok());
+    challenge.ok_or_else(|| Failure(format!("asked {:?}", &asked[..count])))
 }
 
 fn expect_reply(socket: &UdpSocket) -> Checked {

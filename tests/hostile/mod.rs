@@ -18,3 +18,9 @@ mod udp_wire;
 mod udp_words;
 mod unreachable;
 pub mod wire;
+
+use std::time::Duration;
+
+/// What nothing holds up is there by then, also on a loaded machine; a silent peer is given up after twice
+/// that.
+const SOON: Duration = Duration::from_secs(5);

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::datagrams::{CONNECTS, Header, got_nothing, noise, send_anyhow, socket_on};
-use super::guest::{Guest, Wish};
+use super::SOON;
+use super::datagrams::{CONNECTS, Header, got_nothing, named as with_cookie, noise, send_anyhow, socket_on};
+use super::guest::{Guest, Wish, expect_challenge};
 use super::wire::{COOKIE, Wire, state};
 use crate::harness::{Cells, Checked, Failure, Server, ensure, heavy, ours, run_client, wait_until};
 
-/// An honest client gets through within two seconds, and counts what it should. Until then it may be told
+/// An honest client gets through soon, and counts what it should. Until then it may be told
 /// that the server is busy.
 fn serves_udp(server: &Server) -> Checked {
     let started = Instant::now();
@@ -28,7 +29,7 @@ fn serves_udp(server: &Server) -> Checked {
         }
         let is_busy = client.failed_in_document()?.1.contains("busy");
         let waited = started.elapsed();
-        ensure!(is_busy && waited < Duration::from_secs(2), "not served after {waited:?}\n{client}");
+        ensure!(is_busy && waited < SOON, "not served after {waited:?}\n{client}");
     }
 }
 
@@ -113,6 +114,91 @@ fn a_client_whose_datagrams_have_another_address_is_named_with_both() -> Checked
     ensure!(said.contains("the client at 127.0.0.1 has not opened its UDP streams"), "{said}");
     ensure!(said.contains(&format!("but {address} tried to")), "{said}");
     got_nothing(&other)
+}
+
+/// Whoever sends from other addresses than the client's, and does not know the cookie of the test or does not
+/// hear what is sent there, is no stream, and gets fewer bytes than it sends.
+#[test]
+fn a_server_that_takes_any_source_is_sure_of_it_all_the_same() -> Checked {
+    for (options, extension) in [("--udp-any-source", 2), ("--udp-any-source", 1), ("", 2)] {
+        let takes_any = extension == 2 && !options.is_empty();
+        let server = Server::start(&ours(), options)?;
+        let wish = Wish { parallel: 3, extension, ..Wish::default() };
+        let mut guest = Guest::invited(server.port, wish)?;
+        let strangers = Strangers::new()?;
+        let pester = || {
+            strangers.pester(server.port)?;
+            let mut wrong = vec![with_cookie(COOKIE, [0; 8])[..48].to_vec()];
+            for at in [0, 18, 36] {
+                let mut cookie = *COOKIE;
+                cookie[at] ^= 1;
+                wrong.push(with_cookie(&cookie, [0; 8]));
+            }
+            let mut senders = strangers.others.iter().chain([&strangers.neighbour]);
+            senders.try_for_each(|stranger| send_anyhow(stranger, server.port, &wrong))
+        };
+        pester()?;
+        let word = if extension == 2 { with_cookie(COOKIE, [0; 8]) } else { CONNECTS[0].to_vec() };
+        // What is known of the cookie by whoever reads along, and sent in the name of somebody else.
+        let spoofed = socket_on([127, 0, 0, 5])?;
+        send_anyhow(&spoofed, server.port, &[with_cookie(COOKIE, [0; 8]), with_cookie(COOKIE, [7; 8])])?;
+        guest.open(&word)?;
+        pester()?;
+        if takes_any {
+            let asked = expect_challenge(&spoofed)?;
+            ensure!(expect_challenge(&spoofed)? == asked, "a challenge that changes can be guessed at");
+            guest.open_from([127, 0, 0, 6].into())?;
+            // It was asked before somebody else was.
+            send_anyhow(&spoofed, server.port, &[with_cookie(COOKIE, asked)])?;
+            guest.open_from([127, 0, 0, 7].into())?;
+            expect_challenge(&spoofed)?;
+        } else {
+            guest.open(&word)?;
+            guest.open(&word)?;
+        }
+        got_nothing(&spoofed)?;
+        pester()?;
+        guest.start()?;
+        for number in 1..=10 {
+            (0..3).try_for_each(|stream| guest.send(stream, number))?;
+            pester()?;
+            guest.streams[1].send(&word)?;
+        }
+        guest.end(10)?.is_clean(3, 10)?;
+        strangers.got_nothing()?;
+        got_nothing(&spoofed)?;
+    }
+    Ok(())
+}
+
+/// Their words say whose they are, so tests of one host need not wait for each other, and what is left of an
+/// earlier test opens no stream of the next.
+#[test]
+fn tests_whose_words_have_a_cookie_are_set_up_side_by_side() -> Checked {
+    let server = Server::start(&ours(), "--max-tests 2")?;
+    let wishes = [*b"one", *b"two"].map(|name| {
+        let mut cookie = *COOKIE;
+        cookie[..3].copy_from_slice(&name);
+        Wish { parallel: 2, extension: 2, cookie, ..Wish::default() }
+    });
+    let [mut one, mut two] =
+        [Guest::invited(server.port, wishes[0])?, Guest::invited(server.port, wishes[1])?];
+    let [first, second] = wishes.map(|wish| with_cookie(&wish.cookie, [0; 8]));
+    two.open(&second)?;
+    one.open(&first)?;
+    let stale = socket_on([127, 0, 0, 1])?;
+    send_anyhow(&stale, server.port, &[with_cookie(COOKIE, [0; 8]), CONNECTS[0].to_vec()])?;
+    one.open(&first)?;
+    two.open(&second)?;
+    for (guest, count) in [(&mut one, 3), (&mut two, 5)] {
+        guest.start()?;
+        for number in 1..=count {
+            (0..2).try_for_each(|stream| guest.send(stream, number))?;
+        }
+    }
+    one.end(3)?.is_clean(2, 3)?;
+    two.end(5)?.is_clean(2, 5)?;
+    got_nothing(&stale)
 }
 
 /// What waits at the port when the client comes is never counted, nor what found no room there.
@@ -392,6 +478,10 @@ fn a_taken_port_is_an_error_of_one_test() -> Checked {
     let client = run_client(&ours(), server.port, "-u -k 1")?;
     let line = client.failed_with_one_line()?;
     ensure!(line.contains("unable to start stream listener"), "unclear: {line}");
+    let holder = format!("(process {}) has the port: end it, or choose another", std::process::id());
+    let said = server.process.so_far();
+    let says = |line: &str| line.contains(", UDP: Address already in use; ") && line.contains(&holder);
+    ensure!(said.lines().filter(|line| says(line)).count() == 2, "{holder:?} is not said\n{said}");
     drop(taken);
     // A process that another test has just forked may hold the descriptor until it becomes another program.
     let row = format!(":{:04X} ", server.port);

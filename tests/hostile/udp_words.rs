@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::datagrams::{CONNECTS, Header, REPLIES};
+use super::datagrams::{CONNECTS, Header, REPLIES, named};
 use super::guest::{Guest, Wish};
 use super::host::against;
-use super::wire::results;
+use super::wire::{COOKIE, results};
 use crate::harness::{
     Cells, Checked, Document, Mischief, Program, Proxy, ProxyPlan, Server, debian, ensure, libiperf, ours,
     run_client,
@@ -109,20 +109,29 @@ fn words_and_answers_between_two_ringperfs_may_be_lost_in_every_direction() -> C
 fn a_late_word_is_no_datagram_of_the_test() -> Checked {
     for engine in ["sync", "uring"] {
         let server = Server::start(&ours(), &format!("--engine {engine}"))?;
-        let mut guest = Guest::running(server.port, Wish { parallel: 2, ..Wish::default() })?;
-        for number in 1..=10 {
-            guest.streams[0].send(&CONNECTS[0])?;
-            for stream in 0..2 {
-                guest.send(stream, number)?;
-                guest.streams[stream].send(&CONNECTS[0])?;
+        let word = named(COOKIE, [0; 8]);
+        // Where its datagrams are as long as its words, too.
+        for length in [100, word.len()] {
+            for more in ["", r#""skip_rx_copy":1,"#] {
+                let mut guest =
+                    Guest::running(server.port, Wish { parallel: 2, length, more, ..Wish::default() })?;
+                for number in 1..=10 {
+                    guest.streams[0].send(&CONNECTS[0])?;
+                    for stream in 0..2 {
+                        guest.send(stream, number)?;
+                        guest.streams[stream].send(&CONNECTS[0])?;
+                        guest.streams[stream].send(&word)?;
+                    }
+                }
+                guest.end(10)?.is_clean(2, 10)?;
             }
         }
-        guest.end(10)?.is_clean(2, 10)?;
 
         let client = against(&format!("-u -t 0.4 -l 100 -R -J --engine {engine}"), |host| {
             host.start(1)?;
             for number in 1..=10 {
                 host.door.send_to(&REPLIES[0], host.streams[0])?;
+                host.door.send_to(&[&REPLIES[0][..], &[9; 8]].concat(), host.streams[0])?;
                 host.door.send_to(&Header::numbered(number).datagram(100, false), host.streams[0])?;
             }
             host.finish(&results(&[1], 0).replace(r#""packets":0"#, r#""packets":10"#))

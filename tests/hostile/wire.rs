@@ -129,6 +129,7 @@ impl Wire {
                 Ok(0) => return Ok(started.elapsed()),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(started.elapsed()),
                 Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Failure(format!("not closed within {READ_LIMIT:?}: {error}"))),
             }
         }

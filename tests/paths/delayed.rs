@@ -51,7 +51,7 @@ fn streams_are_told_apart_by_their_connections_and_not_by_their_cookies() -> Che
     // Its cookie has been read when that of a stranger behind it has.
     let mut stranger = Wire::connect(server.port)?;
     stranger.send(&[b'x'; COOKIE.len()])?;
-    stranger.expect_state(state::ACCESS_DENIED)?;
+    stranger.expect_state(state::PARAM_EXCHANGE)?;
     sends.send(COOKIE)?;
     control.expect_state(state::TEST_START)?;
     control.expect_state(state::TEST_RUNNING)?;

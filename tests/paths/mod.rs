@@ -1,14 +1,16 @@
 //! What lies between two ends, and how much of the machine they have: a path that is cut or swallows one
 //! connection, that is slow or takes its time; very many tests at once, and nothing to do at all.
 //!
-//! [`cut`], [`silent`], [`slow`] and [`small`] are cables between network namespaces, [`delayed`] has a relay
-//! of TCP connections in this process, [`unfinished`] a bridge that breaks down. [`held_open`] are clients
-//! that have everything and do not leave, [`busy`] is how much of the machine it takes.
+//! [`cut`], [`other_source`], [`silent`], [`slow`] and [`small`] are cables between network namespaces,
+//! [`delayed`] has a relay of TCP connections in this process, [`unfinished`] a bridge that breaks down.
+//! [`held_open`] are clients that have everything and do not leave, [`busy`] is how much of the machine it
+//! takes.
 
 mod busy;
 mod cut;
 mod delayed;
 mod held_open;
+mod other_source;
 mod relay;
 mod silent;
 mod slow;
@@ -41,11 +43,11 @@ fn served_after(since: Instant, limit: Duration, port: u16) -> Checked<Duration>
     }
 }
 
-/// The server has said what went wrong, and what it has measured. It may serve the next client before that
-/// is written.
+/// The server says what went wrong, and what it has measured. It may serve others long before it gives up an
+/// exchange of results.
 fn says_what_it_knows(server: &Server) -> Checked {
     let says = |words| server.process.so_far().contains(words);
-    wait_until(Duration::from_secs(5), || says("ringperf: error") && says("- - -"))
+    wait_until(LIMIT, || says("ringperf: error") && says("- - -"))
         .map_err(|_| Failure(format!("no error or no summary\n{}", server.process.so_far())))
 }
 

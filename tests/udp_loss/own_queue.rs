@@ -35,6 +35,26 @@ fn drops(options: &str) -> Checked {
         .map_err(|Failure(why)| Failure(format!("{why}\n{told}\n{client}\n{server}")))
 }
 
+/// The client of a reverse test sees nothing of the server's device, so it is told.
+#[test]
+fn a_client_that_receives_says_what_the_servers_queue_has_dropped() -> Checked {
+    let cable = Cable::lay(1500, false)?;
+    cable.server.queue(QUEUE)?;
+    let server = cable.start_server(&ours(), "-1")?;
+    let client = cable.run_client(&ours(), server.port, "-u -R -t 0.5 -b 50M -l 1000")?;
+    client.succeeded()?;
+    let mut lines = client.stdout.lines().filter(|line| line.starts_with("Queue: "));
+    let line = lines.next().unwrap_or_default();
+    let is_told = line.starts_with("Queue: the tbf queue of the other end's cable dropped ");
+    ensure!(is_told && lines.next().is_none(), "not one line about it\n{client}");
+    let server = server.finish()?;
+    ensure!(
+        server.stdout.contains("Queue: the tbf queue of this end's cable dropped "),
+        "not its own\n{server}"
+    );
+    Ok(())
+}
+
 fn judge(own: &Finished, other: &Finished, tc: &Finished, is_exact: bool) -> Checked {
     own.succeeded()?;
     other.succeeded()?;
@@ -53,6 +73,10 @@ fn judge(own: &Finished, other: &Finished, tc: &Finished, is_exact: bool) -> Che
             "{lost_in_network} were lost"
         );
     }
-    ensure!(other.document()?.list("/ringperf/queues")?.is_empty(), "the receiving end has no such queue");
+    let others = other.document()?;
+    ensure!(others.list("/ringperf/queues")?.is_empty(), "the receiving end has no such queue");
+    let told = others.at("/ringperf/peer/queues")?;
+    ensure!(told == document.at("/ringperf/queues")?, "the receiving end was told {told:#}");
+    ensure!(document.list("/ringperf/peer/queues")?.is_empty(), "nor has it told of one");
     Ok(())
 }

@@ -336,6 +336,8 @@ mod tests {
             ("cpu", "cpus"),
             ("max-tests", "max-tests"),
             ("tot", "total-bitrate-limit"),
+            ("udp-", "udp-counters-64bit"),
+            ("udp-a", "udp-any-source"),
         ] {
             assert_eq!(option(abbreviation), Ok(Some(meant.to_owned())), "{abbreviation}");
         }

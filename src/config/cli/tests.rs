@@ -162,6 +162,7 @@ fn every_server_option_arrives() {
             rate: Some(RateLimit { bits_per_second: 5_000_000, averaged_over: millis(2500) }),
             duration: Some(millis(60_000)),
             idle: Some(millis(30_000)),
+            any_source: true,
             ..ServerLimits::default()
         },
         authentication: Some(Authentication {
@@ -172,7 +173,7 @@ fn every_server_option_arrives() {
         }),
         output: OutputConfig { format: OutputFormat::Json, interval: None, ..OutputConfig::default() },
     };
-    let options = "-p 5300 -6 -B ::1 -1 --engine splice --no-offload --cpus spread -J -i 0 -D --server-max-duration 60 \
+    let options = "-p 5300 -6 -B ::1 -1 --engine splice --no-offload --cpus spread -J -i 0 -D --server-max-duration 60 --udp-any-source \
         --server-bitrate-limit 5M/2.5 --idle-timeout 30 --rsa-private-key-path key \
         --authorized-users-path users --time-skew-threshold 5 --use-pkcs1-padding";
     assert_eq!(server(options), expected);

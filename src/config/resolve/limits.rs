@@ -20,6 +20,9 @@ const PUBLIC_TOTAL: &str = "10G";
 /// Tests of `--public` that one source may begin within a minute.
 const PUBLIC_TESTS_PER_MINUTE: u32 = 6;
 
+/// Longest set-up of `--public`.
+const PUBLIC_SET_UP: Duration = Duration::from_secs(15);
+
 /// The limits of a server. What `--public` asks for gives way to what is asked for by itself.
 pub(super) fn limits(options: &ServerOptions) -> Result<ServerLimits, ParameterError> {
     const DURATION_RULE: &str = "test duration valid values are 0 to 86400 seconds";
@@ -39,8 +42,10 @@ pub(super) fn limits(options: &ServerOptions) -> Result<ServerLimits, ParameterE
         tests_per_minute: NonZeroU32::new(tests_per_minute(options)?),
         total: rate_limit("--total-bitrate-limit", total)?,
         counted: options.allow_counted || options.public,
+        any_source: options.udp_any_source,
         rate: rate_limit("--server-bitrate-limit", options.server_bitrate_limit.as_deref())?,
         duration: (duration != 0).then(|| secs(duration)),
+        set_up: if options.public { PUBLIC_SET_UP } else { ServerLimits::SET_UP },
         idle: idle.transpose()?.map(secs),
     })
 }

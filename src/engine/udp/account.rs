@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::recorder::Recorder;
 use super::super::{StreamJob, UdpJob};
-use crate::protocol::{DatagramHeader, is_udp_word};
+use crate::protocol::{DatagramHeader, UdpWord, is_udp_word};
 use crate::stats::DatagramTracker;
 use crate::sys::Message;
 
@@ -17,6 +17,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Account {
     udp: UdpJob,
     datagram_bytes: usize,
+    /// They are as long as a word of the handshake.
+    may_be_words: bool,
     tracker: DatagramTracker,
     messages: u64,
     settled_messages: u64,
@@ -35,9 +37,11 @@ impl Account {
     pub(super) fn of_datagrams(bytes: u32, udp: UdpJob, drops_before: u32) -> Self {
         let mut tracker = DatagramTracker::new(udp.counters_64bit);
         tracker.begin_after(drops_before);
+        let datagram_bytes = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
         Self {
             udp,
-            datagram_bytes: usize::try_from(bytes).expect("a u32 fits a usize on Linux"),
+            datagram_bytes,
+            may_be_words: datagram_bytes == UdpWord::NAMED_BYTES,
             tracker,
             messages: 0,
             settled_messages: 0,
@@ -78,13 +82,16 @@ impl Account {
             let length = left.min(segment);
             let (datagram, rest) = payload.split_at(length.min(payload.len()));
             match DatagramHeader::read(self.udp.counters_64bit, datagram) {
-                Some(header) if length == self.datagram_bytes => {
+                Some(header)
+                    if length == self.datagram_bytes
+                        && !(self.may_be_words && is_udp_word(datagram, length)) =>
+                {
                     let sent = Duration::from_secs(header.seconds.into())
                         + Duration::from_micros(header.microseconds.into());
                     self.tracker.take(header.sequence, sent, arrived);
                     bytes += length;
                 }
-                _ if is_udp_word(datagram) && length == datagram.len() => {}
+                _ if is_udp_word(datagram, length) => {}
                 _ => self.tracker.foreign(),
             }
             payload = rest;

@@ -41,6 +41,10 @@ pub struct PeerReport {
     /// Its receiving streams of a UDP test.
     #[serde(default)]
     pub datagrams: Vec<ReceivedDatagrams>,
+    /// The queues through which its streams of a UDP test have sent; none of an older ringperf, which does
+    /// not look.
+    #[serde(default)]
+    pub queues: Vec<QueueReport>,
 }
 
 /// Which engine moved the bytes of one direction at one end, and why that one.
@@ -156,6 +160,17 @@ pub struct ReceivedDatagrams {
     pub foreign: u64,
 }
 
+/// The queue in front of a device through which an end has sent, the omit period included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueReport {
+    /// The device's name.
+    pub device: String,
+    /// The kind of the queue, as tc(8) names it.
+    pub kind: String,
+    /// Packets that it has dropped meanwhile, whoever sent them; `None` if that cannot be known.
+    pub dropped_packets: Option<u64>,
+}
+
 /// Why a part is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
@@ -199,7 +214,9 @@ impl PeerReport {
         possible("flow", are_flows && flows.len() <= 2 && (flows.len() < 2 || flows[0] != flows[1]))?;
         self.engines.iter().try_for_each(|engine| engine.check(ids))?;
         are_of_test(self.datagrams.iter().map(|stream| stream.id), ids)?;
-        self.datagrams.iter().try_for_each(ReceivedDatagrams::check)
+        self.datagrams.iter().try_for_each(ReceivedDatagrams::check)?;
+        possible("queues", self.queues.len() <= ids.len())?;
+        self.queues.iter().try_for_each(QueueReport::check)
     }
 }
 
@@ -276,6 +293,15 @@ impl ReceivedDatagrams {
     }
 }
 
+impl QueueReport {
+    fn check(&self) -> Result<(), PartError> {
+        // The kernel lets a device have almost any name.
+        possible("device", (1..=MAX_NAME_BYTES).contains(&self.device.len()))?;
+        possible("kind", (1..=MAX_NAME_BYTES).contains(&self.kind.len()) && is_graphic(&self.kind))?;
+        counts(&[("dropped_packets", self.dropped_packets.unwrap_or(0))])
+    }
+}
+
 fn possible(key: &'static str, is_possible: bool) -> Result<(), PartError> {
     if is_possible { Ok(()) } else { Err(PartError::Impossible(key)) }
 }
@@ -318,8 +344,7 @@ mod tests {
 
     const IDS: [u32; 2] = [1, 3];
 
-    /// A part as version 0.1.0 tells it, with everything that can be in one. Later versions must go on
-    /// understanding it.
+    /// A part with everything that can be in one. Later versions must go on understanding it.
     const RECORDED: &str = concat!(
         r#"{"version":"0.1.0","cpu_user_seconds":0.1,"cpu_system_seconds":0.4,"engines":[{"flow":"send","#,
         r#""asked":"auto","used":"uring","reason":"a reason","fix":"a fix","operations":10,"zero_copy":"#,
@@ -331,7 +356,8 @@ mod tests {
         r#""rwnd_limited_seconds":0.5,"sndbuf_limited_seconds":0.25,"processors":[{"id":1,"placed":3,"#,
         r#""looks":200,"moves":4,"distinct":2,"shares":[{"cpu":3,"percent":98.0},{"cpu":0,"percent":2.0}]}"#,
         r#"]}],"datagrams":[{"id":3,"received":1276,"duplicates":2,"reordered":5,"lost_in_socket":1,"#,
-        r#""dropped_after_last":0,"foreign":0}]}"#
+        r#""dropped_after_last":0,"foreign":0}],"queues":[{"device":"eth0","kind":"fq_codel","#,
+        r#""dropped_packets":17}]}"#
     );
 
     fn decode(text: &str) -> Result<PeerReport, PartError> {
@@ -343,6 +369,14 @@ mod tests {
         let part = decode(RECORDED).unwrap();
         assert_eq!(part.encode(), RECORDED);
         assert_eq!((part.engines[0].operations, part.datagrams[0].received), (10, 1276));
+        assert_eq!(part.queues[0].dropped_packets, Some(17));
+    }
+
+    #[test]
+    fn an_older_ringperf_does_not_look_at_queues() {
+        let (older, _) = RECORDED.split_once(",\"queues\"").unwrap();
+        let older = decode(&format!("{older}}}")).unwrap();
+        assert_eq!(older, PeerReport { queues: Vec::new(), ..decode(RECORDED).unwrap() });
     }
 
     #[test]
@@ -353,7 +387,7 @@ mod tests {
     }
 
     /// What each lie stands in the place of, the lie, and what is said to be wrong.
-    const LIES: [(&str, &str, &str); 43] = [
+    const LIES: [(&str, &str, &str); 49] = [
         ("\"version\":\"0.1.0\"", "\"version\":\"\"", "version"),
         ("\"version\":\"0.1.0\"", "\"version\":\"\\u001b[2J\"", "version"),
         ("\"cpu_user_seconds\":0.1", "\"cpu_user_seconds\":-1", "cpu_user_seconds"),
@@ -394,6 +428,12 @@ mod tests {
         ("{\"id\":3,", "{\"id\":3},{\"id\":3,", "id"),
         ("\"received\":1276", "\"received\":4", "reordered"),
         ("\"lost_in_socket\":1", "\"lost_in_socket\":9223372036854775808", "lost_in_socket"),
+        ("\"device\":\"eth0\"", "\"device\":\"\"", "device"),
+        ("\"device\":\"eth0\"", "\"device\":null", "keys"),
+        ("\"kind\":\"fq_codel\"", "\"kind\":\"fq codel\"", "kind"),
+        ("\"dropped_packets\":17", "\"dropped_packets\":9223372036854775808", "dropped_packets"),
+        ("\"dropped_packets\":17", "\"dropped_packets\":-1", "keys"),
+        ("\"dropped_packets\":17", "\"dropped_packets\":1.5", "keys"),
         ("}]}", "}]} x", "JSON"),
         ("\"engines\":[", "\"engines\":7,\"x\":[", "keys"),
         ("\"engines\"", "\"x\"", "keys"),
@@ -413,6 +453,11 @@ mod tests {
         }
         let twice = RECORDED.replacen("\"engines\":[", &format!("\"engines\":[{},", engine()), 1);
         assert!(matches!(decode(&twice), Err(PartError::Impossible("flow"))));
+        let [queue, many] =
+            [1, IDS.len() + 1].map(|count| vec![r#"{"device":"a","kind":"b"}"#; count].join(","));
+        let told = |queues: &str| RECORDED.replacen("\"queues\":[", &format!("\"queues\":[{queues},"), 1);
+        assert_eq!(decode(&told(&queue)).unwrap().queues[0].dropped_packets, None);
+        assert!(matches!(decode(&told(&many)), Err(PartError::Impossible("queues"))));
         let long = RECORDED.replacen("a reason", &"r".repeat(MAX_SENTENCE_BYTES + 1), 1);
         assert!(matches!(decode(&long), Err(PartError::Impossible("reason"))));
         assert!(decode("{}").is_err() && decode("[]").is_err());

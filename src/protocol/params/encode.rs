@@ -356,7 +356,7 @@ mod tests {
         let text = encode(&request).unwrap();
         let end = concat!(
             r#""ringperf":{"version":"0.1.0","engine":"uring-zc","cpus":"2-3,7","#,
-            r#""explicit_block":true,"extras":true,"extension":1}}"#
+            r#""explicit_block":true,"extras":true,"extension":2}}"#
         );
         assert!(text.ends_with(end), "{text}");
     }

@@ -1,5 +1,8 @@
 //! What becomes of the datagrams of one direction of one stream.
 
+/// What a ringperf says to a ringperf first: four bytes, a cookie, and eight more.
+const NAMED_WORD_BYTES: usize = 4 + 37 + 8;
+
 /// How datagrams are mistreated; by default not at all. The percentages together are at most 100.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mischief {
@@ -101,8 +104,12 @@ impl Lane {
         }
     }
 
-    /// The sequence number behind the time of sending; `None` if the datagram is too short for one.
+    /// The sequence number behind the time of sending; `None` of a word of the handshake, which is too
+    /// short for one, or has a cookie.
     fn number(&self, datagram: &[u8]) -> Option<u64> {
+        if datagram.len() == NAMED_WORD_BYTES && datagram.starts_with(b"9876") {
+            return None;
+        }
         let bytes = datagram.get(8..if self.counters_64bit { 16 } else { 12 })?;
         Some(bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
