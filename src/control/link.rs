@@ -17,8 +17,8 @@ use tokio::time::{timeout, timeout_at};
 use super::limits;
 use super::runtime::RuntimeKind;
 use crate::error::RunError;
-use crate::protocol::State;
 use crate::protocol::results::Sieve;
+use crate::protocol::{State, parse_object};
 use crate::report::DebugLog;
 use crate::sys::Socket;
 
@@ -410,11 +410,14 @@ fn is_closed(error: &io::Error) -> bool {
 fn without_token(message: &str) -> String {
     const KEY: &str = "\"authtoken\"";
     let message = message.replace(['\n', '\r'], " ");
-    match message.to_ascii_lowercase().find(KEY) {
+    // Everything behind the key is left out as well: a hostile message may put the token anywhere in its
+    // value.
+    let literal = message.to_ascii_lowercase().find(KEY).map(|at| at + KEY.len());
+    // A key that is spelled another way has an escape in it. What cannot be read may have such a key, too.
+    let has_none = || parse_object(message.as_bytes()).is_ok_and(|object| object.get("authtoken").is_none());
+    match literal.or_else(|| message.find('\\').filter(|_| !has_none())) {
         None => message,
-        // Everything behind it is left out as well: a hostile message may put the token anywhere in its
-        // value.
-        Some(at) => format!("{}...", &message[..at + KEY.len()]),
+        Some(end) => format!("{}...", &message[..end]),
     }
 }
 
@@ -438,6 +441,24 @@ mod tests {
         assert_eq!(without_token("{\nServer listening\r\n}"), "{ Server listening  }");
         let shown = without_token("{\"tcp\":true,\"AuthToken\":\"c2VjcmV0\",\"len\":5}");
         assert_eq!(shown, "{\"tcp\":true,\"AuthToken\"...");
+        // However the key is spelled, and in whatever mess it stands.
+        let escaped = |at: usize| {
+            let (before, rest) = "authToken".split_at(at);
+            let (letter, behind) = rest.split_at(1);
+            format!("{before}\\u{:04x}{behind}", u32::from(letter.as_bytes()[0]))
+        };
+        for key in (0..9).map(escaped).chain(["\\u0061uthtoken\\u0000x".to_owned()]) {
+            for text in [
+                format!("{{\"tcp\":true,\"{key}\":\"c2VjcmV0\",\"len\":5}}"),
+                format!("{{\"tcp\":true,\"{key}\":\"c2VjcmV0\""),
+                format!("[{{\"{key}\":\"c2VjcmV0\"}}}}]"),
+            ] {
+                assert!(!without_token(&text).contains("c2Vj"), "{text}");
+            }
+        }
+        // What has an escape and no token is shown.
+        let title = "{\"title\":\"a\\u0020b\",\"tcp\":true}";
+        assert_eq!(without_token(title), title);
     }
 
     #[test]

@@ -4,15 +4,16 @@
 mod progress;
 mod rows;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{timeout, timeout_at};
 
@@ -29,7 +30,9 @@ use crate::error::RunError;
 use crate::protocol::QueueReport;
 use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
-use crate::sys::{DeviceQueue, Missing, Pinned, Socket, Transport, start_stream_thread, start_thread};
+use crate::sys::{
+    DeviceQueue, Missing, Pinned, Socket, Transport, open_unless_misled, start_stream_thread, start_thread,
+};
 
 /// Longest wait of a stream thread in a blocking call before it looks up.
 const BLOCKING_WAIT: Duration = Duration::from_millis(20);
@@ -451,15 +454,14 @@ impl Streams {
     /// The file of the next stream. Each has its own, so each begins at its start.
     async fn open_file(&self, flow: Flow) -> Result<Option<Arc<File>>, RunError> {
         let Some(path) = &self.file else { return Ok(None) };
-        let mut options = OpenOptions::new();
-        match flow {
-            Flow::Send => options.read(true),
+        let flags = match flow {
+            Flow::Send => OFlag::O_RDONLY,
             // What comes back would destroy what is being sent.
             Flow::Receive if self.test.direction == Direction::Bidir => return Ok(None),
-            Flow::Receive => options.write(true).create(true).truncate(true).mode(0o600),
+            Flow::Receive => OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC,
         };
         let failed = |source| RunError::File { path: path.clone(), source };
-        let opened = open_within(limits::SET_UP, options, path.clone()).await.map_err(failed)?;
+        let opened = open_within(limits::SET_UP, flags, path.clone()).await.map_err(failed)?;
         if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
             return Err(failed(io::ErrorKind::IsADirectory.into()));
         }
@@ -602,17 +604,18 @@ fn run_stream(index: usize, job: &StreamJob, notify: &mpsc::UnboundedSender<Stre
 
 /// Opens a file that may be a pipe, which waits for somebody at its other end, on a thread of its own: nobody
 /// could end this process meanwhile otherwise.
-async fn open_within(wait: Duration, options: OpenOptions, path: PathBuf) -> io::Result<File> {
+async fn open_within(wait: Duration, flags: OFlag, path: PathBuf) -> io::Result<File> {
     let (sender, opened) = oneshot::channel();
     let name = path.clone();
     // Fails to tell only when nobody waits any more.
-    start_thread("open", move || drop(sender.send(options.open(name))))?;
+    let own = Mode::S_IRUSR | Mode::S_IWUSR;
+    start_thread("open", move || drop(sender.send(open_unless_misled(&name, flags, own))))?;
     match timeout(wait, opened).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(_)) => Err(io::Error::other("the thread that opens it has ended")),
         Err(_) => {
             // To be the other end for a moment lets the thread go.
-            drop(OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path));
+            drop(open_unless_misled(&path, OFlag::O_RDWR | OFlag::O_NONBLOCK, own));
             Err(io::Error::new(io::ErrorKind::TimedOut, "nobody has opened the other end of the pipe"))
         }
     }

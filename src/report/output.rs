@@ -1,15 +1,16 @@
 //! Where the text of a report goes: standard output and standard error, a log file, or nowhere.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
 
-use crate::sys::plain;
+use crate::sys::{open_unless_misled, plain};
 
 /// Where the report goes.
 #[derive(Debug)]
@@ -59,8 +60,8 @@ impl LogFile {
 
 /// Does not wait for somebody to read a pipe, which is an error if nobody does.
 fn append_to(path: &Path) -> io::Result<File> {
-    let at_once = OFlag::O_NONBLOCK.bits();
-    let opened = OpenOptions::new().append(true).create(true).custom_flags(at_once).open(path);
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NONBLOCK;
+    let opened = open_unless_misled(path, flags, Mode::from_bits_truncate(0o666));
     let file = opened.map_err(|error| match error.raw_os_error() {
         Some(libc::ENXIO) => io::Error::new(error.kind(), "it is a pipe that nobody reads"),
         _ => error,
@@ -158,7 +159,7 @@ pub(super) fn to_standard_error(text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, OpenOptions};
 
     use super::*;
 

@@ -8,6 +8,7 @@ mod datagram;
 mod device;
 mod features;
 mod headroom;
+mod links;
 mod listen;
 mod local;
 mod local_time;
@@ -30,6 +31,7 @@ pub use clock::{monotonic_now, use_exact_timers};
 pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots, tells_of_the_way};
 pub use features::{Features, Missing};
 pub use headroom::share_one_heap;
+pub use links::open_unless_misled;
 pub use listen::{
     ListenAddress, SpareDescriptor, has_lost_device, is_out_of_descriptors, listen_on, receive_now,
     set_window,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Ipv4Addr, Shutdown};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -264,7 +264,7 @@ fn a_first_line_that_nobody_reads_holds_up_no_signal() -> Checked {
 #[test]
 fn a_report_that_nobody_reads_has_a_limit_in_memory() -> Checked {
     /// Several times what may wait to be written.
-    const CLIENTS: usize = 2500;
+    const CLIENTS: u32 = 2500;
     /// What may wait is 4 MiB.
     const GROWTH_KIB: u64 = 10 * 1024;
     let mut cells = Cells::default();
@@ -277,8 +277,10 @@ fn a_report_that_nobody_reads_has_a_limit_in_memory() -> Checked {
             run_client(&ours(), port, "-n 1K")?.succeeded()?;
             let before = Holdings::of(&server)?.memory_kib;
             let parameters = format!(r#"{{"tcp":true,"time":1,"title":"{}"}}"#, "t".repeat(7000));
-            for _ in 0..CLIENTS {
-                let mut client = Wire::connect(port)?;
+            for number in 0..CLIENTS {
+                // Of one source a server soon reports no more.
+                let source = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + number);
+                let mut client = Wire::connect_from(source, port)?;
                 client.send(COOKIE)?;
                 client.expect_state(state::PARAM_EXCHANGE)?;
                 client.send_frame(&parameters)?;

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,8 +14,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::harness::{
-    Cells, Checked, Failure, Finished, Process, Program, Server, debian, ensure, libiperf, ours, run_client,
-    run_pair, shared, start_client, wait_until,
+    Cells, Checked, Failure, Finished, Folder, Process, Program, Server, debian, ensure, libiperf, ours,
+    run_client, run_pair, shared, start_client, wait_until,
 };
 
 use super::LIMIT;
@@ -48,6 +48,33 @@ fn files_arrive_to_the_byte() -> Checked {
         }
     }
     cells.run()
+}
+
+/// In a folder for everybody another user may place a link to a file of whoever runs ringperf.
+#[test]
+fn links_that_another_user_has_placed_are_not_followed() -> Checked {
+    let (folder, target) = (Folder::new()?, TestFile::filled(1000)?);
+    let public = folder.file("public");
+    fs::create_dir(&public)?;
+    fs::set_permissions(&public, PermissionsExt::from_mode(0o1777))?;
+    let link = public.join("link");
+    symlink(&target.0, &link)?;
+    let name = link.display();
+    run_pair((&ours(), ""), (&ours(), &format!("-F {name} -n 1K")))?.client.succeeded()?;
+    // Root may give it to somebody else; these tests need root for other things, too.
+    lchown(&link, Some(65534), None)?;
+    let refused = "a link on the way belongs to another user, in a folder that others may write to";
+    let server = Server::start(&ours(), &format!("-F {name} -1"))?;
+    run_client(&ours(), server.port, "-n 1K")?.failed_with_one_line()?;
+    let server = server.finish()?;
+    ensure!(server.stderr.contains(refused), "{server}");
+    let server = Server::start(&ours(), "-1")?;
+    for options in [format!("-F {name}"), format!("--logfile {name}")] {
+        let client = run_client(&ours(), server.port, &format!("-n 1K {options}"))?;
+        ensure!(client.failed_with_one_line()?.contains(refused), "{client}");
+    }
+    ensure!(fs::metadata(&target.0)?.len() == 1000, "the file is changed");
+    Ok(())
 }
 
 /// A pipe has no size that what was sent could be a share of.
