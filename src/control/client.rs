@@ -448,7 +448,12 @@ impl Client<'_> {
         while streams.unacknowledged_bytes() > 0 && Instant::now() < deadline {
             sleep(SETTLE_LOOK).await;
         }
-        sleep(if streams.is_udp() { UDP_SETTLE } else { SETTLE }).await;
+        match (streams.is_udp(), self.extension.is_spoken()) {
+            (true, _) => sleep(UDP_SETTLE).await,
+            (false, false) => sleep(SETTLE).await,
+            // It reads on to the end of its data connections.
+            (false, true) => {}
+        }
     }
 
     /// Joins the stream threads and reports their last interval.
