@@ -1,12 +1,12 @@
 //! Listening sockets.
 
-use std::fs::File;
 use std::io;
 use std::iter;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::net::if_::if_nametoindex;
+use nix::sys::eventfd::EventFd;
 use nix::sys::socket::{
     Backlog, MsgFlags, SockaddrStorage, bind, getsockopt, listen, recv, setsockopt, sockopt,
 };
@@ -69,7 +69,7 @@ pub fn receive_now(connection: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<u
 /// A descriptor that is kept for the moment at which there are no others: given up, it makes room for one
 /// connection after the other, which are closed at once instead of waiting for ever.
 #[derive(Debug)]
-pub struct SpareDescriptor(Option<File>);
+pub struct SpareDescriptor(Option<EventFd>);
 
 impl SpareDescriptor {
     /// Takes one.
@@ -77,7 +77,7 @@ impl SpareDescriptor {
     /// # Errors
     /// The system's, most likely EMFILE.
     pub fn take() -> io::Result<Self> {
-        File::open("/dev/null").map(|file| Self(Some(file)))
+        Ok(Self(Some(EventFd::new()?)))
     }
 
     /// Accepts and closes what waits at a listener, at most `most` connections, and takes the descriptor back
@@ -87,7 +87,7 @@ impl SpareDescriptor {
         let listener = SockRef::from(listener);
         let accepted = iter::from_fn(|| listener.accept().ok()).take(most);
         let turned_away = accepted.filter_map(|(_, peer)| peer.as_socket()).collect();
-        self.0 = File::open("/dev/null").ok();
+        self.0 = EventFd::new().ok();
         turned_away
     }
 }

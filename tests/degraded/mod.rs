@@ -22,9 +22,12 @@ use self::restrict::{
     refuse_socketpair,
 };
 use crate::harness::{
-    Account, Checked, Document, Program, Server, Way, ensure, ours, pick, run, run_client, run_pair, shared,
-    wait_until,
+    Account, Checked, Document, Process, Program, Server, Way, ensure, ours, pick, run, run_client, run_pair,
+    shared, wait_until,
 };
+
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server is done with its last client within `limit`; until then it refuses the next one.
 fn serves_within(server: &Server, limit: Duration) -> Checked {
@@ -188,9 +191,15 @@ fn a_process_that_may_have_no_pair_of_sockets_says_so() -> Checked {
 #[test]
 fn a_test_needs_no_files_of_the_system() -> Checked {
     let _permit = shared();
-    let server = Server::start(&ours(), "")?;
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", "mount -t tmpfs none /dev && exec \"$0\" \"$@\""]).arg(ours().path);
-    command.args(["-c", "127.0.0.1", "-p", &server.port.to_string(), "-n", "1M"]);
-    run(command)?.succeeded()
+    let without = |arguments: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", "mount -t tmpfs none /dev && exec \"$0\" \"$@\""]).arg(ours().path);
+        command.args(arguments.split_whitespace());
+        command
+    };
+    let port = pick();
+    let server = Process::spawn(without(&format!("-s -1 -p {port}")))?;
+    server.wait_for_stdout("Server listening on", 1, PATIENCE)?;
+    run(without(&format!("-c 127.0.0.1 -p {port} -n 1M")))?.succeeded()?;
+    server.finish(PATIENCE)?.succeeded()
 }
