@@ -318,6 +318,9 @@ pub enum RunError {
         "nothing was transferred within {:.1} seconds, and another client was waiting", .0.as_secs_f64()
     )]
     Displaced(Duration),
+    /// A client's exchange of results goes on and on, and others need what it holds.
+    #[error("the exchange of results took too long, and other clients were waiting")]
+    Evicted,
     /// A panic. It has ended the session that it happened in and nothing else.
     #[error("a bug in ringperf has ended the test ({0}); please report it")]
     Defect(String),
@@ -448,7 +451,7 @@ impl RunError {
     pub fn code_for_client(&self) -> Option<ErrorCode> {
         match self {
             Self::Engine { .. } | Self::System { .. } | Self::Defect(_) => Some(ErrorCode::INIT_TEST),
-            Self::NoTurn(_) | Self::Displaced(_) => Some(ErrorCode::ACCESS_DENIED),
+            Self::NoTurn(_) | Self::Displaced(_) | Self::Evicted => Some(ErrorCode::ACCESS_DENIED),
             Self::UdpListen { .. } | Self::StreamListen { .. } => Some(ErrorCode::STREAM_LISTEN),
             Self::UdpNoClient { .. } | Self::StreamAccept(_) => Some(ErrorCode::STREAM_ACCEPT),
             Self::Silent { .. } => Some(ErrorCode::RECV_MESSAGE),

@@ -70,9 +70,12 @@ fn in_background(config: &ServerConfig) -> Started {
 
 fn server(config: &ServerConfig, daemon: Option<Daemon>) -> Started {
     let output = config.output.clone();
-    // Only tests side by side need to be told apart.
+    // Only tests side by side need to be told apart. With one slot there may be a few lines of another
+    // client, and a test that begins while the last words of one before it take long.
     let is_marked = config.limits.tests > 1;
-    let make = move |test: Option<u64>| reporter(Role::Server, &output, test.filter(|_| is_marked));
+    let make = move |test: Option<u64>, is_beside| {
+        reporter(Role::Server, &output, test.filter(|_| is_marked || is_beside))
+    };
     let report = start_report(&config.output, |sink| ReportHandle::start_many(Box::new(make), sink))?;
     let mut pid_file = None;
     let opened = || create_pid_file(&mut pid_file, config.local.pid_file.as_deref());

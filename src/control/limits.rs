@@ -20,8 +20,12 @@ pub(super) const SET_UPS: usize = 256;
 pub(super) const SET_UPS_OF_A_SOURCE: usize = 16;
 /// A test that has a slot and has moved nothing by then makes room for one whose streams are there.
 pub(super) const FIRST_BYTE: Duration = Duration::from_secs(1);
-/// How often it is looked whether something has moved.
+/// How often it is looked whether something has moved, at first ...
 pub(super) const FIRST_BYTE_LOOK: Duration = Duration::from_millis(10);
+/// ... and later.
+pub(super) const MOVING_LOOK: Duration = Duration::from_millis(200);
+/// A test that has moved for longer than that may stand still for so long, when others want its slot.
+pub(super) const STILL_MAX: Duration = Duration::from_secs(10);
 /// Who was told that the server is busy may be waiting for so long.
 pub(super) const WAITS: Duration = Duration::from_secs(5);
 /// Set-ups and tests that brought nothing, one after the other, after which a source has to wait ...

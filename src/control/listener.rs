@@ -93,6 +93,11 @@ impl Listener {
         &self.entrance
     }
 
+    /// Nobody else gets a test, and all set-ups hear that the server is busy.
+    pub(super) fn close(&self) {
+        self.entrance.admission.router.close();
+    }
+
     /// Whether a test has one of the server's slots.
     pub(super) fn runs_a_test(&self) -> bool {
         self.entrance.admission.router.runs_a_test()

@@ -123,7 +123,9 @@ impl Members {
     /// Tells, until what is returned is dropped, why a connection from this host was turned away, if one is.
     pub(super) fn turned_away(&self, host: IpAddr) -> mpsc::UnboundedReceiver<io::Error> {
         let (door, turned_away) = mpsc::unbounded_channel();
-        self.0.doors.0.borrow_mut().push((host, door));
+        let mut doors = self.0.doors.0.borrow_mut();
+        doors.retain(|(_, door)| !door.is_closed());
+        doors.push((host, door));
         turned_away
     }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::future;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout_at;
@@ -109,7 +109,7 @@ impl Router {
     /// Whether a cookie would make no difference: all slots are taken, and nobody waits for connections.
     pub(super) fn is_closed(&self) -> bool {
         let state = self.0.state.borrow();
-        state.slots.are_full() && state.tests.iter().all(|test| test.streams.is_none())
+        state.slots.are_full(Instant::now()) && state.tests.iter().all(|test| test.streams.is_none())
     }
 
     /// Comes when it is so.
@@ -154,6 +154,15 @@ impl Router {
                 Destination::Control(Entry { router: self.clone(), id, has_to_go })
             }
         }
+    }
+
+    /// Nobody else gets a slot, and all set-ups hear that the server is busy.
+    pub(super) fn close(&self) {
+        let mut state = self.0.state.borrow_mut();
+        let gone = state.slots.close();
+        gone.into_iter().for_each(|id| state.send_away(id));
+        drop(state);
+        self.0.changed.notify_waiters();
     }
 
     /// Sends a set-up away for want of descriptors; tells whether there was one.
@@ -210,19 +219,17 @@ impl Entry {
             match verdict {
                 Verdict::Takes => return Ok(now),
                 Verdict::Busy => return Err(Busy),
-                Verdict::Displaces(other) => {
-                    self.router.0.state.borrow().send_away(other);
-                    self.router.0.changed.notify_waiters();
-                }
+                Verdict::Displaces(other) => self.router.0.state.borrow().send_away(other),
                 Verdict::Waits(None) => changed.await,
                 Verdict::Waits(Some(moment)) => drop(timeout_at(moment.into(), changed).await),
             }
         }
     }
 
-    /// Something has moved in this test, so its slot is its own until it ends.
-    pub(super) fn note_moving(&self) {
-        self.router.0.state.borrow_mut().slots.moves(self.id);
+    /// Something has moved in this test, in which nothing moves for up to `pause` because its client wants it
+    /// so. Its slot is its own.
+    pub(super) fn note_moving(&self, pause: Duration) {
+        self.router.0.state.borrow_mut().slots.moves(self.id, pause, Instant::now());
         self.router.0.changed.notify_waiters();
     }
 
@@ -240,7 +247,7 @@ impl Entry {
 
     /// Whether the server is full with tests that go on.
     pub(super) fn is_beside_a_full_server(&self) -> bool {
-        self.router.0.state.borrow().slots.are_full()
+        self.router.0.state.borrow().slots.are_full(Instant::now())
     }
 
     /// That it brings nothing is not held against its source.
@@ -344,7 +351,7 @@ mod tests {
     fn run(router: &Router, number: u8) -> Option<Entry> {
         let entry = enter(router, number)?;
         take_slot(&entry).expect("nobody has to be waited for").ok()?;
-        entry.note_moving();
+        entry.note_moving(Duration::ZERO);
         Some(entry)
     }
 

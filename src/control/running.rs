@@ -58,7 +58,7 @@ async fn wait_for_end(
         tokio::select! {
             biased;
             name = signals.recv() => return Ended::Signal(name),
-            () = has_to_go(schedule.silent.as_ref()) => {
+            () = has_to_go(schedule.claim.as_ref()) => {
                 return Ended::Failed(RunError::Displaced(schedule.start.elapsed()));
             }
             state = link.next_state("the end of the test") => return match state {
@@ -99,7 +99,7 @@ async fn wait_for_end(
                     schedule.held_until = None;
                     streams.held_row().into_iter().for_each(|row| report.emit(RunEvent::Interval(row)));
                 }
-                Due::FirstByte => schedule.look_for_first_byte(streams),
+                Due::Progress => schedule.look_for_progress(streams),
                 Due::Overdue => return Ended::Failed(RunError::Overdue),
                 Due::Rate => {
                     let bytes = streams.moved_bytes();
@@ -130,10 +130,10 @@ async fn wait_for_end(
     }
 }
 
-/// Comes when a test in which nothing has moved has to make room for another one.
-async fn has_to_go(silent: Option<&Silent>) {
-    match silent {
-        Some(silent) => silent.entry.has_to_go().await,
+/// Comes when a test in which nothing moves has to make room for another one.
+async fn has_to_go(claim: Option<&Claim>) {
+    match claim {
+        Some(claim) => claim.entry.has_to_go().await,
         None => future::pending().await,
     }
 }
@@ -150,9 +150,11 @@ pub(super) struct Patience {
     pub(super) entry: Option<Rc<Entry>>,
 }
 
-/// A test of a server in which nothing has moved yet.
-struct Silent {
+/// What a test of a server has its slot for: that something moves.
+struct Claim {
     entry: Rc<Entry>,
+    bytes: u64,
+    pause: Duration,
     next_look: Instant,
 }
 
@@ -167,9 +169,8 @@ pub(super) struct Schedule {
     /// The row at the planned end is held back until then.
     held_until: Option<Instant>,
     overdue: Option<Instant>,
-    silent: Option<Silent>,
+    claim: Option<Claim>,
     rates: Vec<RateWatch>,
-    receives: bool,
     stall: Duration,
     /// A counted UDP test is over after so much silence.
     quiet_end: Option<Duration>,
@@ -184,7 +185,7 @@ enum Due {
     OmitEnd,
     End,
     HeldRow,
-    FirstByte,
+    Progress,
     Overdue,
     Rate,
     Look,
@@ -219,9 +220,8 @@ impl Schedule {
                 Some(end) => (role == Role::Server).then(|| end + limits::OVERDUE),
                 None => patience.longest.map(|longest| start + longest),
             },
-            silent: patience.entry.map(|entry| Silent { entry, next_look: start }),
+            claim: patience.entry.map(|entry| Claim { entry, bytes: 0, pause, next_look: start }),
             rates: patience.rates.into_iter().map(|limit| RateWatch::new(limit, interval, start)).collect(),
-            receives,
             stall: match patience.receive_timeout {
                 _ if !receives => limits::STALL + pause,
                 // Who sets a limit knows the pace of the test; the default must not end a slow one.
@@ -247,7 +247,7 @@ impl Schedule {
             (self.omit_end, Due::OmitEnd),
             (self.end, Due::End),
             (self.held_until, Due::HeldRow),
-            (self.silent.as_ref().map(|silent| silent.next_look), Due::FirstByte),
+            (self.claim.as_ref().map(|claim| claim.next_look), Due::Progress),
             (self.overdue, Due::Overdue),
             (self.rates.iter().map(RateWatch::next).min(), Due::Rate),
             (Some(look), Due::Look),
@@ -256,18 +256,17 @@ impl Schedule {
         due.min_by_key(|(moment, _)| *moment).expect("a look is always due")
     }
 
-    /// Tells the router when something has moved. A server that only sends has something to move.
-    fn look_for_first_byte(&mut self, streams: &Streams) {
-        if let Some(silent) = &mut self.silent {
-            if streams.awaited_bytes() > 0 || !self.receives {
-                silent.entry.note_moving();
-                self.silent = None;
-            } else {
-                // Often at first, and seldom when it takes long.
-                let now = Instant::now();
-                silent.next_look = now + limits::FIRST_BYTE_LOOK.max((now - self.start) / 16);
-            }
+    /// Tells the router when something has moved.
+    fn look_for_progress(&mut self, streams: &Streams) {
+        let Some(claim) = &mut self.claim else { return };
+        let bytes = streams.arrived_bytes();
+        if std::mem::replace(&mut claim.bytes, bytes) != bytes {
+            claim.entry.note_moving(claim.pause);
         }
+        let now = Instant::now();
+        // Often at first, and seldom when it takes long.
+        let soon = limits::FIRST_BYTE_LOOK.max((now - self.start) / 16);
+        claim.next_look = now + if bytes == 0 { soon.min(limits::MOVING_LOOK) } else { limits::MOVING_LOOK };
     }
 
     /// Whether one of the limits that are due now is exceeded.

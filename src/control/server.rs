@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroU32;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -163,13 +164,20 @@ impl<'a> Server<'a> {
         listening: impl FnOnce(u16) -> io::Result<()>,
     ) -> Result<(), RunError> {
         let served = self.serve_all(opened, listening).await;
-        let last_words = async { while self.tasks.join_next().await.is_some() {} };
+        let Self { tasks, signals, stop, .. } = &mut self;
+        let mut last_words = pin!(async { while tasks.join_next().await.is_some() {} });
         // The last control connections end as they should, which is a matter of seconds at most.
         if matches!(served, Err(RunError::Interrupted { .. })) {
             // What they can still say is said by then.
             let _ = timeout(limits::FAREWELLS_AFTER_SIGNAL, last_words).await;
         } else {
-            last_words.await;
+            tokio::select! {
+                () = &mut last_words => {}
+                name = signals.recv() => {
+                    stop.send_replace(Some(name));
+                    let _ = timeout(limits::FAREWELLS_AFTER_SIGNAL, last_words).await;
+                }
+            }
         }
         served
     }
@@ -201,7 +209,6 @@ impl<'a> Server<'a> {
                 Next::Client(control) => self.start_session(&listener, control),
                 Next::Over(over) => {
                     let standing = over.standing;
-                    drop(over);
                     self.sessions -= 1;
                     self.reported += u64::from(standing.is_reported());
                     let was_the_only_test = match standing {
@@ -212,8 +219,11 @@ impl<'a> Server<'a> {
                         Standing::Unauthorized { .. } | Standing::TurnedAway => false,
                     };
                     if config.one_off && was_the_only_test {
+                        // Before its slot is free.
+                        listener.close();
                         return Ok(());
                     }
+                    drop(over);
                     // It must not stand in the middle of a test.
                     if standing.is_reported() && config.limits.tests == 1 && !listener.runs_a_test() {
                         self.report.emit(RunEvent::Listening { port, test_number: self.reported + 1 });
@@ -378,7 +388,7 @@ mod tests {
             let mut tasks = JoinSet::new();
             let taken = Rc::new(entry(&router).unwrap());
             taken.take_slot().await.unwrap();
-            taken.note_moving();
+            taken.note_moving(Duration::ZERO);
             tasks.spawn_local(supervise(session, of_test, (taken, sender)));
             let over = ended.recv().await.expect("its end is told");
             assert!(entry(&router).is_none(), "the slot is taken until the server knows");

@@ -101,7 +101,7 @@ pub(super) enum Standing {
         /// Not where its source has had too many of them reported.
         is_reported: bool,
     },
-    /// A set-up that has failed.
+    /// A set-up that has failed, or a test that has made room for another one.
     Failed {
         /// As with a test.
         is_reported: bool,
@@ -256,8 +256,12 @@ impl Session {
     fn report_end(&mut self, outcome: Result<(), RunError>) -> Standing {
         if self.stage == Stage::Running {
             let is_reported = self.report.is_heard();
+            let is_displaced = matches!(outcome, Err(RunError::Displaced(_)));
             outcome.err().into_iter().for_each(|error| self.report.emit(RunEvent::Error((&error).into())));
-            return Standing::Test { is_reported };
+            return match is_displaced {
+                true => Standing::Failed { is_reported },
+                false => Standing::Test { is_reported },
+            };
         }
         let is_unauthorized = matches!(outcome, Err(RunError::Unauthorized { .. }));
         let is_turned_away = matches!(outcome, Err(RunError::Busy | RunError::Interrupted { .. }));
@@ -324,7 +328,7 @@ impl Session {
         self.close_streams(&mut streams).await;
         match streams.moved_bytes() > 0 {
             // There is no other test that could need the slot.
-            true if self.house.config.one_off => self.entry.note_moving(),
+            true if self.house.config.one_off => self.entry.note_moving(Duration::ZERO),
             has_moved => self.entry.note_ending(has_moved),
         }
         if matches!(ended, Ended::Peer(State::TestEnd)) {
@@ -339,7 +343,14 @@ impl Session {
         match ended {
             Ended::Peer(State::TestEnd) => {
                 let part = request.extension().is_spoken().then(|| own.1.encode());
-                self.unless_signal(async |session| session.exchange((own.0, part), &streams).await).await
+                let entry = Rc::clone(&self.entry);
+                self.unless_signal(async |session| {
+                    tokio::select! {
+                        exchanged = session.exchange((own.0, part), &streams) => exchanged,
+                        () = entry.has_to_go() => Err(RunError::Evicted),
+                    }
+                })
+                .await
             }
             Ended::Peer(State::IperfDone) => Ok(()),
             Ended::Peer(State::ClientTerminate) => Err(RunError::ClientTerminated),
@@ -405,7 +416,8 @@ impl Session {
         let engine = self.engine_for(&request);
         self.info.has_rate = engine != EngineChoice::Null;
         self.stage = Stage::Known;
-        self.check(&request.test)?;
+        // What is allowed here is no fault of who asks.
+        self.check(&request.test).inspect_err(|_| self.entry.excuse())?;
         engine::check(engine).map_err(|missing| RunError::Engine { choice: engine, missing })?;
         // Before the next line: it is all processors of this process that the client may choose from.
         let places = self.places_for(&request)?;
@@ -444,6 +456,8 @@ impl Session {
         tokio::select! {
             biased;
             state = self.link.next_state("a slot among the server's tests") => changes_mind(state?).map(|()| None),
+            // Others need its place more.
+            () = entry.has_to_go() => Err(RunError::Busy),
             taken = entry.take_slot() => taken.map(Some).map_err(|Busy| RunError::Busy),
             never = answer_words_again(connections, named.as_ref()), if is_udp => match never {},
         }

@@ -3,18 +3,19 @@
 //! Several set-ups go on at the same time, and the first whose streams are all there takes a slot. So silence
 //! and slowness hold nothing that somebody else could have:
 //!
-//! - A server is full when all its slots are held by tests in which something has moved. Until then new
-//!   clients come in; from then on they hear that it is busy.
+//! - A server is full when all its slots are held by tests in which something moves. Until then new clients
+//!   come in; from then on they hear that it is busy.
 //! - A test in which nothing has moved after [`limits::FIRST_BYTE`] makes room for one whose streams are
-//!   there, and so does one whose last words take as long.
-//! - A source whose set-ups and tests brought nothing goes behind all others, and waits longer each time
-//!   before it is heard again, as long as there are others.
+//!   there. Later it may stand still for as long as it has moved, within [`limits::STILL_MAX`]. One that is
+//!   over has its slot for its last words, for [`limits::FIRST_BYTE`] again.
+//! - A source whose set-ups and tests brought nothing, or had to make room, goes behind all others, and waits
+//!   longer each time before it is heard again, as long as there are others.
 //! - Nobody gets more than a share of the slots while somebody else was turned away a moment ago.
 //! - There is a cap for the set-ups of each source and one for all; who has most makes room.
 //!
 //! This is what is decided, and time is an argument. What follows from it is done in `router.rs`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::limits;
 use super::sources::{Fruitless, Network, Source, TurnedAway, who_goes};
@@ -26,6 +27,8 @@ pub(super) struct Slots {
     claims: Vec<Claim>,
     fruitless: Fruitless,
     turned_away: TurnedAway,
+    /// Nobody else gets a slot.
+    closed: bool,
 }
 
 /// A test from its cookie to its end.
@@ -36,7 +39,7 @@ struct Claim {
     stage: Stage,
     /// Connections that it holds.
     connections: usize,
-    /// That it brings nothing is not its fault, or is held against it elsewhere.
+    /// That it brings nothing is not its fault, or has been held against it already.
     excused: bool,
 }
 
@@ -47,14 +50,43 @@ enum Stage {
     SetUp,
     /// They are since then, and it waits for a slot.
     Complete(Instant),
-    /// It has a slot since then, and nothing has moved.
-    Silent(Instant),
-    /// It has a slot, and something has moved.
-    Moving,
-    /// It has a slot, and nothing moves any more since then: what is left are words.
+    /// It has a slot.
+    Running(Progress),
+    /// It has a slot since its streams were over: what is left are words.
     Ending(Instant),
-    /// It was told to go, and has no slot any more.
+    /// It has made room for another one, and has a slot until it is gone.
+    Displaced,
+    /// The same, but has none: its last words take long.
+    Lingering,
+    /// It was told to go, and has no slot.
     Going,
+}
+
+/// How a test gets on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Progress {
+    since: Instant,
+    /// When it was last seen that something had moved, if it has.
+    moved: Option<Instant>,
+    /// How long nothing moves because the client wants it so.
+    pause: Duration,
+}
+
+impl Progress {
+    /// It may stand still until then.
+    fn until(self) -> Instant {
+        match self.moved {
+            None => self.since + limits::FIRST_BYTE,
+            Some(moved) => {
+                let as_long = (moved - self.since).clamp(limits::FIRST_BYTE, limits::STILL_MAX);
+                moved + as_long + self.pause.min(limits::STILL_MAX)
+            }
+        }
+    }
+
+    fn is_moving(self, now: Instant) -> bool {
+        self.moved.is_some() && now < self.until()
+    }
 }
 
 /// What becomes of a new client.
@@ -78,34 +110,42 @@ pub(super) enum Verdict {
     Busy,
     /// It is decided when something changes, or at this moment if there is one.
     Waits(Option<Instant>),
-    /// It is decided anew when this test has been told that it has to make room.
+    /// It is decided anew when this test, which was told that it has to make room, is gone.
     Displaces(u64),
 }
 
 impl Slots {
     /// `count` tests may run side by side.
     pub(super) fn new(count: usize) -> Self {
-        Self {
-            count,
-            claims: Vec::new(),
-            fruitless: Fruitless::default(),
-            turned_away: TurnedAway::default(),
-        }
+        let (fruitless, turned_away) = (Fruitless::default(), TurnedAway::default());
+        Self { count, claims: Vec::new(), fruitless, turned_away, closed: false }
     }
 
-    /// Whether every slot is held by a test in which something has moved.
-    pub(super) fn are_full(&self) -> bool {
-        self.with(Stage::Moving) >= self.count
+    /// Whether every slot is held by a test in which something moves.
+    pub(super) fn are_full(&self, now: Instant) -> bool {
+        let moving = self.claims.iter().filter(|claim| claim.is_moving(now)).count();
+        self.closed || moving >= self.count
     }
 
     /// Whether any test has a slot.
     pub(super) fn are_empty(&self) -> bool {
-        !self.claims.iter().any(|claim| claim.stage.has_slot())
+        self.taken() == 0
+    }
+
+    /// Nobody else gets a slot; returns the set-ups that have to go.
+    pub(super) fn close(&mut self) -> Vec<u64> {
+        self.closed = true;
+        let mut gone = Vec::new();
+        for claim in self.claims.iter_mut().filter(|claim| claim.stage.is_evictable()) {
+            claim.stage = Stage::Going;
+            gone.push(claim.id);
+        }
+        gone
     }
 
     /// A new client has come.
     pub(super) fn enter(&mut self, id: u64, source: Source, now: Instant) -> Entered {
-        if self.are_full() {
+        if self.are_full(now) {
             self.turned_away.note(source, now);
             return Entered::Refused;
         }
@@ -120,9 +160,9 @@ impl Slots {
 
     /// A set-up that has to go for want of descriptors: the oldest of whoever holds most of them.
     pub(super) fn evict(&mut self) -> Option<u64> {
-        let set_ups = self.claims.iter().filter(|claim| claim.stage.is_set_up());
-        let goes = who_goes(set_ups.clone().map(|claim| (claim.source, claim.connections)))?;
-        let evicted = set_ups.map(|claim| claim.id).nth(goes)?;
+        let evictable = self.claims.iter().filter(|claim| claim.stage.is_evictable());
+        let goes = who_goes(evictable.clone().map(|claim| (claim.source, claim.connections)))?;
+        let evicted = evictable.map(|claim| claim.id).nth(goes)?;
         self.claim(evicted).stage = Stage::Going;
         Some(evicted)
     }
@@ -139,51 +179,40 @@ impl Slots {
             claim.stage = Stage::Complete(now);
         }
         let source = claim.source;
-        let verdict = self.verdict(id, source, now);
-        match verdict {
-            Verdict::Takes => {
-                self.claim(id).stage = Stage::Silent(now);
-                self.turned_away.forget(source);
-            }
-            Verdict::Busy => {
-                let claim = self.claim(id);
-                (claim.stage, claim.excused) = (Stage::Going, true);
-                self.turned_away.note(source, now);
-            }
-            Verdict::Displaces(other) => {
-                let other = self.claim(other);
-                let (source, is_fruitless) = (other.source, !other.excused);
-                (other.stage, other.excused) = (Stage::Going, true);
-                // It is noted now, since it is those that wait with it who take its place otherwise.
-                if is_fruitless {
-                    self.fruitless.note(source, now);
+        loop {
+            let verdict = self.verdict(id, source, now);
+            match verdict {
+                Verdict::Takes => {
+                    let progress = Progress { since: now, moved: None, pause: Duration::ZERO };
+                    self.claim(id).stage = Stage::Running(progress);
+                    self.turned_away.forget(source);
                 }
+                Verdict::Busy => {
+                    let claim = self.claim(id);
+                    (claim.stage, claim.excused) = (Stage::Going, true);
+                    self.turned_away.note(source, now);
+                }
+                Verdict::Displaces(other) if self.displace(other, now) => continue,
+                Verdict::Displaces(_) | Verdict::Waits(_) => {}
             }
-            Verdict::Waits(_) => {}
+            return verdict;
         }
-        verdict
     }
 
-    /// Something has moved in this test.
-    pub(super) fn moves(&mut self, id: u64) {
-        let claim = self.claim(id);
+    /// Something has moved in this test, in which nothing may move for `pause` because its client wants it
+    /// so.
+    pub(super) fn moves(&mut self, id: u64, pause: Duration, now: Instant) {
         // One that was told to go goes.
-        if claim.stage != Stage::Going {
-            claim.stage = Stage::Moving;
-            let source = claim.source;
-            self.fruitless.forgive(source);
+        if let Stage::Running(progress) = &mut self.claim(id).stage {
+            (progress.moved, progress.pause) = (Some(now), pause);
         }
     }
 
     /// The streams of this test are over; tells whether something has moved in them.
     pub(super) fn ends(&mut self, id: u64, has_moved: bool, now: Instant) {
-        // A short one is over before anybody has looked.
-        if has_moved {
-            self.moves(id);
-        }
         let claim = self.claim(id);
-        if claim.stage == Stage::Moving {
-            (claim.stage, claim.excused) = (Stage::Ending(now), true);
+        if matches!(claim.stage, Stage::Running(_)) && has_moved {
+            claim.stage = Stage::Ending(now);
         }
     }
 
@@ -196,38 +225,68 @@ impl Slots {
     pub(super) fn leave(&mut self, id: u64, now: Instant) {
         let Some(index) = self.claims.iter().position(|claim| claim.id == id) else { return };
         let claim = self.claims.remove(index);
-        if claim.stage != Stage::Moving && !claim.excused {
-            self.fruitless.note(claim.source, now);
+        match claim.stage {
+            Stage::Ending(_) => self.fruitless.forgive(claim.source),
+            Stage::Running(Progress { moved: Some(_), .. }) => {}
+            _ if claim.excused => {}
+            _ => self.fruitless.note(claim.source, now),
         }
+    }
+
+    /// Has a test make room, which is held against its source at once: those that wait with it would take its
+    /// place otherwise. Tells whether the slot is free by that.
+    fn displace(&mut self, id: u64, now: Instant) -> bool {
+        let claim = self.claim(id);
+        let is_ending = matches!(claim.stage, Stage::Ending(_));
+        claim.stage = if is_ending { Stage::Lingering } else { Stage::Displaced };
+        claim.excused = true;
+        let source = claim.source;
+        self.fruitless.note(source, now);
+        is_ending
     }
 
     fn verdict(&self, id: u64, source: Source, now: Instant) -> Verdict {
-        let Some(free) = self.count.checked_sub(self.taken()).filter(|free| *free > 0) else {
-            let silent = self.claims.iter().filter_map(|claim| match claim.stage {
-                Stage::Silent(since) | Stage::Ending(since) => Some((since, claim.id)),
-                _ => None,
-            });
-            return match silent.min() {
-                None => Verdict::Busy,
-                Some((since, other)) if now >= since + limits::FIRST_BYTE => Verdict::Displaces(other),
-                Some((since, _)) => Verdict::Waits(Some(since + limits::FIRST_BYTE)),
-            };
-        };
-        if self.has_its_share(source.network(), free, now) {
+        let Some(rank) = self.rank(id, now) else { return Verdict::Busy };
+        if self.closed {
             return Verdict::Busy;
         }
-        let mut waiting: Vec<_> = self.claims.iter().filter_map(|claim| self.rank(claim, now)).collect();
-        waiting.sort_unstable();
-        let is_first = waiting.iter().take(free).any(|&(.., first)| first == id);
-        if is_first { Verdict::Takes } else { Verdict::Waits(None) }
+        let free = self.count.saturating_sub(self.taken());
+        if free > 0 {
+            return match rank {
+                _ if self.has_its_share(source.network(), free, now) => Verdict::Busy,
+                first if first < free => Verdict::Takes,
+                _ => Verdict::Waits(None),
+            };
+        }
+        let displaced = self.claims.iter().filter(|claim| claim.stage == Stage::Displaced).count();
+        if rank < displaced {
+            return Verdict::Waits(None);
+        }
+        let makes_room = self.claims.iter().filter_map(|claim| match claim.stage {
+            Stage::Running(progress) if !progress.is_moving(now) => Some((progress.until(), claim.id)),
+            Stage::Ending(since) => Some((since + limits::FIRST_BYTE, claim.id)),
+            _ => None,
+        });
+        match makes_room.min() {
+            Some((until, other)) if now >= until => Verdict::Displaces(other),
+            Some((until, _)) => Verdict::Waits(Some(until)),
+            None if displaced > 0 => Verdict::Waits(None),
+            None => Verdict::Busy,
+        }
     }
 
-    /// The place in the queue of one whose streams are there.
-    fn rank(&self, claim: &Claim, now: Instant) -> Option<(u32, Instant, u64)> {
-        match claim.stage {
-            Stage::Complete(since) => Some((self.fruitless.count(claim.source, now), since, claim.id)),
-            _ => None,
-        }
+    /// The place of a test among those that wait for a slot; `None` if it was told to go.
+    fn rank(&self, id: u64, now: Instant) -> Option<usize> {
+        let mut waiting: Vec<_> = self
+            .claims
+            .iter()
+            .filter_map(|claim| match claim.stage {
+                Stage::Complete(since) => Some((self.fruitless.count(claim.source, now), since, claim.id)),
+                _ => None,
+            })
+            .collect();
+        waiting.sort_unstable();
+        waiting.iter().position(|&(.., waits)| waits == id)
     }
 
     /// Whether what is free is left to others, who have less.
@@ -261,16 +320,16 @@ impl Slots {
     }
 
     fn make_room(&self, source: Source) -> Option<u64> {
-        let set_ups = || self.claims.iter().filter(|claim| claim.stage.is_set_up());
-        let mut own = set_ups().filter(|claim| claim.source == source);
+        let evictable = || self.claims.iter().filter(|claim| claim.stage.is_evictable());
+        let mut own = evictable().filter(|claim| claim.source == source);
         if own.clone().count() >= self.count + limits::SET_UPS_OF_A_SOURCE {
             return own.next().map(|claim| claim.id);
         }
-        if set_ups().count() < limits::SET_UPS {
+        if evictable().count() < limits::SET_UPS {
             return None;
         }
-        let goes = who_goes(set_ups().map(|claim| (claim.source, 1)))?;
-        set_ups().nth(goes).map(|claim| claim.id)
+        let goes = who_goes(evictable().map(|claim| (claim.source, 1)))?;
+        evictable().nth(goes).map(|claim| claim.id)
     }
 
     /// Tests of this network that have a slot.
@@ -282,22 +341,25 @@ impl Slots {
         self.claims.iter().filter(|claim| claim.stage.has_slot()).count()
     }
 
-    fn with(&self, stage: Stage) -> usize {
-        self.claims.iter().filter(|claim| claim.stage == stage).count()
-    }
-
     fn claim(&mut self, id: u64) -> &mut Claim {
         self.claims.iter_mut().find(|claim| claim.id == id).expect("a test is here until it is over")
     }
 }
 
+impl Claim {
+    fn is_moving(&self, now: Instant) -> bool {
+        matches!(self.stage, Stage::Running(progress) if progress.is_moving(now))
+    }
+}
+
 impl Stage {
-    fn is_set_up(self) -> bool {
-        matches!(self, Self::SetUp | Self::Complete(_))
+    /// Whether it holds connections, and nothing that anybody has measured is lost with it.
+    fn is_evictable(self) -> bool {
+        matches!(self, Self::SetUp | Self::Complete(_) | Self::Lingering)
     }
 
     fn has_slot(self) -> bool {
-        matches!(self, Self::Silent(_) | Self::Moving | Self::Ending(_))
+        matches!(self, Self::Running(_) | Self::Ending(_) | Self::Displaced)
     }
 }
 
@@ -321,7 +383,7 @@ mod tests {
 
     fn run(slots: &mut Slots, id: u64, last: u8, now: Instant) {
         assert_eq!(complete(slots, id, last, now), Verdict::Takes, "{id}");
-        slots.moves(id);
+        slots.moves(id, Duration::ZERO, now);
     }
 
     #[test]
@@ -331,11 +393,11 @@ mod tests {
             assert_eq!(enter(&mut slots, id, 1, now), Entered::In { evicted: None });
         }
         run(&mut slots, 4, 2, now);
-        assert!(slots.are_full());
+        assert!(slots.are_full(now));
         assert_eq!(enter(&mut slots, 5, 3, now), Entered::Refused, "at once");
         assert_eq!(slots.decide(1, now), Verdict::Busy);
         slots.leave(4, now);
-        assert!(slots.are_empty() && !slots.are_full());
+        assert!(slots.are_empty() && !slots.are_full(now));
         assert_eq!(slots.decide(2, now), Verdict::Takes);
     }
 
@@ -348,15 +410,37 @@ mod tests {
         assert_eq!(complete(&mut slots, 3, 1, now), Verdict::Waits(Some(then)));
         assert_eq!(complete(&mut slots, 4, 2, now), Verdict::Waits(Some(then)));
         assert_eq!(slots.decide(3, then), Verdict::Displaces(1));
+        assert_eq!(slots.decide(2, then), Verdict::Waits(None), "until it is gone");
+        slots.moves(1, Duration::ZERO, then);
+        slots.leave(1, then);
         assert_eq!(slots.decide(3, then), Verdict::Waits(None), "another one of its source is behind");
         assert_eq!(slots.decide(2, then), Verdict::Takes);
-        slots.moves(1);
-        slots.moves(2);
-        assert!(slots.are_full());
-        slots.leave(1, then);
-        assert!(slots.are_full(), "its slot is another's");
+        slots.moves(2, Duration::ZERO, then);
+        assert!(slots.are_full(then));
+        assert_eq!(slots.decide(4, then), Verdict::Busy);
+        assert_eq!(slots.decide(4, then), Verdict::Busy, "it was told to go");
         slots.leave(2, then);
-        assert!(!slots.are_full());
+        assert!(!slots.are_full(then));
+    }
+
+    #[test]
+    fn a_test_may_stand_still_for_as_long_as_it_has_moved_and_as_its_pace_is_slow() {
+        let second = Duration::from_secs(1);
+        for (moved, pause, still) in [
+            (Duration::ZERO, Duration::ZERO, limits::FIRST_BYTE),
+            (5 * second, Duration::ZERO, 5 * second),
+            (3600 * second, Duration::ZERO, limits::STILL_MAX),
+            (Duration::ZERO, 3 * second, limits::FIRST_BYTE + 3 * second),
+            (3600 * second, 3600 * second, 2 * limits::STILL_MAX),
+        ] {
+            let (mut slots, now) = (Slots::new(1), Instant::now());
+            assert_eq!(complete(&mut slots, 1, 1, now), Verdict::Takes);
+            slots.moves(1, pause, now + moved);
+            let until = now + moved + still;
+            let nearly = until - Duration::from_millis(1);
+            assert!(slots.are_full(nearly) && !slots.are_full(until), "{moved:?} {pause:?}");
+            assert_eq!(complete(&mut slots, 2, 2, until), Verdict::Displaces(1));
+        }
     }
 
     #[test]
@@ -364,12 +448,12 @@ mod tests {
         let (mut slots, now) = (Slots::new(1), Instant::now());
         run(&mut slots, 1, 1, now);
         slots.ends(1, true, now);
-        assert!(!slots.are_full() && !slots.are_empty());
+        assert!(!slots.are_full(now) && !slots.are_empty());
         let then = now + limits::FIRST_BYTE;
         assert_eq!(complete(&mut slots, 2, 2, now), Verdict::Waits(Some(then)));
-        assert_eq!(slots.decide(2, then), Verdict::Displaces(1));
-        assert_eq!(slots.decide(2, then), Verdict::Takes);
-        assert_eq!(slots.fruitless.count(source(1), then), 0);
+        assert_eq!(slots.decide(2, then), Verdict::Takes, "it goes on without a slot");
+        assert_eq!(slots.fruitless.count(source(1), then), 1);
+        assert_eq!(slots.evict(), Some(1), "and without a right to stay");
         // A short test is over before it is seen to move.
         slots.ends(2, true, then);
         slots.leave(2, then);
@@ -377,10 +461,23 @@ mod tests {
     }
 
     #[test]
+    fn nobody_gets_a_slot_of_a_server_that_is_closed() {
+        let (mut slots, now) = (Slots::new(1), Instant::now());
+        run(&mut slots, 1, 1, now);
+        slots.ends(1, true, now);
+        assert_eq!(enter(&mut slots, 2, 2, now), Entered::In { evicted: None });
+        assert!(matches!(complete(&mut slots, 3, 3, now), Verdict::Waits(_)));
+        assert_eq!(slots.close(), [2, 3]);
+        slots.leave(1, now);
+        assert_eq!(slots.decide(3, now), Verdict::Busy);
+        assert_eq!(enter(&mut slots, 4, 4, now), Entered::Refused);
+    }
+
+    #[test]
     fn whoever_has_brought_nothing_goes_behind_others_and_waits() {
         let (mut slots, now) = (Slots::new(1), Instant::now());
         for id in 1..5 {
-            assert_eq!(complete(&mut slots, id, 1, now), Verdict::Takes);
+            assert_eq!(complete(&mut slots, id, 1, now), Verdict::Takes, "{id}");
             slots.leave(id, now);
         }
         // Alone it is heard all the same.
@@ -393,9 +490,10 @@ mod tests {
         let then = now + limits::FIRST_BYTE;
         assert!(matches!(slots.decide(5, now), Verdict::Waits(_)));
         assert!(matches!(slots.decide(6, then), Verdict::Displaces(9)));
+        slots.leave(9, then);
         assert_eq!(slots.decide(5, then), Verdict::Waits(None));
         assert_eq!(slots.decide(6, then), Verdict::Takes);
-        slots.moves(6);
+        slots.moves(6, Duration::ZERO, then);
         assert_eq!(slots.decide(5, then), Verdict::Busy);
         // Busy is nobody's fault.
         slots.leave(5, then);

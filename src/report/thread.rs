@@ -31,8 +31,9 @@ struct ReportThread {
     over: Receiver<()>,
 }
 
-/// Makes the reporter of a test by its number; without one that of all that belongs to no test.
-pub type MakeReporter = Box<dyn Fn(Option<u64>) -> Box<dyn Reporter> + Send>;
+/// Makes the reporter of a test by its number; without one that of all that belongs to no test. Told as well
+/// is whether another test is being reported, so that the lines of both must be told apart.
+pub type MakeReporter = Box<dyn Fn(Option<u64>, bool) -> Box<dyn Reporter> + Send>;
 
 /// Some of the report could not be written. Standard error has been told why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +76,7 @@ impl ReportHandle {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_many(make: MakeReporter, sink: Sink) -> io::Result<Self> {
-        Self::start_with(Desk { common: make(None), make: Some(make), tests: BTreeMap::new() }, sink)
+        Self::start_with(Desk { common: make(None, false), make: Some(make), tests: BTreeMap::new() }, sink)
     }
 
     fn start_with(desk: Desk, sink: Sink) -> io::Result<Self> {
@@ -209,7 +210,10 @@ struct Desk {
 impl Desk {
     fn reporter(&mut self, test: Option<u64>) -> &mut Box<dyn Reporter> {
         match (&self.make, test) {
-            (Some(make), Some(number)) => self.tests.entry(number).or_insert_with(|| make(test)),
+            (Some(make), Some(number)) => {
+                let is_beside = !self.tests.is_empty();
+                self.tests.entry(number).or_insert_with(|| make(test, is_beside))
+            }
             _ => &mut self.common,
         }
     }
@@ -283,7 +287,7 @@ mod tests {
     fn tests_side_by_side_have_reporters_of_their_own_until_they_are_done() {
         let path = std::env::temp_dir().join(format!("ringperf-many-{}", std::process::id()));
         let sink = Sink::LogFile(LogFile::open(&path).unwrap());
-        let make: MakeReporter = Box::new(|test| {
+        let make: MakeReporter = Box::new(|test, _| {
             let reporter = TextReporter::new(&OutputConfig::default());
             Box::new(test.into_iter().fold(reporter, TextReporter::marked))
         });

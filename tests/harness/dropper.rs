@@ -55,7 +55,7 @@ pub struct Dropper {
 }
 
 impl Dropper {
-    /// Counts, and drops by `rule`, the UDP datagrams to or from `port` whose payload is larger than 4 bytes:
+    /// Counts, and drops by `rule`, the UDP datagrams to or from `port` whose payload is larger than 49 bytes:
     /// the payload of a test, and not its handshake.
     pub fn attach(namespace: &Namespace, hook: Hook, port: u16, rule: Rule) -> Checked<Self> {
         Self::attach_for(libc::IPPROTO_UDP, namespace, hook, port, rule)
@@ -113,6 +113,8 @@ const DROPPED: u32 = 1;
 
 /// The frame as the program sees it: an Ethernet header, then IP.
 const IP: i32 = 14;
+/// The longest word of the UDP handshake: that of a ringperf, with the cookie and the answer to a challenge.
+const WORD_BYTES: i32 = 4 + 37 + 8;
 /// Scratch memory on the program's stack.
 const SCRATCH: i16 = -48;
 
@@ -198,7 +200,7 @@ fn has_payload(asm: &mut Assembler, protocol: i32) {
     }
     asm.load(Op::LoadHalf, R::One, R::Ten, SCRATCH + 4); // length with the header
     asm.with(Op::FromNetworkOrder, R::One, 16);
-    asm.jump(Op::JumpIfAtMost, R::One, 8 + 4, "pass");
+    asm.jump(Op::JumpIfAtMost, R::One, 8 + WORD_BYTES, "pass");
 }
 
 /// Puts the datagrams of this packet into `Nine`.

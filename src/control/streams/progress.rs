@@ -23,6 +23,15 @@ impl Streams {
         if is_due { self.received_bytes() } else { self.moved_bytes() }
     }
 
+    /// Bytes that have come to where they should: those that somebody waits for, or, of a peer that only
+    /// receives, what its kernel has taken.
+    pub(in crate::control) fn arrived_bytes(&self) -> u64 {
+        match self.of(Flow::Receive).next() {
+            Some(_) => self.awaited_bytes(),
+            None => self.moved_bytes().saturating_sub(self.unacknowledged_bytes()),
+        }
+    }
+
     /// Bytes of all senders that have not left: that the peer's kernel has not acknowledged, or, with UDP,
     /// that wait in this machine.
     pub(in crate::control) fn unacknowledged_bytes(&self) -> u64 {
