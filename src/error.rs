@@ -313,9 +313,9 @@ pub enum RunError {
          apart", .0.as_secs()
     )]
     NoTurn(Duration),
-    /// Nothing has moved in the client's test, and another client has taken its slot.
+    /// Nothing has moved in the client's test for so long, and another client has taken its slot.
     #[error(
-        "nothing was transferred within {:.1} seconds, and another client was waiting", .0.as_secs_f64()
+        "nothing was transferred for {:.1} seconds, and another client was waiting", .0.as_secs_f64()
     )]
     Displaced(Duration),
     /// A client's exchange of results goes on and on, and others need what it holds.

@@ -58,9 +58,7 @@ async fn wait_for_end(
         tokio::select! {
             biased;
             name = signals.recv() => return Ended::Signal(name),
-            () = has_to_go(schedule.claim.as_ref()) => {
-                return Ended::Failed(RunError::Displaced(schedule.start.elapsed()));
-            }
+            still = has_to_go(schedule.claim.as_ref()) => return Ended::Failed(RunError::Displaced(still)),
             state = link.next_state("the end of the test") => return match state {
                 Ok(state) => Ended::Peer(state),
                 Err(error) => Ended::Failed(error),
@@ -130,10 +128,13 @@ async fn wait_for_end(
     }
 }
 
-/// Comes when a test in which nothing moves has to make room for another one.
-async fn has_to_go(claim: Option<&Claim>) {
+/// Comes when a test has to make room for another one, with the time for which nothing has moved in it.
+async fn has_to_go(claim: Option<&Claim>) -> Duration {
     match claim {
-        Some(claim) => claim.entry.has_to_go().await,
+        Some(claim) => {
+            claim.entry.has_to_go().await;
+            claim.moved.elapsed()
+        }
         None => future::pending().await,
     }
 }
@@ -154,6 +155,8 @@ pub(super) struct Patience {
 struct Claim {
     entry: Rc<Entry>,
     bytes: u64,
+    /// When something was last seen to have moved, or the start.
+    moved: Instant,
     pause: Duration,
     next_look: Instant,
 }
@@ -220,7 +223,13 @@ impl Schedule {
                 Some(end) => (role == Role::Server).then(|| end + limits::OVERDUE),
                 None => patience.longest.map(|longest| start + longest),
             },
-            claim: patience.entry.map(|entry| Claim { entry, bytes: 0, pause, next_look: start }),
+            claim: patience.entry.map(|entry| Claim {
+                entry,
+                bytes: 0,
+                moved: start,
+                pause,
+                next_look: start,
+            }),
             rates: patience.rates.into_iter().map(|limit| RateWatch::new(limit, interval, start)).collect(),
             stall: match patience.receive_timeout {
                 _ if !receives => limits::STALL + pause,
@@ -259,11 +268,11 @@ impl Schedule {
     /// Tells the router when something has moved.
     fn look_for_progress(&mut self, streams: &Streams) {
         let Some(claim) = &mut self.claim else { return };
-        let bytes = streams.arrived_bytes();
+        let (bytes, now) = (streams.arrived_bytes(), Instant::now());
         if std::mem::replace(&mut claim.bytes, bytes) != bytes {
+            claim.moved = now;
             claim.entry.note_moving(claim.pause);
         }
-        let now = Instant::now();
         // Often at first, and seldom when it takes long.
         let soon = limits::FIRST_BYTE_LOOK.max((now - self.start) / 16);
         claim.next_look = now + if bytes == 0 { soon.min(limits::MOVING_LOOK) } else { limits::MOVING_LOOK };

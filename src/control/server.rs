@@ -31,6 +31,9 @@ use crate::engine;
 use crate::error::RunError;
 use crate::report::{ReportHandle, RunEvent};
 
+/// Set-ups whose failures wait for the end of a test; with more of them they are told beside it, with marks.
+const HELD_BACK_MAX: usize = 64;
+
 /// Serves until a signal comes, or one test with `-1`. Calls `opened` once signals are events and it listens,
 /// and `ready` once it has said so.
 ///
@@ -113,6 +116,8 @@ pub(super) struct Server<'a> {
     reported: u64,
     /// Sessions that are not over.
     sessions: usize,
+    /// What set-ups have left to be reported behind the test that runs, at a server for one at a time.
+    held_back: Vec<(ReportHandle, Vec<RunEvent>)>,
     /// Everything that sessions do, up to their last words.
     tasks: JoinSet<()>,
     /// Tells all sessions which signal has come.
@@ -126,6 +131,8 @@ struct SessionOver {
     standing: Standing,
     /// Its report says that a signal has ended the server.
     tells_of_signal: bool,
+    /// What is to be reported when no test is being reported, and where.
+    unreported: Option<(ReportHandle, Vec<RunEvent>)>,
 }
 
 /// What happens next at a server.
@@ -147,6 +154,7 @@ impl<'a> Server<'a> {
             number: 0,
             reported: 0,
             sessions: 0,
+            held_back: Vec::new(),
             tasks: JoinSet::new(),
             stop: watch::Sender::new(None),
             ended: mpsc::unbounded_channel(),
@@ -207,8 +215,9 @@ impl<'a> Server<'a> {
             match self.next(&mut listener).await {
                 Next::Signal(name) => return Err(self.end_all(name).await),
                 Next::Client(control) => self.start_session(&listener, control),
-                Next::Over(over) => {
+                Next::Over(mut over) => {
                     let standing = over.standing;
+                    self.held_back.extend(over.unreported.take());
                     self.sessions -= 1;
                     self.reported += u64::from(standing.is_reported());
                     let was_the_only_test = match standing {
@@ -221,9 +230,16 @@ impl<'a> Server<'a> {
                     if config.one_off && was_the_only_test {
                         // Before its slot is free.
                         listener.close();
+                        self.report_held_back();
                         return Ok(());
                     }
                     drop(over);
+                    if config.limits.tests > 1
+                        || !listener.runs_a_test()
+                        || self.held_back.len() > HELD_BACK_MAX
+                    {
+                        self.report_held_back();
+                    }
                     // It must not stand in the middle of a test.
                     if standing.is_reported() && config.limits.tests == 1 && !listener.runs_a_test() {
                         self.report.emit(RunEvent::Listening { port, test_number: self.reported + 1 });
@@ -283,6 +299,13 @@ impl<'a> Server<'a> {
         self.tasks.spawn_local(supervise(session, report, (entry, self.ended.0.clone())));
     }
 
+    /// Reports what set-ups have left to be reported.
+    fn report_held_back(&mut self) {
+        for (report, events) in self.held_back.drain(..) {
+            events.into_iter().chain([RunEvent::Done]).for_each(|event| report.emit(event));
+        }
+    }
+
     /// Ends all tests and reports the signal that does it.
     async fn end_all(&mut self, signal: &'static str) -> RunError {
         let interrupted = interrupted(signal);
@@ -292,7 +315,9 @@ impl<'a> Server<'a> {
             let over = self.ended.1.recv().await.expect("the server itself has a sender");
             self.sessions -= 1;
             is_told |= over.tells_of_signal;
+            self.held_back.extend(over.unreported);
         }
+        self.report_held_back();
         // A test that has ended for a reason of its own tells that one.
         if !is_told {
             self.report.emit(RunEvent::Error((&interrupted).into()));
@@ -310,16 +335,23 @@ async fn supervise(
     (entry, ended): (Rc<Entry>, mpsc::UnboundedSender<SessionOver>),
 ) {
     let contained = contain_future(session).await;
-    let Closing { farewell, standing, tells_of_signal } =
+    let Closing { farewell, standing, tells_of_signal, unreported } =
         contained.unwrap_or_else(|panic| Closing::failed(&RunError::Defect(panic), &report));
-    if standing.is_reported() {
-        report.emit(RunEvent::Done);
-    } else {
-        report.forget();
-    }
-    drop(report);
+    let unreported = match (standing.is_reported(), unreported.is_empty()) {
+        (true, true) => {
+            report.emit(RunEvent::Done);
+            drop(report);
+            None
+        }
+        (true, false) => Some((report, unreported)),
+        (false, _) => {
+            report.forget();
+            drop(report);
+            None
+        }
+    };
     // Fails only when the server does not listen any more.
-    let _ = ended.send(SessionOver { _entry: entry, standing, tells_of_signal });
+    let _ = ended.send(SessionOver { _entry: entry, standing, tells_of_signal, unreported });
     if let Some(farewell) = farewell {
         farewell.say().await;
     }
@@ -415,7 +447,9 @@ mod tests {
     #[test]
     fn a_session_that_ends_well_has_nothing_to_tell() {
         let standing = Standing::Test { is_reported: true };
-        let session = async move { Closing { farewell: None, standing, tells_of_signal: false } };
+        let session = async move {
+            Closing { farewell: None, standing, tells_of_signal: false, unreported: Vec::new() }
+        };
         assert_eq!(errors(session), Vec::<String>::new());
     }
 
@@ -434,7 +468,7 @@ mod tests {
                 let entry = Rc::new(entry(&Router::new(1)).unwrap());
                 server.sessions += 1;
                 let standing = Standing::Test { is_reported: true };
-                let over = SessionOver { _entry: entry, standing, tells_of_signal };
+                let over = SessionOver { _entry: entry, standing, tells_of_signal, unreported: None };
                 assert!(server.ended.0.send(over).is_ok());
             }
             let ended = runtime.block_on(server.end_all("Interrupt(2)"));

@@ -83,13 +83,16 @@ pub(super) struct Closing {
     pub(super) standing: Standing,
     /// Its report says that a signal has ended the server.
     pub(super) tells_of_signal: bool,
+    /// What is still to be reported, when it does not stand in the middle of a test.
+    pub(super) unreported: Vec<RunEvent>,
 }
 
 impl Closing {
     /// Reports the error of a session that has nothing else to say.
     pub(super) fn failed(error: &RunError, report: &ReportHandle) -> Self {
         report.emit(RunEvent::Error(error.into()));
-        Self { farewell: None, standing: Standing::Failed { is_reported: true }, tells_of_signal: false }
+        let standing = Standing::Failed { is_reported: true };
+        Self { farewell: None, standing, tells_of_signal: false, unreported: Vec::new() }
     }
 }
 
@@ -245,62 +248,62 @@ impl Session {
             self.link.hurry();
         }
         let words = outcome.as_ref().err().filter(|_| !self.told).and_then(last_words);
-        let standing = self.report_end(outcome);
+        let (standing, unreported) = self.report_end(outcome);
         let penalty = self.told_at.map(|_| self.entry.penalize(Source::of(self.client)));
         let farewell = Farewell { link: self.link, words, not_before: self.told_at, penalty };
         let tells_of_signal = is_interrupted && standing.is_reported();
-        Closing { farewell: Some(farewell), standing, tells_of_signal }
+        Closing { farewell: Some(farewell), standing, tells_of_signal, unreported }
     }
 
-    /// Reports why the session has failed, if it has and if that is for anybody to know.
-    fn report_end(&mut self, outcome: Result<(), RunError>) -> Standing {
+    /// Reports why the session has failed, if it has and if that is for anybody to know. What there is to say
+    /// of a set-up is returned.
+    fn report_end(&mut self, outcome: Result<(), RunError>) -> (Standing, Vec<RunEvent>) {
         if self.stage == Stage::Running {
             let is_reported = self.report.is_heard();
             let is_displaced = matches!(outcome, Err(RunError::Displaced(_)));
             outcome.err().into_iter().for_each(|error| self.report.emit(RunEvent::Error((&error).into())));
-            return match is_displaced {
+            let standing = match is_displaced {
                 true => Standing::Failed { is_reported },
                 false => Standing::Test { is_reported },
             };
+            return (standing, Vec::new());
         }
         let is_unauthorized = matches!(outcome, Err(RunError::Unauthorized { .. }));
         let is_turned_away = matches!(outcome, Err(RunError::Busy | RunError::Interrupted { .. }));
         // Beside a test that goes on it would have heard that the server is busy.
         if is_turned_away || (self.entry.is_beside_a_full_server() && !is_unauthorized) {
-            return Standing::TurnedAway;
+            return (Standing::TurnedAway, Vec::new());
         }
-        let is_reported = self.is_told_of("failed set-ups", |house, source, now| {
-            house.reported.borrow_mut().failure(source, now)
-        });
-        self.introduce();
-        outcome.err().into_iter().for_each(|error| self.report.emit(RunEvent::Error((&error).into())));
-        if is_unauthorized {
+        let now = Instant::now();
+        let telling = self.house.reported.borrow_mut().failure(Source::of(self.client), now);
+        let is_reported = telling != Telling::No;
+        let known = (self.stage == Stage::Known).then(|| RunEvent::Session(Box::new(self.info.clone())));
+        let last = (telling == Telling::Last).then(|| self.no_more_of("failed set-ups"));
+        let error = outcome.err().map(|error| RunEvent::Error((&error).into()));
+        let unreported = known.into_iter().chain(last).chain(error).filter(|_| is_reported).collect();
+        let standing = if is_unauthorized {
             Standing::Unauthorized { is_reported }
         } else {
             Standing::Failed { is_reported }
-        }
+        };
+        (standing, unreported)
     }
 
-    /// Whether the report tells of this session, or its source has filled it with others like it; that is
-    /// told once.
-    fn is_told_of(&mut self, what: &str, tell: impl Fn(&House, Source, Instant) -> Telling) -> bool {
-        let telling = tell(&self.house, Source::of(self.client), Instant::now());
+    /// Whether the report tells of this test, or its source has filled it with others; that is told once.
+    fn choose_report(&mut self) {
+        let telling = self.house.reported.borrow_mut().test(Source::of(self.client), Instant::now());
         match telling {
             Telling::Yes => {}
-            Telling::Last => self.report.emit(RunEvent::Warning(format!(
-                "{} has had so many {what} within a minute that no more of them are reported until it is over",
-                self.client.to_canonical()
-            ))),
+            Telling::Last => self.report.emit(self.no_more_of("tests")),
             Telling::No => self.report = self.report.muted(),
         }
-        telling != Telling::No
     }
 
-    /// Begins the report, if it is known what the client wants.
-    fn introduce(&mut self) {
-        if self.stage == Stage::Known {
-            self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
-        }
+    fn no_more_of(&self, what: &str) -> RunEvent {
+        RunEvent::Warning(format!(
+            "{} has had so many {what} within a minute that no more of them are reported until it is over",
+            self.client.to_canonical()
+        ))
     }
 
     async fn converse(&mut self) -> Result<(), RunError> {
@@ -477,8 +480,8 @@ impl Session {
             self.entry.excuse();
             return Err(RunError::Busy);
         }
-        self.is_told_of("tests", |house, source, now| house.reported.borrow_mut().test(source, now));
-        self.introduce();
+        self.choose_report();
+        self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
         self.stage = Stage::Running;
         let asked = asked_bits_per_second(&test);
         let share = self.house.budget.promise(self.number, asked, (taken, Instant::now()));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::harness::{
     Checked, Failure, Finished, Holdings, Server, bind_both, ensure, ours, run_client, shared, start_client,
+    without_mark,
 };
 
 use super::honest;
@@ -142,7 +143,10 @@ impl Tormented {
         let server = self.server.finish()?;
         server.succeeded()?;
         speaks_plainly(&server)?;
-        ensure!(server.stderr.lines().all(|line| line.starts_with("ringperf: ")), "foreign lines\n{server}");
+        ensure!(
+            server.stderr.lines().all(|line| without_mark(line).starts_with("ringperf: ")),
+            "foreign lines\n{server}"
+        );
         Ok(())
     }
 }

@@ -55,8 +55,8 @@ pub struct Dropper {
 }
 
 impl Dropper {
-    /// Counts, and drops by `rule`, the UDP datagrams to or from `port` whose payload is larger than 49 bytes:
-    /// the payload of a test, and not its handshake.
+    /// Counts, and drops by `rule`, the UDP datagrams to or from `port` whose payload is larger than 49
+    /// bytes: the payload of a test, and not its handshake.
     pub fn attach(namespace: &Namespace, hook: Hook, port: u16, rule: Rule) -> Checked<Self> {
         Self::attach_for(libc::IPPROTO_UDP, namespace, hook, port, rule)
     }

@@ -37,7 +37,7 @@ pub use holdings::{Holdings, busy};
 pub use netns::{Cable, DEVICE, Namespace};
 pub use plan::{BLOCK_BYTES, End, Plan, Way, plans};
 pub use ports::{bind_both, is_listening, pick, pick_run};
-pub use process::{Finished, Process, wait_until};
+pub use process::{Finished, Process, wait_until, without_mark};
 pub use programs::{Program, as_iperf3, debian, libiperf, ours};
 pub use proxy::{Mischief, Passage, Proxy, ProxyPlan, Traffic};
 pub use run::{Pair, Server, run, run_client, run_pair, start_client};

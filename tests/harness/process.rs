@@ -239,6 +239,12 @@ impl fmt::Display for Finished {
     }
 }
 
+/// A line of a report without the number of its test, which it has where another test is reported as well.
+pub fn without_mark(line: &str) -> &str {
+    let marked = line.strip_prefix('#').and_then(|rest| rest.split_once(":  "));
+    marked.filter(|(mark, _)| mark.bytes().all(|digit| digit.is_ascii_digit())).map_or(line, |(_, rest)| rest)
+}
+
 /// Waits until `condition` holds, for what no child of this process announces.
 pub fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> Checked {
     let deadline = Instant::now() + limit;
