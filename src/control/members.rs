@@ -122,11 +122,7 @@ impl Members {
 
     /// Tells, until what is returned is dropped, why a connection from this host was turned away, if one is.
     pub(super) fn turned_away(&self, host: IpAddr) -> mpsc::UnboundedReceiver<io::Error> {
-        let (door, turned_away) = mpsc::unbounded_channel();
-        let mut doors = self.0.doors.0.borrow_mut();
-        doors.retain(|(_, door)| !door.is_closed());
-        doors.push((host, door));
-        turned_away
+        self.0.doors.open(host)
     }
 
     /// Closes all of them. Who is being admitted stays.
@@ -208,12 +204,21 @@ impl Shared {
 }
 
 impl Doors {
+    /// One more test waits for connections from this host, until what is returned is dropped.
+    fn open(&self, host: IpAddr) -> mpsc::UnboundedReceiver<io::Error> {
+        let (door, lost) = mpsc::unbounded_channel();
+        let mut doors = self.0.borrow_mut();
+        doors.retain(|(_, door)| !door.is_closed());
+        doors.push((host, door));
+        lost
+    }
+
     /// Tells all tests that wait for connections from one of these hosts that some are lost, and why; says
     /// whether there is such a test.
     fn lose(&self, hosts: &[IpAddr], why: &io::Error) -> bool {
-        let mut doors = self.0.borrow_mut();
-        doors.retain(|(_, door)| !door.is_closed());
-        let mut losers = doors.iter().filter(|(host, _)| hosts.contains(host)).peekable();
+        let doors = self.0.borrow();
+        let mut losers =
+            doors.iter().filter(|(host, door)| hosts.contains(host) && !door.is_closed()).peekable();
         let is_lost = losers.peek().is_some();
         let again = || why.raw_os_error().map_or_else(|| why.kind().into(), io::Error::from_raw_os_error);
         // Fails only for those that have just stopped waiting.
@@ -289,5 +294,26 @@ async fn accept_all(
                 sleep(limits::ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doors_are_told_while_they_are_open_and_forgotten_then() {
+        let (doors, [host, other]) = (Doors::default(), [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from));
+        let why = io::Error::from_raw_os_error(24);
+        assert!(!doors.lose(&[host], &why));
+        for _ in 0..1000 {
+            drop(doors.open(host));
+        }
+        assert!(!doors.lose(&[host], &why), "nobody waits any more");
+        let mut open = doors.open(host);
+        assert_eq!(doors.0.borrow().len(), 1);
+        assert!(!doors.lose(&[other], &why) && open.try_recv().is_err());
+        assert!(doors.lose(&[other, host], &why));
+        assert_eq!(open.try_recv().unwrap().raw_os_error(), Some(24));
     }
 }

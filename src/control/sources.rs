@@ -87,6 +87,11 @@ impl<Key: Copy + Eq + Hash, Value: Default> Memory<Key, Value> {
         &mut entry.1
     }
 
+    /// When it was touched for the last time, if it is remembered.
+    fn last(&self, key: Key) -> Option<Instant> {
+        self.0.get(&key).map(|(last, _)| *last)
+    }
+
     fn forget(&mut self, key: Key) {
         self.0.remove(&key);
     }
@@ -165,13 +170,11 @@ impl Visits {
     }
 }
 
-/// Set-ups and tests of each source that have brought nothing, one after the other.
+/// Set-ups and tests of each source that have brought nothing, or had to make room, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Fruitless {
     sources: Memory<Source, u32>,
     networks: Memory<Network, u32>,
-    /// When the last one of each ended.
-    ended: Memory<Source, Option<Instant>>,
 }
 
 impl Fruitless {
@@ -182,7 +185,6 @@ impl Fruitless {
         *sources = sources.saturating_add(1);
         let networks = self.networks.touch(source.network(), memory);
         *networks = networks.saturating_add(1);
-        *self.ended.touch(source, memory) = Some(now);
     }
 
     /// A test of this source has brought something.
@@ -205,9 +207,8 @@ impl Fruitless {
             return false;
         };
         let wait = limits::FRUITLESS_WAIT.saturating_mul(2_u32.saturating_pow(doublings));
-        let ended = self.ended.get(source, (now, limits::FRUITLESS_MEMORY)).copied().flatten();
         // One that is new has the wait of its network.
-        let ended = ended.or_else(|| self.networks.0.get(&source.network()).map(|(last, _)| *last));
+        let ended = self.sources.last(source).or_else(|| self.networks.last(source.network()));
         ended.is_some_and(|ended| now.duration_since(ended) < wait.min(limits::FRUITLESS_WAIT_MAX))
     }
 }
