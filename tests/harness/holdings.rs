@@ -11,6 +11,28 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// are users, the one that judges logins.
 const AT_REST: [&str; 2] = ["report", "login"];
 
+/// TCP connections that a process holds, in whatever state they are.
+fn connections(process: &Process) -> Checked<usize> {
+    const INODE: usize = 9;
+    const STATE: usize = 3;
+    const LISTENS: &str = "0A";
+    let folder = format!("/proc/{}", process.id());
+    let tables = [format!("{folder}/net/tcp"), format!("{folder}/net/tcp6")];
+    // There is no second one where there is no IPv6.
+    let tables: Vec<String> = tables.iter().filter_map(|table| fs::read_to_string(table).ok()).collect();
+    let rows = tables.iter().flat_map(|table| table.lines().skip(1));
+    let connected: Vec<String> = rows
+        .filter_map(|row| {
+            let cells: Vec<&str> = row.split_ascii_whitespace().collect();
+            let is_connected = *cells.get(STATE)? != LISTENS;
+            is_connected.then(|| cells.get(INODE).map(|inode| format!("socket:[{inode}]")))?
+        })
+        .collect();
+    let files = fs::read_dir(format!("{folder}/fd"))?.filter_map(Result::ok);
+    let names = files.filter_map(|file| fs::read_link(file.path()).ok()?.into_os_string().into_string().ok());
+    Ok(names.filter(|name| connected.contains(name)).count())
+}
+
 /// Descriptors, threads and memory of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holdings {
@@ -21,7 +43,7 @@ pub struct Holdings {
 }
 
 impl Holdings {
-    /// What a server holds once the threads of its last test have gone.
+    /// What a server holds once the threads of its last test have gone, and its last connection.
     pub fn at_rest(process: &Process) -> Checked<Self> {
         let others = || -> Checked<Vec<String>> {
             let tasks = fs::read_dir(format!("/proc/{}/task", process.id()))?;
@@ -31,7 +53,10 @@ impl Holdings {
         };
         let is_at_rest =
             |names: &[String]| !names.is_empty() && names.iter().all(|name| AT_REST.contains(&name.trim()));
-        let rests = || others().is_ok_and(|names| is_at_rest(&names));
+        let rests = || {
+            others().is_ok_and(|names| is_at_rest(&names))
+                && connections(process).is_ok_and(|count| count == 0)
+        };
         wait_until(LIMIT, rests)?;
         Self::of(process)
     }
