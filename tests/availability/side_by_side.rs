@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{LIMIT, connect_from, cookie, served};
+use super::{LIMIT, PARAMETERS, connect_from, cookie, served};
 use crate::authentication::keys::{Login, start_server};
 use crate::harness::{
     Account, Checked, Document, Failure, Process, Server, debian, ensure, libiperf, ours, run, run_client,
     shared, start_client,
 };
-use crate::hostile::wire::{Wire, frame, state};
+use crate::hostile::wire::{Wire, frame, results, state};
 
 /// Every kind of test at the same time, from every kind of client, exact to the byte.
 #[test]
@@ -254,6 +254,63 @@ fn a_one_off_server_has_one_test() -> Checked {
     other.expect_state(state::ACCESS_DENIED)?;
     first.finish(LIMIT)?.succeeded()?;
     server.finish()?.succeeded()
+}
+
+/// Whoever is in a set-up when that test is over is told so, and keeps the server no longer.
+#[test]
+fn a_one_off_server_sends_set_ups_away_and_ends() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "-1")?;
+    let (mut waiting, _) = in_set_up(server.port, [127, 0, 0, 2])?;
+    run_client(&ours(), server.port, "-n 128K")?.succeeded()?;
+    waiting.expect_state(state::ACCESS_DENIED)?;
+    waiting.wait_for_close()?;
+    let server = server.finish()?;
+    server.succeeded()?;
+    ensure!(server.stdout.matches("Accepted connection").count() == 1, "not one test\n{server}");
+    Ok(())
+}
+
+/// At a server for one test at a time no line of another client stands in the middle of a test.
+#[test]
+fn a_set_up_that_fails_is_told_behind_the_test() -> Checked {
+    let _permit = shared();
+    let server = Server::start(&ours(), "")?;
+    let (mut control, cookie) = in_set_up(server.port, [127, 0, 0, 2])?;
+    let mut stream = connect_from(Ipv4Addr::new(127, 0, 0, 2), server.port)?;
+    stream.send(&cookie)?;
+    control.expect_state(state::TEST_START)?;
+    control.expect_state(state::TEST_RUNNING)?;
+    // Nothing has moved yet, so others come in.
+    let (mut fails, _) = in_set_up(server.port, [127, 0, 0, 3])?;
+    fails.send(&[state::UNKNOWN])?;
+    fails.wait_for_close()?;
+    stream.send(&[0; 1000])?;
+    control.send(&[state::TEST_END])?;
+    control.expect_state(state::EXCHANGE_RESULTS)?;
+    control.send_frame(&results(&[1], 0))?;
+    control.read_frame()?;
+    control.expect_state(state::DISPLAY_RESULTS)?;
+    control.send(&[state::IPERF_DONE])?;
+    server.process.wait_for_stdout("Accepted connection", 2, LIMIT)?;
+    server.process.terminate()?;
+    let server = server.finish()?;
+    let at = |text: &str| {
+        server.stdout.find(text).ok_or_else(|| Failure(format!("{text:?} is missing\n{server}")))
+    };
+    ensure!(at("receiver")? < at("connection from 127.0.0.3")?, "in the middle of a test\n{server}");
+    ensure!(!server.stdout.contains("#2:"), "with a mark\n{server}");
+    Ok(())
+}
+
+/// A client whose data connection a server waits for, and its cookie.
+fn in_set_up(port: u16, address: [u8; 4]) -> Checked<(Wire, [u8; 37])> {
+    let (mut client, cookie) = (connect_from(Ipv4Addr::from(address), port)?, cookie());
+    client.send(&cookie)?;
+    client.expect_state(state::PARAM_EXCHANGE)?;
+    client.send_frame(PARAMETERS)?;
+    client.expect_state(state::CREATE_STREAMS)?;
+    Ok((client, cookie))
 }
 
 /// Who guesses passwords has to wait; nobody else has.
