@@ -360,12 +360,17 @@ pub(super) struct EngineOptions {
     /// One datagram per operation: no UDP segmentation or receive offload at this end. No effect with TCP
     #[arg(long)]
     pub(super) no_offload: bool,
+    /// Try no other sizes while a TCP test runs: the first ones stay. Nothing is tried either with -l, with a
+    /// rate, or over UDP
+    #[arg(long)]
+    pub(super) no_adapt: bool,
     /// Processors of the stream threads of this end, not with -A: a list such as 2-9,14, of which each stream
     /// takes the next one; spread: one stream per core first, both ends of a stream apart; pack: as few cores
     /// as possible, both ends of a stream together; auto: whatever the scheduler takes [default: auto]
     #[arg(long, value_name = "LIST|auto|spread|pack")]
     pub(super) cpus: Option<String>,
-    /// Fixes sizes of this end's data path, to compare them: send=BYTES,receive=BYTES,mark=BYTES
+    /// Fixes sizes of this end's data path, to compare them:
+    /// send=BYTES,receive=BYTES,mark=BYTES,depth=SENDS
     #[arg(long, value_name = "SIZES", hide = true)]
     pub(super) tune: Option<Tuning>,
     /// Tokens of a login are made, or read, as by iperf3 before 3.17 (PKCS#1 v1.5 instead of OAEP); iperf3

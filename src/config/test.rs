@@ -463,6 +463,8 @@ pub struct LocalConfig {
     pub engine: EngineChoice,
     /// Whether this end may use UDP segmentation and receive offload; `false` is `--no-offload`.
     pub offload: bool,
+    /// Whether sizes are tried out while a test runs; `false` is `--no-adapt`.
+    pub adapt: bool,
     /// `--tune`: sizes of the data path that are fixed.
     pub tuning: Tuning,
 }
@@ -482,6 +484,7 @@ impl Default for LocalConfig {
             pid_file: None,
             engine: EngineChoice::Auto,
             offload: true,
+            adapt: true,
             tuning: Tuning::default(),
         }
     }

@@ -6,6 +6,9 @@ use std::str::FromStr;
 use super::MAX_BLOCK_BYTES;
 use crate::units::parse_bytes;
 
+/// Most sends in flight.
+pub const DEPTH_MAX: u32 = 256;
+
 /// Sizes that are fixed; the data path chooses the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
@@ -15,14 +18,16 @@ pub struct Tuning {
     pub receive_bytes: Option<u32>,
     /// Largest receive mark (SO_RCVLOWAT) in bytes; 0 for none.
     pub mark_bytes: Option<u32>,
+    /// Sends of a ring in flight, 1 to [`DEPTH_MAX`].
+    pub depth: Option<u32>,
 }
 
 /// What is wrong with sizes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TuningError {
-    /// Not of the form `send=256K,receive=128K,mark=0`.
+    /// Not of the form `send=256K,receive=128K,mark=0,depth=1`.
     #[error(
-        "sizes are fixed by send=BYTES, receive=BYTES and mark=BYTES, with commas between them, not by {0:?}"
+        "sizes are fixed by send=BYTES, receive=BYTES, mark=BYTES and depth=SENDS, with commas between them, not by {0:?}"
     )]
     Unreadable(String),
 }
@@ -37,13 +42,14 @@ impl FromStr for Tuning {
             let (name, size) = part.split_once('=').ok_or_else(unreadable)?;
             let bytes =
                 parse_bytes(size).ok().and_then(|bytes| u32::try_from(bytes).ok()).ok_or_else(unreadable)?;
-            let (place, least) = match name {
-                "send" => (&mut tuning.send_bytes, 1),
-                "receive" => (&mut tuning.receive_bytes, 4096),
-                "mark" => (&mut tuning.mark_bytes, 0),
+            let (place, range) = match name {
+                "send" => (&mut tuning.send_bytes, 1..=MAX_BLOCK_BYTES),
+                "receive" => (&mut tuning.receive_bytes, 4096..=MAX_BLOCK_BYTES),
+                "mark" => (&mut tuning.mark_bytes, 0..=MAX_BLOCK_BYTES),
+                "depth" => (&mut tuning.depth, 1..=DEPTH_MAX),
                 _ => return Err(unreadable()),
             };
-            *place = Some(bytes).filter(|bytes| (least..=MAX_BLOCK_BYTES).contains(bytes));
+            *place = Some(bytes).filter(|bytes| range.contains(bytes));
             if place.is_none() {
                 return Err(unreadable());
             }
@@ -59,11 +65,22 @@ mod tests {
     #[test]
     fn sizes_are_named_and_within_bounds() {
         let tuning: Tuning = "send=256K,mark=0".parse().unwrap();
-        assert_eq!(tuning, Tuning { send_bytes: Some(256 * 1024), receive_bytes: None, mark_bytes: Some(0) });
+        assert_eq!(tuning, Tuning { send_bytes: Some(256 * 1024), mark_bytes: Some(0), ..Tuning::default() });
+        assert_eq!("depth=2".parse::<Tuning>().unwrap().depth, Some(2));
         assert_eq!("receive=1M".parse::<Tuning>().unwrap().receive_bytes, Some(1024 * 1024));
-        for wrong in
-            ["", "send", "send=", "send=0", "receive=4095", "mark=2M", "depth=1", "send=1K,", "send=x"]
-        {
+        for wrong in [
+            "",
+            "send",
+            "send=",
+            "send=0",
+            "receive=4095",
+            "mark=2M",
+            "depth=0",
+            "depth=257",
+            "width=1",
+            "send=1K,",
+            "send=x",
+        ] {
             assert!(wrong.parse::<Tuning>().is_err(), "{wrong:?}");
         }
     }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use super::datagrams::UdpCount;
 use super::streams::{Stream, Streams};
 use crate::config::{Flow, Role, TestConfig};
-use crate::engine::{EngineUse, StreamExit};
+use crate::engine::{EngineUse, Found, StreamExit, Way};
 use crate::error::RunError;
 use crate::protocol::results::{self, Results, StreamResult};
 use crate::protocol::{
     EngineReport, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare, QueueReport,
-    ReceivedDatagrams,
+    ReceivedDatagrams, SizesReport, TriedSizes,
 };
 use crate::report::{FileReport, StreamEnd, TestEnd};
 use crate::stats::{CpuTime, CpuUse, Departures, Half, Latency, TcpLimits, ZeroCopy};
@@ -322,7 +322,24 @@ fn engine_report(streams: &Streams, flow: Flow, test: &TestConfig) -> Option<Eng
         rwnd_limited_seconds: limits(|limits| limits.rwnd_limited),
         sndbuf_limited_seconds: limits(|limits| limits.sndbuf_limited),
         processors: streams.of(flow).filter_map(processor_report).collect(),
+        sizes: streams.found(flow).map(|found| sizes_report(&found, flow)),
     })
+}
+
+/// What the streams of a flow moved at a time.
+fn sizes_report(found: &Found, flow: Flow) -> SizesReport {
+    let marked = |way: &Way| (flow == Flow::Receive).then_some(way.marked);
+    let mut others: Vec<_> = found
+        .others
+        .iter()
+        .map(|(way, rate_share)| TriedSizes {
+            bytes: way.bytes,
+            marked: marked(way),
+            rate_share: *rate_share,
+        })
+        .collect();
+    others.truncate(SizesReport::MAX_OTHERS);
+    SizesReport { bytes: found.used.bytes, marked: marked(&found.used), others }
 }
 
 /// Where a stream that has ended ran.

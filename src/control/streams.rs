@@ -25,7 +25,9 @@ use super::{limits, socket_options, udp};
 use crate::config::{
     BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig, Tuning,
 };
-use crate::engine::{self, ByteGoal, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
+use crate::engine::{
+    self, Adaptation, ByteGoal, Found, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob,
+};
 use crate::error::RunError;
 use crate::protocol::QueueReport;
 use crate::report::{ConnectedStream, Interval};
@@ -44,6 +46,9 @@ pub(super) struct Streams {
     engine: EngineChoice,
     offload: bool,
     tuning: Tuning,
+    /// What the streams of each flow try out together; `None` where nothing is tried.
+    sends: Option<Arc<Adaptation>>,
+    receives: Option<Arc<Adaptation>>,
     /// Processors that the streams may run on.
     processors: u32,
     file: Option<PathBuf>,
@@ -129,11 +134,15 @@ impl Streams {
                 }
             })))
         };
+        let tries = local.adapt && test.protocol.udp().is_none();
+        let adaptation = || tries.then(|| Arc::new(Adaptation::default()));
         Self {
             role,
             engine,
             offload: local.offload,
             tuning: local.tuning,
+            sends: adaptation(),
+            receives: adaptation(),
             // Unknown is as good as one: then there is little to be had from a ring for many.
             processors: thread::available_parallelism()
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
@@ -479,9 +488,9 @@ impl Streams {
         let flows = u32::try_from(test.direction.flows(self.role).len()).expect("one or two");
         // Only the client knows when its test is over; a server sends until it is told.
         let duration = planned(test).filter(|_| self.role == Role::Client);
-        let (goal, stop) = match flow {
-            Flow::Send => (&self.send_goal, &self.stop_senders),
-            Flow::Receive => (&self.receive_goal, &self.stop_receivers),
+        let (goal, stop, adaptation) = match flow {
+            Flow::Send => (&self.send_goal, &self.stop_senders, &self.sends),
+            Flow::Receive => (&self.receive_goal, &self.stop_receivers, &self.receives),
         };
         StreamJob {
             socket,
@@ -506,6 +515,7 @@ impl Streams {
             duration,
             skip_rx_copy: test.skip_rx_copy,
             tuning: self.tuning,
+            adaptation: adaptation.clone(),
             repeating_payload: test.repeating_payload,
             counters,
             start: Arc::clone(&self.start),
@@ -532,6 +542,12 @@ impl Streams {
         for goal in [&self.send_goal, &self.receive_goal].into_iter().flatten() {
             goal.arm();
         }
+    }
+
+    /// What the streams of a flow have found out about sizes.
+    pub(super) fn found(&self, flow: Flow) -> Option<Found> {
+        let adaptation = if flow == Flow::Send { &self.sends } else { &self.receives };
+        adaptation.as_ref()?.found()
     }
 
     fn all_stopped(&self, flow: Flow) -> bool {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{ByteGoal, Engine, SendGate};
+use super::{Adaptation, ByteGoal, Engine, SendGate};
 use crate::config::{BlockSize, EngineChoice, Flow, Pacing, Protocol, Tuning};
 use crate::stats::{Counters, CpuTime, Departures, Latency, Processors, SharedCounters, ZeroCopy};
 use crate::sys::{Missing, Socket};
@@ -44,6 +44,8 @@ pub struct StreamJob {
     pub skip_rx_copy: bool,
     /// Sizes that are fixed.
     pub tuning: Tuning,
+    /// What all streams of the direction try out together; `None` where nothing is tried.
+    pub adaptation: Option<Arc<Adaptation>>,
     /// Senders send digits instead of random bytes.
     pub repeating_payload: bool,
     /// The totals that others may read meanwhile.
@@ -84,6 +86,7 @@ impl StreamJob {
             duration: None,
             skip_rx_copy: false,
             tuning: Tuning::default(),
+            adaptation: None,
             repeating_payload: false,
             counters: Arc::new(SharedCounters::default()),
             start: Arc::new(StartGate::default()),

@@ -3,6 +3,7 @@
 //! An engine is a variant of [`Engine`], an arm in [`run`] and a file. [`run`] prepares the engine, says that
 //! it is ready, waits for the start, runs the loop, and gives back everything it has counted.
 
+mod adapt;
 mod blocking;
 mod file;
 mod gate;
@@ -30,6 +31,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use adapt::{Adaptation, Found, Way};
 pub use gate::{ByteGoal, GateState, SendGate};
 pub use job::{EngineUse, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob};
 pub use resolve::{Engine, check};

@@ -37,6 +37,10 @@ pub(super) struct ReceiveMark {
     socket: Arc<Socket>,
     mark_max: u64,
     mark: u64,
+    /// Whether there may be a mark of more than one byte now.
+    allowed: bool,
+    /// The mark that stood when none was allowed any more.
+    kept: u64,
     window_start: Instant,
     window_bytes: u64,
     window_sleeps: u64,
@@ -54,6 +58,8 @@ impl ReceiveMark {
             socket: Arc::clone(&job.socket),
             mark_max,
             mark: 1,
+            allowed: true,
+            kept: 1,
             window_start: Instant::now(),
             window_bytes: 0,
             window_sleeps: thread_sleeps().unwrap_or_default(),
@@ -83,6 +89,20 @@ impl ReceiveMark {
             false => MARK_MAX,
         });
         let wanted = wanted_mark(self.mark, bytes, elapsed, sleeps).min(mark_max);
+        if self.allowed && wanted != self.mark {
+            self.set(wanted);
+        }
+    }
+
+    /// Whether the receiver may wait for more than a byte. Where it may not for a while, the mark of before
+    /// comes back afterwards.
+    pub(super) fn allow(&mut self, allowed: bool) {
+        if allowed == self.allowed {
+            return;
+        }
+        self.allowed = allowed;
+        let wanted = if allowed { self.kept } else { 1 };
+        self.kept = self.mark;
         if wanted != self.mark {
             self.set(wanted);
         }

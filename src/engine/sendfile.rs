@@ -3,28 +3,29 @@
 use std::io;
 
 use super::StreamJob;
+use super::adapt::Ways;
 use super::blocking;
 use super::gate::SendGate;
 use super::payload::payload;
 use super::recorder::Recorder;
-use super::sizes::file_send_bytes;
+use super::sizes::file_send_ways;
 use crate::sys::{Missing, PayloadFile, plain};
 
-/// Sends the file from its beginning, one block per call.
+/// Sends the file from its beginning, one block per call, or several.
 pub(super) struct Sendfile {
     file: PayloadFile,
-    operation_bytes: u32,
+    ways: Ways,
 }
 
 impl Sendfile {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let operation_bytes = file_send_bytes(job);
-        let payload = payload(job, operation_bytes)?;
+        let ways = Ways::new(job, file_send_ways(job));
+        let payload = payload(job, ways.most_bytes())?;
         let file = PayloadFile::new(payload.as_slice()).map_err(|error| Missing {
             reason: format!("no file for sendfile: {}", plain(&error)),
             fix: "raise the limit of open files, or set TMPDIR to a directory with room".to_owned(),
         })?;
-        Ok(Self { file, operation_bytes })
+        Ok(Self { file, ways })
     }
 
     pub(super) fn run(
@@ -34,6 +35,6 @@ impl Sendfile {
         recorder: &mut Recorder,
     ) -> io::Result<()> {
         let socket = job.socket.as_ref();
-        blocking::run(self.operation_bytes, gate, recorder, |bytes, _, _| self.file.send_to(socket, bytes))
+        blocking::run(&self.ways, gate, recorder, |bytes, _, _| self.file.send_to(socket, bytes))
     }
 }

@@ -3,12 +3,15 @@
 //!
 //! Large operations save calls, small ones stay in the processor's cache. Which weighs more depends on the
 //! machine (its second-level cache) and on whether the ends of a stream share a processor; docs/ENGINES.md
-//! has what was measured. A size that the user fixed (`-l`, `--tune`) is what it is.
+//! has what was measured. Where there is more than one good answer, these are the ways that are tried while
+//! the test runs, the likeliest one first. A size that the user fixed (`-l`, `--tune`) is what it is.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use super::StreamJob;
-use crate::config::{BlockSize, Flow, MAX_BLOCK_BYTES};
+use super::adapt::Way;
+use crate::config::{BlockSize, MAX_BLOCK_BYTES};
 use crate::sys::second_level_cache_bytes;
 
 /// Bytes of one send when no block size was asked for.
@@ -28,6 +31,19 @@ pub(super) const RECEIVE_BUFFERS: u16 = 2;
 /// Bytes of the only buffer of recv(2): large enough for what one wake-up brings, small enough for the
 /// second-level cache.
 const PLAIN_RECEIVE_BYTES: u32 = 256 * 1024;
+/// Sends of a ring in flight for operations of at least [`DEEP_BELOW_BYTES`].
+const DEPTH_LARGE: u32 = 1;
+/// Sends of a ring in flight for small operations, so that one system call submits many.
+const DEPTH_SMALL: u32 = 256;
+/// Operations below this size are small.
+const DEEP_BELOW_BYTES: u32 = 16 * 1024;
+/// What may be in flight of a paced stream, in time at its rate, so that it holds back itself when its peer
+/// takes nothing: sends that wait in the ring go as soon as they can.
+const PACED_IN_FLIGHT: Duration = Duration::from_millis(50);
+/// Zero-copy sends that may be unreleased for each one that may be unsent.
+const UNRELEASED_PER_SEND: usize = 8;
+/// Zero-copy sends that may be unreleased in all: their completions need room in the ring.
+const UNRELEASED_MAX: usize = 512;
 /// Second-level caches below this do not hold what a receiver works on, whatever its buffers.
 const CACHE_BYTES_MIN: u64 = 1024 * 1024;
 
@@ -36,28 +52,98 @@ pub(super) fn ring_send_bytes(job: &StreamJob) -> u32 {
     job.tuning.send_bytes.unwrap_or_else(|| whole_blocks(job.block, job.streams, SEND_BYTES))
 }
 
-/// Bytes of one provided buffer of a receiving ring, of which there are [`RECEIVE_BUFFERS`].
-pub(super) fn ring_receive_bytes(job: &StreamJob) -> u32 {
-    job.tuning.receive_bytes.unwrap_or_else(|| receive_share(job.block, job.streams, cache_bytes()))
+/// Sends of a ring that may be unsent.
+pub(super) fn ring_depth(job: &StreamJob) -> usize {
+    let usual = if ring_send_bytes(job) < DEEP_BELOW_BYTES { DEPTH_SMALL } else { DEPTH_LARGE };
+    usize::try_from(job.tuning.depth.unwrap_or(usual)).expect("a few hundred")
 }
 
-/// Bytes of one call of recv(2).
-pub(super) fn plain_receive_bytes(job: &StreamJob) -> u32 {
+/// Sends of a ring that may be unsent because of the pacing: at least a burst.
+pub(super) fn paced_depth(job: &StreamJob) -> usize {
+    let (pacing, operation_bytes) = (job.pacing, ring_send_bytes(job));
+    if pacing.bits_per_second == 0 {
+        return usize::MAX;
+    }
+    let earned = u128::from(pacing.bits_per_second) * PACED_IN_FLIGHT.as_millis() / 8_000;
+    let burst = u128::from(job.block.bytes) * u128::from(pacing.burst_blocks);
+    usize::try_from(earned.max(burst) / u128::from(operation_bytes)).unwrap_or(usize::MAX).max(1)
+}
+
+/// Sends of a ring that the kernel may not have finished with.
+pub(super) fn unreleased_sends(job: &StreamJob, zero_copy: bool) -> usize {
+    let depth = ring_depth(job);
+    if zero_copy { depth.max((depth * UNRELEASED_PER_SEND).min(UNRELEASED_MAX)) } else { depth }
+}
+
+/// Sends of a ring.
+pub(super) fn ring_send_ways(job: &StreamJob) -> Vec<Way> {
+    sends(job, &[ring_send_bytes(job), job.block.bytes])
+}
+
+/// Calls of sendfile(2) or splice(2): fewer, longer ones leave the kernel fewer small segments at their ends.
+pub(super) fn file_send_ways(job: &StreamJob) -> Vec<Way> {
+    sends(job, &[if job.block.explicit { job.block.bytes } else { SEND_BYTES }, job.block.bytes])
+}
+
+/// Calls of send(2).
+pub(super) fn plain_send_ways(job: &StreamJob) -> Vec<Way> {
+    match job.adaptation {
+        Some(_) => sends(job, &[whole_blocks(job.block, job.streams, SEND_BYTES), job.block.bytes]),
+        None => sends(job, &[job.block.bytes]),
+    }
+}
+
+/// Provided buffers of a receiving ring, of which there are [`RECEIVE_BUFFERS`].
+pub(super) fn ring_receive_ways(job: &StreamJob) -> Vec<Way> {
+    let likeliest = receive_share(job.block, job.streams, cache_bytes());
+    let other = match likeliest {
+        RECEIVE_BYTES_MIN => receive_share(job.block, job.streams, None),
+        _ => RECEIVE_BYTES_MIN,
+    };
+    // Where the kernel throws the bytes away there is no buffer.
+    let other = if job.skip_rx_copy || job.block.explicit { likeliest } else { other };
+    receives(job, &[likeliest, other])
+}
+
+/// Calls of recv(2).
+pub(super) fn plain_receive_ways(job: &StreamJob) -> Vec<Way> {
     let usual = if job.block.explicit { job.block.bytes } else { PLAIN_RECEIVE_BYTES };
-    job.tuning.receive_bytes.unwrap_or(usual).clamp(1, MAX_BLOCK_BYTES)
+    receives(job, &[usual.clamp(1, MAX_BLOCK_BYTES)])
 }
 
-/// Bytes of one call of sendfile(2) or splice(2): fewer, longer ones leave the kernel fewer small segments at
-/// their ends.
-pub(super) fn file_send_bytes(job: &StreamJob) -> u32 {
-    let usual = if job.block.explicit { job.block.bytes } else { SEND_BYTES };
-    job.tuning.send_bytes.unwrap_or(usual)
+/// A sender's ways: these sizes, without those that there were before. Where the size is fixed, or the rate,
+/// there is one.
+fn sends(job: &StreamJob, sizes: &[u32]) -> Vec<Way> {
+    let way = |bytes| Way { bytes, marked: true };
+    if let Some(bytes) = job.tuning.send_bytes {
+        return vec![way(bytes)];
+    }
+    let mut ways: Vec<Way> = sizes.iter().copied().map(way).collect();
+    ways.dedup();
+    ways.truncate(if is_paced(job) { 1 } else { ways.len() });
+    ways
 }
 
-/// What a stream moves at a time with one call of send(2).
-pub(super) fn plain_send_bytes(job: &StreamJob) -> u32 {
-    debug_assert_eq!(job.flow, Flow::Send);
-    job.tuning.send_bytes.unwrap_or(job.block.bytes)
+/// A receiver's ways: the first size with a receive mark and without, the others with it.
+fn receives(job: &StreamJob, sizes: &[u32]) -> Vec<Way> {
+    let way = |bytes, marked| Way { bytes, marked };
+    let first = job.tuning.receive_bytes.unwrap_or(sizes[0]);
+    if job.block.explicit || is_paced(job) {
+        return vec![way(first, true)];
+    }
+    let mut ways = vec![way(first, true)];
+    if job.tuning.mark_bytes.is_none() {
+        ways.push(way(first, false));
+    }
+    if job.tuning.receive_bytes.is_none() {
+        ways.extend(sizes[1..].iter().filter(|size| **size != first).map(|&size| way(size, true)));
+    }
+    ways
+}
+
+/// Whether the rate is asked for, so that sizes do not decide it.
+fn is_paced(job: &StreamJob) -> bool {
+    job.pacing.bits_per_second > 0
 }
 
 /// As many blocks as `most` holds, less where many streams share the registered memory; at least one. A block
@@ -91,7 +177,11 @@ fn cache_bytes() -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::config::{Flow, Pacing};
+    use crate::sys::Socket;
 
     const MIB: u64 = 1024 * 1024;
 
@@ -102,6 +192,21 @@ mod tests {
         assert_eq!(whole_blocks(block(128 * 1024, false), 1, SEND_BYTES), SEND_BYTES);
         assert_eq!(whole_blocks(block(128 * 1024, false), 16, SEND_BYTES), 256 * 1024);
         assert_eq!(whole_blocks(block(128 * 1024, false), 128, SEND_BYTES), 128 * 1024);
+    }
+
+    #[test]
+    fn paced_senders_have_little_in_flight() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let job = StreamJob::bare(Socket::from_stream(near), Flow::Send);
+        let paced_depth = |bits_per_second, burst_blocks| {
+            let block = BlockSize { bytes: 4096, explicit: true };
+            paced_depth(&StreamJob { block, pacing: Pacing { bits_per_second, burst_blocks }, ..job.clone() })
+        };
+        assert_eq!(paced_depth(10_000_000, 0), 15);
+        assert_eq!(paced_depth(10_000_000, 100), 100);
+        assert_eq!(paced_depth(1_000, 0), 1);
+        assert_eq!(paced_depth(0, 0), usize::MAX);
     }
 
     #[test]

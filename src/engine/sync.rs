@@ -5,22 +5,26 @@ use std::io;
 use std::time::Instant;
 
 use super::StreamJob;
+use super::adapt::Ways;
 use super::blocking;
 use super::gate::SendGate;
-use super::payload::{memory, payload};
+use super::payload::{memory, repeating_payload};
 use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
-use super::sizes::{plain_receive_bytes, plain_send_bytes};
+use super::sizes::{plain_receive_ways, plain_send_ways};
 use crate::sys::{Missing, Region};
 
-/// Sends one block per call.
+/// Sends one block per call, or several.
 pub(super) struct SyncSend {
     payload: Region,
+    ways: Ways,
 }
 
 impl SyncSend {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        Ok(Self { payload: payload(job, plain_send_bytes(job))? })
+        let ways = Ways::new(job, plain_send_ways(job));
+        let bytes = ways.most_bytes();
+        Ok(Self { payload: repeating_payload(job, job.block.bytes.min(bytes), bytes)?, ways })
     }
 
     pub(super) fn run(
@@ -30,18 +34,20 @@ impl SyncSend {
         recorder: &mut Recorder,
     ) -> io::Result<()> {
         let payload = self.payload.as_slice();
-        blocking::run(plain_send_bytes(job), gate, recorder, |bytes, _, _| job.socket.send(&payload[..bytes]))
+        blocking::run(&self.ways, gate, recorder, |bytes, _, _| job.socket.send(&payload[..bytes]))
     }
 }
 
 /// Receives until the peer is done.
 pub(super) struct SyncReceive {
     buffer: Region,
+    ways: Ways,
 }
 
 impl SyncReceive {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        Ok(Self { buffer: memory(plain_receive_bytes(job))? })
+        let ways = Ways::new(job, plain_receive_ways(job));
+        Ok(Self { buffer: memory(ways.most_bytes())?, ways })
     }
 
     pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
@@ -55,9 +61,13 @@ impl SyncReceive {
         recorder: &mut Recorder,
         mut keep: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let buffer = self.buffer.as_mut_slice();
+        let Self { buffer, ways } = self;
+        let buffer = buffer.as_mut_slice();
         let mut mark = ReceiveMark::new(job);
         loop {
+            let way = ways.now();
+            mark.allow(way.marked);
+            let buffer = &mut buffer[..usize::try_from(way.bytes).expect("a u32 fits a usize on Linux")];
             let received = if job.skip_rx_copy && job.file.is_none() {
                 job.socket.receive_discarding(buffer)
             } else {
@@ -73,6 +83,7 @@ impl SyncReceive {
                     recorder.received(bytes, now);
                     recorder.publish();
                     mark.adapt(now, recorder.bytes());
+                    ways.moved(bytes, now);
                 }
                 Err(error) if blocking::is_pause(&error) => mark.idle(),
                 Err(error) => return Err(error),

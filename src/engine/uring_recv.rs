@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StreamJob;
+use super::adapt::Ways;
 use super::payload::memory;
 use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
-use super::sizes::{RECEIVE_BUFFERS, ring_receive_bytes};
+use super::sizes::{RECEIVE_BUFFERS, ring_receive_ways};
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring, RingBuilder};
 use crate::sys::{Missing, plain};
 
@@ -20,6 +21,7 @@ const RECEIVE: u64 = 0;
 /// The loop of one receiving ring.
 pub(super) struct UringReceive<R> {
     ring: R,
+    ways: Ways,
     discard: bool,
 }
 
@@ -27,7 +29,7 @@ impl UringReceive<Ring> {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
         let mut ring = RingBuilder::new(Arc::clone(&job.socket), 8).map_err(refused)?;
-        let buffer_bytes = ring_receive_bytes(job);
+        let buffer_bytes = Ways::new(job, ring_receive_ways(job)).most_bytes();
         let operation = if job.skip_rx_copy {
             ring.set_receive_memory(memory(buffer_bytes)?);
             Operation::Receive
@@ -46,7 +48,7 @@ impl UringReceive<Ring> {
 impl<R: ReceiveRing> UringReceive<R> {
     /// The loop over a ring that has its buffers.
     pub(super) fn over(ring: R, job: &StreamJob) -> Self {
-        Self { ring, discard: job.skip_rx_copy }
+        Self { ring, ways: Ways::new(job, ring_receive_ways(job)), discard: job.skip_rx_copy }
     }
 
     /// How often completions had no room.
@@ -60,6 +62,9 @@ impl<R: ReceiveRing> UringReceive<R> {
         self.arm();
         loop {
             recorder.publish();
+            let way = self.ways.now();
+            mark.allow(way.marked);
+            self.ring.limit_buffers(way.bytes);
             let waits_since = now;
             self.ring.wait(WAIT_MAX)?;
             let before = recorder.bytes();
@@ -75,6 +80,7 @@ impl<R: ReceiveRing> UringReceive<R> {
             }
             if received > 0 {
                 mark.adapt(now, recorder.bytes());
+                self.ways.moved(received, now);
             } else {
                 // Where reading is ended while something lies below the mark, the kernel wakes a multishot
                 // receive once, for what is left, and not again for the end.

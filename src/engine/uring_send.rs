@@ -8,28 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::StreamJob;
+use super::adapt::Ways;
 use super::gate::{GateState, SendGate};
 use super::payload::repeating_payload;
 use super::recorder::Recorder;
-use super::sizes::ring_send_bytes;
+use super::sizes::{paced_depth, ring_depth, ring_send_bytes, ring_send_ways, unreleased_sends};
 use super::zero_copy::Judge;
-use crate::config::{BlockSize, EngineChoice, Pacing};
+use crate::config::EngineChoice;
 use crate::sys::Missing;
 use crate::sys::uring::{Completion, Operation, Ring, RingBuilder, SendRing};
 
-/// Sends in flight for operations of at least [`DEEP_BELOW_BYTES`].
-const DEPTH_LARGE: usize = 1;
-/// Sends in flight for small operations, so that one system call submits many.
-const DEPTH_SMALL: usize = 256;
-/// Operations below this size are small.
-const DEEP_BELOW_BYTES: u32 = 16 * 1024;
-/// What may be in flight of a paced stream, in time at its rate, so that it holds back itself when its peer
-/// takes nothing: sends that wait in the ring go as soon as they can.
-const PACED_IN_FLIGHT: Duration = Duration::from_millis(50);
-/// Zero-copy sends that may be unreleased for each one that may be unsent.
-const UNRELEASED_PER_SEND: usize = 8;
-/// Zero-copy sends that may be unreleased in all: their completions need room in the ring.
-const UNRELEASED_MAX: usize = 512;
 /// Longest wait in the kernel before the stop token is looked at again.
 const WAIT_MAX: Duration = Duration::from_millis(50);
 /// Longest wait for the last releases.
@@ -43,7 +31,9 @@ fn operations(zero_copy: bool) -> &'static [Operation] {
 /// The loop of one sending ring.
 pub(super) struct UringSend<R> {
     ring: R,
+    /// Bytes of the largest operation.
     operation_bytes: u32,
+    ways: Ways,
     depth: usize,
     zero_copy: bool,
     slots: Vec<Slot>,
@@ -66,7 +56,7 @@ impl UringSend<Ring> {
     pub(super) fn prepare(job: &StreamJob, zero_copy: bool) -> Result<(Self, Option<Missing>), Missing> {
         let automatic = job.asked == EngineChoice::Auto;
         let operation_bytes = ring_send_bytes(job);
-        let slots = slots(operation_bytes, zero_copy);
+        let slots = unreleased_sends(job, zero_copy);
         let entries = u32::try_from(slots + 2).expect("a few hundred").next_power_of_two();
         let refused = |error| Missing::from(&error);
         let mut ring = RingBuilder::new(Arc::clone(&job.socket), entries).map_err(refused)?;
@@ -94,12 +84,13 @@ impl<R: SendRing> UringSend<R> {
     /// The loop over a ring that has its payload.
     pub(super) fn over(ring: R, job: &StreamJob, zero_copy: bool) -> Self {
         let operation_bytes = ring_send_bytes(job);
-        let slots = slots(operation_bytes, zero_copy);
+        let slots = unreleased_sends(job, zero_copy);
         let submitted = ring.now();
         Self {
             ring,
             operation_bytes,
-            depth: depth(operation_bytes).min(paced_depth(job.pacing, job.block, operation_bytes)),
+            ways: Ways::new(job, ring_send_ways(job)),
+            depth: ring_depth(job).min(paced_depth(job)),
             zero_copy,
             slots: vec![Slot { bytes: 0, zero_copy, submitted }; slots],
             free: (0..slots).rev().collect(),
@@ -132,7 +123,9 @@ impl<R: SendRing> UringSend<R> {
             };
             self.ring.wait(gate.wait_at_most(now, longest))?;
             now = self.ring.now();
+            let before = recorder.bytes();
             self.reap(gate, recorder, now)?;
+            self.ways.moved(recorder.bytes() - before, now);
             recorder.sample_rtt(now);
         }
     }
@@ -165,10 +158,10 @@ impl<R: SendRing> UringSend<R> {
 
     /// Fills the ring with what the gate grants.
     fn submit(&mut self, gate: &mut SendGate, now: Instant) {
+        let operation_bytes = self.ways.now().bytes;
         while self.unsent < self.depth {
             let Some(&slot) = self.free.last() else { return };
-            let bytes =
-                u32::try_from(gate.take(u64::from(self.operation_bytes))).expect("at most an operation");
+            let bytes = u32::try_from(gate.take(u64::from(operation_bytes))).expect("at most an operation");
             if bytes == 0 {
                 return;
             }
@@ -297,44 +290,6 @@ impl<R: SendRing> UringSend<R> {
     }
 }
 
-/// Sends of so many bytes that may be unsent.
-fn depth(operation_bytes: u32) -> usize {
-    if operation_bytes < DEEP_BELOW_BYTES { DEPTH_SMALL } else { DEPTH_LARGE }
-}
-
-/// Sends of so many bytes that may be unsent because of the pacing: at least a burst.
-fn paced_depth(pacing: Pacing, block: BlockSize, operation_bytes: u32) -> usize {
-    if pacing.bits_per_second == 0 {
-        return usize::MAX;
-    }
-    let earned = u128::from(pacing.bits_per_second) * PACED_IN_FLIGHT.as_millis() / 8_000;
-    let burst = u128::from(block.bytes) * u128::from(pacing.burst_blocks);
-    usize::try_from(earned.max(burst) / u128::from(operation_bytes)).unwrap_or(usize::MAX).max(1)
-}
-
-/// Sends of so many bytes that the kernel may not have finished with.
-fn slots(operation_bytes: u32, zero_copy: bool) -> usize {
-    let depth = depth(operation_bytes);
-    if zero_copy { depth.max((depth * UNRELEASED_PER_SEND).min(UNRELEASED_MAX)) } else { depth }
-}
-
 fn slot_index(completion: Completion) -> usize {
     usize::try_from(completion.token).expect("tokens are slot indexes")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paced_senders_have_little_in_flight() {
-        let block = BlockSize { bytes: 4096, explicit: true };
-        let paced_depth = |bits_per_second, burst_blocks| {
-            paced_depth(Pacing { bits_per_second, burst_blocks }, block, 4096)
-        };
-        assert_eq!(paced_depth(10_000_000, 0), 15);
-        assert_eq!(paced_depth(10_000_000, 100), 100);
-        assert_eq!(paced_depth(1_000, 0), 1);
-        assert_eq!(paced_depth(0, 0), usize::MAX);
-    }
 }

@@ -12,7 +12,7 @@ use super::{Object, Value, parse_object};
 
 pub use part::{
     EngineReport, LatencyReport, PacingReport, PartError, PeerReport, ProcessorReport, ProcessorShare,
-    QueueReport, ReceivedDatagrams,
+    QueueReport, ReceivedDatagrams, SizesReport, TriedSizes,
 };
 
 /// Longest name of a version that is believed, in bytes.

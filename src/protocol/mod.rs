@@ -19,7 +19,7 @@ pub use datagram::{
 };
 pub use extension::{
     EngineReport, Extension, LatencyReport, PacingReport, PartError, PeerReport, ProcessorReport,
-    ProcessorShare, QueueReport, ReceivedDatagrams, ServerHello, StrangeHello,
+    ProcessorShare, QueueReport, ReceivedDatagrams, ServerHello, SizesReport, StrangeHello, TriedSizes,
 };
 pub use json::{JsonError, Object, Value, parse_object};
 pub use params::{Hello, MAX_PARAMS_BYTES, ParamsError, ParamsTooLong, Request};

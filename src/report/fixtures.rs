@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::config::{BlockSize, Direction, Flow, Protocol, Role, TestConfig, UdpConfig};
 use crate::protocol::{
-    EngineReport, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare,
+    EngineReport, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare, SizesReport,
+    TriedSizes,
 };
 use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, UdpInterval, ZeroCopy};
 
@@ -214,6 +215,7 @@ pub(crate) fn sending_engine() -> EngineReport {
         rwnd_limited_seconds: Some(0.5),
         sndbuf_limited_seconds: Some(0.25),
         processors: vec![processors()],
+        sizes: Some(sizes()),
         ..plain_engine("send", "uring")
     }
 }
@@ -249,6 +251,12 @@ pub(crate) fn processors() -> ProcessorReport {
     }
 }
 
+/// Large sends, beside small ones that were slower.
+fn sizes() -> SizesReport {
+    let others = vec![TriedSizes { bytes: 128 * 1024, marked: None, rate_share: Some(0.75) }];
+    SizesReport { bytes: 1024 * 1024, marked: None, others }
+}
+
 fn plain_engine(flow: &str, name: &str) -> EngineReport {
     EngineReport {
         flow: flow.into(),
@@ -264,6 +272,7 @@ fn plain_engine(flow: &str, name: &str) -> EngineReport {
         rwnd_limited_seconds: None,
         sndbuf_limited_seconds: None,
         processors: Vec::new(),
+        sizes: None,
     }
 }
 

@@ -197,5 +197,6 @@ fn evil_engine() -> EngineReport {
         rwnd_limited_seconds: plain.rwnd_limited_seconds,
         sndbuf_limited_seconds: plain.sndbuf_limited_seconds,
         processors: plain.processors,
+        sizes: plain.sizes,
     }
 }

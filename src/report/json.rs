@@ -303,12 +303,12 @@ mod tests {
         end.peer = Some(fixtures::peer());
         let known = finish(&mut JsonReporter::new(Role::Client), &[RunEvent::End(Box::new(end))]);
         let percentiles = "{count:n,p50_us:n,p90_us:n,p99_us:n,p999_us:n,max_us:n}";
-        let engine = |zero_copy: &str, rtt: &str, limit: &str, processors: &str| {
+        let engine = |zero_copy: &str, rtt: &str, limit: &str, processors: &str, sizes: &str| {
             format!(
                 "{{flow:s,asked:s,used:s,reason:s,fix:s,operations:n,zero_copy:{zero_copy},
                 latency:{{rtt:{rtt},completion:null,release:null}},pacing:null,
                 busy_seconds:{limit},rwnd_limited_seconds:{limit},sndbuf_limited_seconds:{limit},
-                processors:[{processors}]}}"
+                processors:[{processors}],sizes:{sizes}}}"
             )
         };
         let sending = engine(
@@ -316,8 +316,9 @@ mod tests {
             percentiles,
             "n",
             "{id:n,placed:n,looks:n,moves:n,distinct:n,shares:[{cpu:n,percent:n}]}",
+            "{bytes:n,marked:null,others:[{bytes:n,marked:null,rate_share:n}]}",
         );
-        let receiving = engine("null", "null", "null", "");
+        let receiving = engine("null", "null", "null", "", "null");
         let expected = format!(
             "{{version:s,engines:[{sending}],
             peer:{{version:s,cpu_user_seconds:n,cpu_system_seconds:n,engines:[{receiving}],datagrams:[],queues:[]}},datagrams:[],queues:[],

@@ -4,7 +4,9 @@
 //! [`harmless_to_readers`] is what all of them pass, with whatever a peer has put into them.
 
 use crate::config::Flow;
-use crate::protocol::{EngineReport, PacingReport, ProcessorReport, ProcessorShare, QueueReport};
+use crate::protocol::{
+    EngineReport, PacingReport, ProcessorReport, ProcessorShare, QueueReport, SizesReport,
+};
 use crate::stats::Percentiles;
 use crate::units::{RateFormat, rate, transfer};
 
@@ -118,6 +120,7 @@ fn details(engine: &EngineReport) -> String {
         }
         text.push('\n');
     }
+    text += &engine.sizes.as_ref().map_or_else(String::new, sizes_line);
     text += &processors_line(&engine.processors);
     let latency = &engine.latency;
     text += &percentiles_line("Round trip", latency.rtt.as_ref());
@@ -129,6 +132,28 @@ fn details(engine: &EngineReport) -> String {
             "      Limits: busy {busy:.2} s, rwnd-limited {rwnd:.2} s, sndbuf-limited {sndbuf:.2} s\n"
         );
     }
+    text
+}
+
+/// What was moved at a time, and what else was tried.
+fn sizes_line(sizes: &SizesReport) -> String {
+    let way = |bytes: u32, marked: Option<bool>| {
+        let size = transfer(u64::from(bytes));
+        let mark = match marked {
+            None => "",
+            Some(true) => " with a receive mark",
+            Some(false) => " without a receive mark",
+        };
+        format!("{}s{mark}", size.trim_start())
+    };
+    let mut text = format!("      Sizes: {} at a time", way(sizes.bytes, sizes.marked));
+    for other in &sizes.others {
+        let share = other
+            .rate_share
+            .map_or_else(|| "not tried".to_owned(), |share| format!("{share:.2} of its rate"));
+        text += &format!("; {}: {share}", way(other.bytes, other.marked));
+    }
+    text.push('\n');
     text
 }
 
@@ -287,6 +312,7 @@ mod tests {
             "\
 Engine: send uring (asked auto): zero-copy is copied on this path, stepped down from uring-zc
       Zero-copy: 25.0% of 1.00 MBytes not copied, 2 notifications never came
+      Sizes: 1.00 MBytes at a time; 128 KBytes: 0.75 of its rate
       Processors: stream 1 on 3 (98% of 200 looks, 2 processors, 4 moves)
       Round trip: p50 20.0 us, p90 30.0 us, p99 40.0 us, p99.9 50.5 us, max 60.0 us (7 times)
       Limits: busy 2.00 s, rwnd-limited 0.50 s, sndbuf-limited 0.25 s

@@ -89,6 +89,7 @@ fn every_client_option_arrives() {
             pid_file: Some("pid".into()),
             engine: EngineChoice::Uring,
             offload: true,
+            adapt: true,
             tuning: Tuning::default(),
         },
         client_port: Some(6000),

@@ -51,6 +51,7 @@ pub(super) fn local(
         pid_file: both.pidfile.clone(),
         engine,
         offload: !cli.engine.no_offload,
+        adapt: !cli.engine.no_adapt,
         tuning: cli.engine.tune.unwrap_or_default(),
     })
 }

@@ -24,6 +24,8 @@ const MAX_CPU: u32 = 65_535;
 const MAX_NAME_BYTES: usize = 64;
 /// ... and longest sentence about one, in bytes.
 const MAX_SENTENCE_BYTES: usize = 1024;
+/// Largest ratio of two rates that is believed.
+const MAX_SHARE: f64 = 1e9;
 /// How far sums of rounded numbers may be off.
 const ROUNDING: f64 = 1.000_001;
 
@@ -78,6 +80,38 @@ pub struct EngineReport {
     /// Where the threads of its streams have run, in the order in which the streams were opened.
     #[serde(default)]
     pub processors: Vec<ProcessorReport>,
+    /// What its streams moved at a time, and what they tried out for that; `None` where nothing can be tried,
+    /// or of an older ringperf.
+    #[serde(default)]
+    pub sizes: Option<SizesReport>,
+}
+
+/// What the streams of one direction moved at a time at one end of a TCP test.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizesReport {
+    /// Bytes of one send or one receive buffer, in the end.
+    pub bytes: u32,
+    /// Whether a busy receiver was woken for many bytes at once (SO_RCVLOWAT), in the end; `None` of senders.
+    pub marked: Option<bool>,
+    /// The other ways that were tried, at most [`Self::MAX_OTHERS`].
+    pub others: Vec<TriedSizes>,
+}
+
+impl SizesReport {
+    /// Most ways that are tried beside the one that is used.
+    pub const MAX_OTHERS: usize = 8;
+}
+
+/// A way to move bytes that was tried beside the one that is used.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TriedSizes {
+    /// See [`SizesReport::bytes`].
+    pub bytes: u32,
+    /// See [`SizesReport::marked`].
+    pub marked: Option<bool>,
+    /// Its rate as a share of the rate of the way that is used; `None` where the test was too short, or too
+    /// slow for sizes to matter.
+    pub rate_share: Option<f64>,
 }
 
 /// Where the thread of one stream has run, by looks about every ten milliseconds while something moved.
@@ -246,7 +280,17 @@ impl EngineReport {
         seconds("rwnd_limited_seconds", self.rwnd_limited_seconds)?;
         seconds("sndbuf_limited_seconds", self.sndbuf_limited_seconds)?;
         are_of_test(self.processors.iter().map(|stream| stream.id), ids)?;
-        self.processors.iter().try_for_each(ProcessorReport::check)
+        self.processors.iter().try_for_each(ProcessorReport::check)?;
+        self.sizes.iter().try_for_each(SizesReport::check)
+    }
+}
+
+impl SizesReport {
+    fn check(&self) -> Result<(), PartError> {
+        possible("bytes", self.bytes > 0 && self.others.iter().all(|other| other.bytes > 0))?;
+        possible("others", self.others.len() <= Self::MAX_OTHERS)?;
+        let shares = || self.others.iter().filter_map(|other| other.rate_share);
+        possible("rate_share", shares().all(|share| (0.0..=MAX_SHARE).contains(&share)))
     }
 }
 
@@ -355,7 +399,8 @@ mod tests {
         r#""burst_mean":1.5,"burst_max":4,"inter_departure":null},"busy_seconds":2.0,"#,
         r#""rwnd_limited_seconds":0.5,"sndbuf_limited_seconds":0.25,"processors":[{"id":1,"placed":3,"#,
         r#""looks":200,"moves":4,"distinct":2,"shares":[{"cpu":3,"percent":98.0},{"cpu":0,"percent":2.0}]}"#,
-        r#"]}],"datagrams":[{"id":3,"received":1276,"duplicates":2,"reordered":5,"lost_in_socket":1,"#,
+        r#"],"sizes":{"bytes":1048576,"marked":null,"others":[{"bytes":131072,"marked":null,"#,
+        r#""rate_share":0.75}]}}],"datagrams":[{"id":3,"received":1276,"duplicates":2,"reordered":5,"lost_in_socket":1,"#,
         r#""dropped_after_last":0,"foreign":0}],"queues":[{"device":"eth0","kind":"fq_codel","#,
         r#""dropped_packets":17}]}"#
     );
@@ -380,6 +425,14 @@ mod tests {
     }
 
     #[test]
+    fn an_older_ringperf_tries_no_sizes() {
+        let sizes = RECORDED.find(",\"sizes\"").unwrap()..RECORDED.find("}],\"datagrams\"").unwrap();
+        let mut older = RECORDED.to_owned();
+        older.replace_range(sizes, "");
+        assert_eq!(decode(&older).unwrap().engines[0].sizes, None);
+    }
+
+    #[test]
     fn a_later_ringperf_says_more_and_is_understood() {
         let later = RECORDED.replacen("\"engines\"", "\"host\":{\"load\":[0.5]},\"engines\"", 1);
         let later = later.replacen("\"looks\"", "\"more\":1,\"looks\"", 1);
@@ -387,7 +440,7 @@ mod tests {
     }
 
     /// What each lie stands in the place of, the lie, and what is said to be wrong.
-    const LIES: [(&str, &str, &str); 49] = [
+    const LIES: [(&str, &str, &str); 53] = [
         ("\"version\":\"0.1.0\"", "\"version\":\"\"", "version"),
         ("\"version\":\"0.1.0\"", "\"version\":\"\\u001b[2J\"", "version"),
         ("\"cpu_user_seconds\":0.1", "\"cpu_user_seconds\":-1", "cpu_user_seconds"),
@@ -425,6 +478,10 @@ mod tests {
         ("\"cpu\":3", "\"cpu\":99999", "cpu"),
         ("\"percent\":2.0", "\"percent\":3", "percent"),
         ("\"percent\":2.0", "\"percent\":-1", "percent"),
+        ("\"sizes\":{\"bytes\":1048576", "\"sizes\":{\"bytes\":0", "bytes"),
+        ("\"rate_share\":0.75", "\"rate_share\":-1", "rate_share"),
+        ("\"rate_share\":0.75", "\"rate_share\":1e300", "rate_share"),
+        ("\"rate_share\":0.75", "\"rate_share\":\"1\"", "keys"),
         ("{\"id\":3,", "{\"id\":3},{\"id\":3,", "id"),
         ("\"received\":1276", "\"received\":4", "reordered"),
         ("\"lost_in_socket\":1", "\"lost_in_socket\":9223372036854775808", "lost_in_socket"),
