@@ -1,95 +1,213 @@
 //! The table, on the terminal and in `docs/BENCHMARKS.md`.
 
 use std::fmt::Write as _;
-use std::fs;
-
-use jiff::ZonedDateTime;
-use nix::sys::utsname::uname;
 
 use super::judge::{Ratio, Reached, Verdict, median};
-use super::measure::{Pair, Run};
-use super::tool::Tool;
+use super::measure::Run;
+use super::record::{Against, Beside, MedianRecord, RatioRecord, Record, RowRecord};
 use super::work::{Goal, Work};
 
 /// Further apart than that the client's bytes and those of the interface are called different.
 const CLAIM_TOLERANCE: f64 = 0.02;
 
-/// A row that has been measured.
-pub struct Row {
-    pub work: Work,
-    pub verdict: Verdict,
-    /// Each pairing of the row with its medians: client, server, figures.
-    pub pairs: Vec<Medians>,
+/// What is kept of a row that was measured.
+pub fn row(
+    work: &Work,
+    verdict: &Verdict,
+    probe: Option<Beside>,
+    oracle: Option<Beside>,
+    medians: Vec<MedianRecord>,
+) -> RowRecord {
+    let against = |part: &Option<(&str, Ratio)>| {
+        part.as_ref().map(|(peer, ratio)| Against { peer: (*peer).to_owned(), ratio: ratio.record() })
+    };
+    let value = verdict.value.map(|value| match work.goal {
+        Goal::Memory { .. } => format!("{value:.1} MiB"),
+        _ => format!("{value:.4} Gbit/s"),
+    });
+    let wanted = match work.goal {
+        Goal::Rate { ratio_min, cost_max } => format!(">= {ratio_min}, <= {cost_max}"),
+        Goal::Paced { gbit_per_second, cost_max } => {
+            format!("{gbit_per_second} Gbit/s within 0.1 %, <= {cost_max}")
+        }
+        Goal::Sooner { ratio_min, .. } => format!(">= {ratio_min} times sooner"),
+        Goal::Memory { mib_max } => format!("<= {mib_max} MiB"),
+    };
+    RowRecord {
+        work: work.name.to_owned(),
+        rate: against(&verdict.rate),
+        cost: against(&verdict.cost),
+        value,
+        wanted,
+        reached: verdict.reached == Reached::Yes,
+        probe,
+        oracle,
+        medians,
+    }
 }
 
-/// Medians of one pairing.
-pub struct Medians {
-    client: &'static str,
-    server: &'static str,
-    gbit_per_second: f64,
-    client_cost: f64,
-    server_cost: f64,
-    lost_percent: Option<f64>,
-    claimed_of_carried: f64,
-    seconds: f64,
-    client_mib: f64,
+/// The medians of one contender.
+pub fn medians(who: String, runs: &[Run]) -> MedianRecord {
+    let median = |value: fn(&Run) -> f64| median(runs.iter().map(value));
+    let lost = runs[0].lost_percent.map(|_| median(|run| run.lost_percent.unwrap_or(0.0)));
+    let memory = runs[0].client_mib.map(|_| median(|run| run.client_mib.unwrap_or(0.0)));
+    let claimed = runs[0].claimed_of_carried.map(|_| median(|run| run.claimed_of_carried.unwrap_or(0.0)));
+    let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let cells = vec![
+        format!("{:.3}", median(|run| run.gbit_per_second)),
+        format!("{:.3} + {:.3}", median(|run| run.client_cost), median(|run| run.server_cost)),
+        or_dash(lost.map(|lost| format!("{lost:.2}"))),
+        format!("{:.3}", median(|run| run.seconds)),
+        or_dash(memory.map(|mib| format!("{mib:.1}"))),
+        or_dash(claimed.map(|share| match (share - 1.0).abs() <= CLAIM_TOLERANCE {
+            true => "as carried".to_owned(),
+            false => format!("{share:.3} of what was carried"),
+        })),
+    ];
+    MedianRecord { who, cells }
 }
 
-impl Medians {
-    pub fn of(pair: &Pair<'_>, runs: &[Run]) -> Self {
-        let median = |value: fn(&Run) -> f64| median(runs.iter().map(value));
-        let lost = runs[0].lost_percent.map(|_| median(|run| run.lost_percent.unwrap_or(0.0)));
-        Self {
-            client: pair.client.name,
-            server: pair.server.name,
-            gbit_per_second: median(|run| run.gbit_per_second),
-            client_cost: median(|run| run.client_cost),
-            server_cost: median(|run| run.server_cost),
-            lost_percent: lost,
-            claimed_of_carried: median(|run| run.claimed_of_carried),
-            seconds: median(|run| run.seconds),
-            client_mib: median(|run| run.client_mib),
+/// The row for the terminal.
+pub fn line(row: &RowRecord) -> String {
+    let beside = |name, beside: &Option<Beside>| {
+        beside.as_ref().map_or_else(String::new, |beside| {
+            let (rate, cost) = (ratio(&beside.rate), ratio(&beside.cost));
+            format!("\n    {name}: rate {rate}, cost {cost}; {}", beside.what)
+        })
+    };
+    let reached = if row.reached { "yes" } else { "no" };
+    format!(
+        "{:<32} {:<46} {:<46} {:<32} {reached}{}{}",
+        row.work,
+        rate(row),
+        against(row.cost.as_ref()),
+        row.wanted,
+        beside("of the probe", &row.probe),
+        beside("of the best setting", &row.oracle)
+    )
+}
+
+/// The whole document, from all that is kept.
+pub fn document(records: &[Record]) -> String {
+    let mut text = HEAD.to_owned();
+    let _ = writeln!(
+        text,
+        "\n## Side by side\n\nRate and CPU-s per GB, ours / best peer, on each kind of processor.\n"
+    );
+    let kinds: Vec<String> = records.iter().map(|record| record.machine.kind()).collect();
+    let _ = writeln!(text, "| Work | {} |", kinds.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---|".repeat(kinds.len()));
+    for work in works(records) {
+        let cells = records.iter().map(|record| {
+            let Some(row) = record.rows.iter().find(|row| row.work == work) else { return String::new() };
+            match (&row.value, &row.rate, &row.cost) {
+                (Some(value), ..) => value.clone(),
+                (_, Some(rate), Some(cost)) => {
+                    format!("{}; {}", figure(rate.ratio.estimate), figure(cost.ratio.estimate))
+                }
+                (_, Some(rate), None) => format!("{} times sooner", figure(rate.ratio.estimate)),
+                _ => String::new(),
+            }
+        });
+        let _ = writeln!(text, "| {work} | {} |", cells.collect::<Vec<_>>().join(" | "));
+    }
+    for record in records {
+        section(&mut text, record);
+    }
+    text
+}
+
+/// Every work of any record, in the order of the first that has it.
+fn works(records: &[Record]) -> Vec<&str> {
+    let mut works: Vec<&str> = Vec::new();
+    for row in records.iter().flat_map(|record| &record.rows) {
+        if !works.contains(&row.work.as_str()) {
+            works.push(&row.work);
+        }
+    }
+    works
+}
+
+fn section(text: &mut String, record: &Record) {
+    let Record { machine, date, command, rounds, seconds, tools, missing, rows } = record;
+    let _ = writeln!(text, "\n## {}\n", machine.kind());
+    let _ = writeln!(text, "- Date: {date}");
+    let _ = writeln!(text, "- Command: `{command}`: {rounds} rounds, {seconds} s a run");
+    let _ = writeln!(text, "- Machine: {}, {} MiB; {}", machine.kind(), machine.memory_mib, machine.kernel);
+    for (name, version) in tools {
+        let _ = writeln!(text, "- {name}: {version}");
+    }
+    if !missing.is_empty() {
+        let _ = writeln!(text, "- Not installed, so not compared with: {}", missing.join(", "));
+    }
+    beside_peers(text, rows);
+    beside_itself(text, rows);
+    let _ = writeln!(text, "\n### All medians\n");
+    let _ = writeln!(
+        text,
+        "| Work | Client, server | Gbit/s | CPU-s per GB, client + server | Lost, % | Exit, s | Memory, MiB | Bytes |"
+    );
+    let _ = writeln!(text, "|---|---|---|---|---|---|---|---|");
+    for row in rows {
+        for medians in &row.medians {
+            let _ = writeln!(text, "| {} | {} | {} |", row.work, medians.who, medians.cells.join(" | "));
         }
     }
 }
 
-impl Row {
-    /// The row in the terms of its goal, for one line.
-    fn cells(&self) -> [String; 4] {
-        let against = |part: &Option<(&str, Ratio)>| {
-            part.as_ref().map_or_else(
-                || "-".to_owned(),
-                |(peer, ratio)| {
-                    let interval = ratio.interval.map_or_else(String::new, |(low, high)| {
-                        format!(" [{}, {}]", figure(low), figure(high))
-                    });
-                    format!("{}{interval} {}, {peer}", figure(ratio.estimate), ratio.verdict())
-                },
-            )
-        };
-        let rate = match self.verdict.value {
-            Some(value) if matches!(self.work.goal, Goal::Memory { .. }) => format!("{value:.1} MiB"),
-            Some(value) => format!("{value:.4} Gbit/s"),
-            None => against(&self.verdict.rate),
-        };
-        let wanted = match self.work.goal {
-            Goal::Rate { ratio_min, cost_max } => format!(">= {ratio_min}, <= {cost_max}"),
-            Goal::Paced { gbit_per_second, cost_max } => {
-                format!("{gbit_per_second} Gbit/s within 0.1 %, <= {cost_max}")
-            }
-            Goal::Sooner { ratio_min, .. } => format!(">= {ratio_min} times sooner"),
-            Goal::Memory { mib_max } => format!("<= {mib_max} MiB"),
-        };
-        let reached = if self.verdict.reached == Reached::Yes { "yes" } else { "**no**" };
-        [rate, against(&self.verdict.cost), wanted, reached.to_owned()]
+fn beside_peers(text: &mut String, rows: &[RowRecord]) {
+    let _ = writeln!(text, "\n### Beside the best peer\n");
+    let _ = writeln!(
+        text,
+        "| Work | Rate, ours / best peer | CPU-s per GB, ours / best peer | Wanted | Reached |"
+    );
+    let _ = writeln!(text, "|---|---|---|---|---|");
+    for row in rows {
+        let reached = if row.reached { "yes" } else { "**no**" };
+        let (rate, cost) = (rate(row), against(row.cost.as_ref()));
+        let _ = writeln!(text, "| {} | {rate} | {cost} | {} | {reached} |", row.work, row.wanted);
     }
+    let missed: Vec<_> = rows.iter().filter(|row| !row.reached).map(|row| row.work.as_str()).collect();
+    let _ = match missed.as_slice() {
+        [] => writeln!(text, "\nNo row missed what is wanted."),
+        names => writeln!(text, "\nMissed: {}.", names.join("; ")),
+    };
+}
 
-    /// The row for the terminal.
-    pub fn line(&self) -> String {
-        let [rate, cost, wanted, reached] = self.cells();
-        let name = self.work.name;
-        format!("{name:<32} {rate:<46} {cost:<46} {wanted:<32} {}", reached.trim_matches('*'))
+/// Beside plain calls, and beside the best setting.
+fn beside_itself(text: &mut String, rows: &[RowRecord]) {
+    let probes = rows.iter().filter_map(|row| Some((row.work.as_str(), row.probe.as_ref()?)));
+    table_beside(text, "Beside plain calls with nothing around them", probes.collect());
+    let oracles = rows.iter().filter_map(|row| Some((row.work.as_str(), row.oracle.as_ref()?)));
+    table_beside(text, "What it chooses beside the best setting of a grid", oracles.collect());
+}
+
+fn table_beside(text: &mut String, title: &str, rows: Vec<(&str, &Beside)>) {
+    if rows.is_empty() {
+        return;
     }
+    let _ = writeln!(text, "\n### {title}\n\n| Work | Rate | CPU-s per GB | Which |\n|---|---|---|---|");
+    for (work, beside) in rows {
+        let (rate, cost) = (ratio(&beside.rate), ratio(&beside.cost));
+        let _ = writeln!(text, "| {work} | {rate} | {cost} | {} |", beside.what);
+    }
+}
+
+fn rate(row: &RowRecord) -> String {
+    row.value.clone().unwrap_or_else(|| against(row.rate.as_ref()))
+}
+
+fn against(part: Option<&Against>) -> String {
+    part.map_or_else(|| "-".to_owned(), |part| format!("{}, {}", ratio(&part.ratio), part.peer))
+}
+
+fn ratio(record: &RatioRecord) -> String {
+    let between = match (record.interval, record.range) {
+        (Some((low, high)), _) => format!(" [{}, {}]", figure(low), figure(high)),
+        (None, Some((low, high))) => format!(" ({}-{})", figure(low), figure(high)),
+        (None, None) => String::new(),
+    };
+    format!("{}{between} {}", figure(record.estimate), record.verdict)
 }
 
 /// Three digits that matter.
@@ -103,116 +221,31 @@ fn figure(value: f64) -> String {
     }
 }
 
-/// What was done, for the head of the document.
-pub struct Conditions<'a> {
-    pub command: String,
-    pub rounds: usize,
-    pub seconds: f64,
-    pub tools: Vec<&'a Tool>,
-    pub missing: Vec<&'static str>,
-}
-
-/// The whole document.
-pub fn document(conditions: &Conditions<'_>, rows: &[Row]) -> String {
-    let mut text = HEAD.to_owned();
-    let Conditions { command, rounds, seconds, tools, missing } = conditions;
-    let _ = writeln!(text, "\n## The run\n");
-    let _ = writeln!(text, "- Date: {}", ZonedDateTime::now().strftime("%Y-%m-%d %H:%M %Z"));
-    let _ = writeln!(text, "- Command: `{command}`: {rounds} rounds, {seconds} s a run");
-    let _ = writeln!(text, "- Machine: {}", machine());
-    let _ = writeln!(text, "- Kernel: {}", kernel());
-    for tool in tools {
-        let _ = writeln!(text, "- {}: {}", tool.name, tool.version);
-    }
-    if !missing.is_empty() {
-        let _ = writeln!(text, "- Not installed, so not compared with: {}", missing.join(", "));
-    }
-    let _ = writeln!(text, "\n## Beside the best peer\n");
-    let _ = writeln!(
-        text,
-        "| Work | Rate, ours / best peer | CPU-s per GB, ours / best peer | Wanted | Reached |"
-    );
-    let _ = writeln!(text, "|---|---|---|---|---|");
-    for row in rows {
-        let _ = writeln!(text, "| {} | {} |", row.work.name, row.cells().join(" | "));
-    }
-    let missed: Vec<_> =
-        rows.iter().filter(|row| row.verdict.reached == Reached::No).map(|row| row.work.name).collect();
-    let _ = match missed.as_slice() {
-        [] => writeln!(text, "\nNo row missed what is wanted."),
-        names => writeln!(text, "\nMissed: {}.", names.join("; ")),
-    };
-    let _ = writeln!(text, "\n## All medians\n");
-    let _ = writeln!(
-        text,
-        "| Work | Client, server | Gbit/s | CPU-s per GB, client + server | Lost, % | Exit, s | Memory, MiB | Bytes |"
-    );
-    let _ = writeln!(text, "|---|---|---|---|---|---|---|---|");
-    for row in rows {
-        for pair in &row.pairs {
-            let _ = writeln!(text, "| {} | {} |", row.work.name, pair.cells().join(" | "));
-        }
-    }
-    text
-}
-
-impl Medians {
-    fn cells(&self) -> [String; 7] {
-        let apart = (self.claimed_of_carried - 1.0).abs();
-        [
-            format!("{}, {}", self.client, self.server),
-            format!("{:.3}", self.gbit_per_second),
-            format!("{:.3} + {:.3}", self.client_cost, self.server_cost),
-            self.lost_percent.map_or_else(|| "-".to_owned(), |lost| format!("{lost:.2}")),
-            format!("{:.3}", self.seconds),
-            format!("{:.1}", self.client_mib),
-            if apart <= CLAIM_TOLERANCE {
-                "as carried".to_owned()
-            } else {
-                format!("{:.3} of what was carried", self.claimed_of_carried)
-            },
-        ]
-    }
-}
-
-fn machine() -> String {
-    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let model = field(&processors, "model name").unwrap_or_else(|| "unknown processor".to_owned());
-    let count = processors.lines().filter(|line| line.starts_with("processor")).count();
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = field(&memory, "MemTotal").and_then(|value| value.split(' ').next()?.parse::<u64>().ok());
-    format!("{model}, {count} processors, {} MiB", kib.unwrap_or(0) / 1024)
-}
-
-fn kernel() -> String {
-    uname().map_or_else(
-        |_| "unknown".to_owned(),
-        |name| format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
-    )
-}
-
 const HEAD: &str = "\
 # Benchmarks
 
 Written by `make bench`; do not edit. It runs real processes against real processes, each tool's client against
 its own server unless the row says otherwise, on one machine that does nothing else, in network namespaces of
-their own, all with cubic.
+their own, all with cubic. Processors differ so much that figures of one kind say little about another: the last
+run on each kind is kept.
 
 - **Rounds are interleaved**: each round runs every tool once, in an order that changes from round to round.
   A first run of each does not count. Between two tools that run at different times nothing is compared.
 - **A ratio** is ours to the peer's in the same round. Shown is the estimate of Hodges and Lehmann over the
-  logarithms, and the exact interval of 95 % that belongs to Wilcoxon's signed-rank test, which takes six rounds.
-  *Best peer* is the one that leaves us the worst ratio, which may be another one for the rate than for the cost.
-  *More* and *less* mean that 1 is outside the interval, *the same* that all of it is within 3 % of 1; everything
-  else is *not decided*, whatever the estimate says.
+  logarithms, and in brackets the exact interval of 95 % that belongs to Wilcoxon's signed-rank test, which takes
+  six rounds. *Best peer* is the one that leaves us the worst ratio, which may be another one for the rate than for
+  the cost. *More* and *less* mean that 1 is outside the interval, *the same* that all of it is within 3 % of 1;
+  everything else is *not decided*, whatever the estimate says. Runs of before there were intervals have the median,
+  with the smallest and the largest round in parentheses.
 - **Rate** is what the receiver got, both directions together, in the time that the tool says; where the
   interface was busy for more than 5 % longer than that, in the time that it was. **CPU-s per GB** are processor
   seconds for 10^9 bytes received, of client and server together, as the kernel hands them over with each
   process's exit status: nobody's own claim.
+- **Plain calls** (write, sendfile, splice; recv) in two threads for each stream, with no protocol, pace or report
+  around them, are what the machine can do. Their sizes are those that were fastest in a search before, and they run
+  in the same rounds.
+- **The best setting** (with `--oracle`) is the fastest of a grid of engines and sizes, searched for in runs before;
+  it then runs in the same rounds beside what ringperf chooses by itself.
 - **Bytes** are checked against the counters of the interfaces, headers subtracted: *as carried* means within
   2 %. Over a lossy path, bytes that are sent and never counted as received show up in the column before.
 ";

@@ -3,6 +3,7 @@
 use ringperf::stats::inference;
 
 use super::measure::Run;
+use super::record::RatioRecord;
 use super::work::Goal;
 
 /// How far a paced test may be from the rate that was asked for.
@@ -36,6 +37,12 @@ impl Ratio {
             estimate: judged.map_or(f64::NAN, |judged| judged.estimate.exp()),
             interval: interval.map(|interval| (interval.low.exp(), interval.high.exp())),
         }
+    }
+
+    /// What is kept of it.
+    pub fn record(&self) -> RatioRecord {
+        let verdict = self.verdict().to_owned();
+        RatioRecord { estimate: self.estimate, interval: self.interval, range: None, verdict }
     }
 
     /// Where it stands.
@@ -112,7 +119,7 @@ pub fn judge(goal: Goal, ours: &[Run], contests: &[Contest<'_>]) -> Option<Verdi
             Some(Verdict { rate: Some((peer, sooner)), cost: None, value: None, reached })
         }
         Goal::Memory { mib_max } => {
-            let value = ours_median(|run| run.client_mib);
+            let value = ours_median(|run| run.client_mib.unwrap_or(f64::NAN));
             Some(Verdict { rate: None, cost: None, value: Some(value), reached: all(value <= mib_max) })
         }
     }

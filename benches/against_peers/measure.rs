@@ -1,6 +1,6 @@
 //! One server and one client, from start to exit.
 
-use std::io::Read;
+use std::io::BufReader;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -36,10 +36,10 @@ pub struct Run {
     pub lost_percent: Option<f64>,
     /// From the start of the client to the end of its output, which it closes by its exit.
     pub seconds: f64,
-    /// Resident memory of the client at its peak.
-    pub client_mib: f64,
+    /// Resident memory of the client at its peak, where it is a process of its own.
+    pub client_mib: Option<f64>,
     /// Bytes that the client says were sent, as a share of what the interfaces have carried without headers.
-    pub claimed_of_carried: f64,
+    pub claimed_of_carried: Option<f64>,
 }
 
 impl Run {
@@ -49,15 +49,22 @@ impl Run {
 }
 
 /// Who talks to whom, with which options.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair<'a> {
     pub client: &'a Tool,
     pub server: &'a Tool,
-    pub options: &'a str,
+    /// Options of the client.
+    pub options: String,
+    /// Options of the server besides `-s -p PORT`.
+    pub server_options: String,
+    /// Clients that run at the same time, each with a server of its own unless one may serve them all.
+    pub clients: usize,
+    /// One server serves all clients.
+    pub one_server: bool,
 }
 
 impl Pair<'_> {
-    /// Runs it in that network on a port that nobody has used yet.
+    /// Runs it in that network on ports that nobody has used yet, from `port` on.
     pub fn run(&self, network: &Network, port: u16, seconds: f64) -> Outcome<Run> {
         self.attempt(network, port, seconds).map_err(|error| {
             let (client, server) = (self.client.name, self.server.name);
@@ -66,54 +73,146 @@ impl Pair<'_> {
     }
 
     fn attempt(&self, network: &Network, port: u16, seconds: f64) -> Outcome<Run> {
-        let port_text = port.to_string();
-        let mut server = Command::new(&self.server.path);
-        server.args(["-s", "-1", "-p", &port_text]).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut server = Stopped(network.at_server(|| Ok(server.spawn()?))?);
-        network.wait_for_listener(port)?;
+        let count = u16::try_from(self.clients)?;
+        let ports: Vec<u16> =
+            (0..if self.one_server { 1 } else { count }).map(|index| port + index).collect();
+        let mut servers =
+            ports.iter().map(|&port| self.start_server(network, port)).collect::<Outcome<Vec<_>>>()?;
+        let before = network.carried()?;
+        let start = Instant::now();
+        let mut clients = (0..self.clients)
+            .map(|index| self.start_client(network, ports[index % ports.len()], seconds))
+            .collect::<Outcome<Vec<_>>>()?;
+        let over = AtomicBool::new(false);
+        let (documents, elapsed, seen) = thread::scope(|scope| {
+            let watching = scope.spawn(|| network.watch(&over).map_err(|error| error.to_string()));
+            let reading: Vec<_> = clients.iter_mut().map(|client| scope.spawn(|| client.output())).collect();
+            let documents = reading
+                .into_iter()
+                .map(|reading| reading.join().map_err(|_| "a reading thread panicked".to_owned())?)
+                .collect::<Result<Vec<_>, String>>();
+            let elapsed = start.elapsed();
+            over.store(true, Ordering::Relaxed);
+            let seen = watching.join().map_err(|_| "the watching thread panicked")??;
+            Ok::<_, String>((documents?, elapsed, seen))
+        })?;
+        let clients = clients.iter_mut().map(Stopped::reap).collect::<Outcome<Vec<_>>>()?;
+        let after = network.carried()?;
+        let patience = if self.one_server { Duration::ZERO } else { SERVER_EXIT };
+        let servers = servers.iter_mut().map(|server| server.wait(patience)).collect::<Outcome<Vec<_>>>()?;
 
+        let carried = Carried { bytes: after.bytes - before.bytes, packets: after.packets - before.packets };
+        let header = if self.has("-u") { UDP_HEADER_BYTES } else { TCP_HEADER_BYTES };
+        let header = header + if network.host.is_ipv6() { V6_EXTRA_BYTES } else { 0 };
+        let facts = Facts {
+            elapsed,
+            flowing: flowing(&seen),
+            client_cpu: clients.iter().map(processor_seconds).sum(),
+            server_cpu: servers.iter().map(processor_seconds).sum(),
+            client_mib: clients.iter().map(|usage| usage.maxrss as f64 / f64::from(1 << 20)).sum(),
+            carried_bytes: payload(carried, header),
+        };
+        facts.run(&documents)
+    }
+
+    fn has(&self, wanted: &str) -> bool {
+        self.options.split_whitespace().any(|option| option == wanted)
+    }
+
+    fn start_server(&self, network: &Network, port: u16) -> Outcome<Stopped> {
+        let mut server = Command::new(&self.server.path);
+        server.args(["-s", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        if !self.one_server {
+            server.arg("-1");
+        }
+        server.args(self.server_options.split_whitespace());
+        let server = Stopped(network.at_server(|| Ok(server.spawn()?))?);
+        network.wait_for_listener(port)?;
+        Ok(server)
+    }
+
+    fn start_client(&self, network: &Network, port: u16, seconds: f64) -> Outcome<Stopped> {
         let mut client = Command::new(&self.client.path);
-        client.args(["-c", &network.host.to_string(), "-p", &port_text, "-J"]);
+        client.args(["-c", &network.host.to_string(), "-p", &port.to_string(), "-J"]);
         client.args(self.options.split_whitespace());
-        let has = |wanted| self.options.split_whitespace().any(|option| option == wanted);
-        if !has("-u") {
+        if !self.has("-u") {
             // The system's own choice may be one that paces, which makes all tools look alike.
             client.args(["-C", "cubic"]);
         }
-        if !has("-n") {
+        if !self.has("-n") {
             client.args(["-t", &seconds.to_string()]);
         }
         client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let before = network.carried()?;
-        let start = Instant::now();
-        let mut client = Stopped(network.at_client(|| Ok(client.spawn()?))?);
-        let mut document = Vec::new();
-        let mut output = client.0.stdout.take().ok_or("the client's output is piped")?;
-        let mut elapsed = Duration::ZERO;
-        let over = AtomicBool::new(false);
-        let seen = thread::scope(|scope| {
-            let watching = scope.spawn(|| network.watch(&over).map_err(|error| error.to_string()));
-            let read = output.read_to_end(&mut document);
-            elapsed = start.elapsed();
-            over.store(true, Ordering::Relaxed);
-            read.map_err(|error| error.to_string())?;
-            watching.join().map_err(|_| "the watching thread panicked")?
-        })?;
-        let client = client.0.wait4()?;
-        let after = network.carried()?;
-        let server_use = server.wait()?;
+        Ok(Stopped(network.at_client(|| Ok(client.spawn()?))?))
+    }
+}
 
-        let carried = Carried { bytes: after.bytes - before.bytes, packets: after.packets - before.packets };
-        let document: serde_json::Value =
-            serde_json::from_slice(&document).map_err(|error| format!("no document: {error}"))?;
+/// What was seen of a run from outside.
+struct Facts {
+    elapsed: Duration,
+    flowing: Duration,
+    /// Processor seconds.
+    client_cpu: f64,
+    server_cpu: f64,
+    client_mib: f64,
+    carried_bytes: u64,
+}
+
+impl Facts {
+    /// Together with what each client's document says.
+    fn run(&self, documents: &[serde_json::Value]) -> Outcome<Run> {
+        let said = documents.iter().map(Said::of).collect::<Outcome<Vec<_>>>()?;
+        let sum = |value: fn(&Said) -> f64| said.iter().map(value).sum::<f64>();
+        let gigabytes = sum(|said| said.received_bytes) / 1e9;
+        let claimed_seconds = said.iter().map(|said| said.seconds).fold(0.0, f64::max);
+        // Whoever goes on beyond the time that the rate is claimed for is given the time that it took.
+        let overrun =
+            (self.flowing.as_secs_f64() / claimed_seconds).max(1.0 + OVERRUN_FORGIVEN) - OVERRUN_FORGIVEN;
+        Ok(Run {
+            gbit_per_second: sum(|said| said.bits_per_second) / 1e9 / overrun,
+            client_cost: self.client_cpu / gigabytes,
+            server_cost: self.server_cpu / gigabytes,
+            lost_percent: documents[0]["end"]["sum_received"]["lost_percent"].as_f64(),
+            seconds: self.elapsed.as_secs_f64(),
+            client_mib: Some(self.client_mib),
+            claimed_of_carried: Some(sum(|said| said.sent_bytes) / self.carried_bytes as f64),
+        })
+    }
+}
+
+/// What a client's document says, both directions together.
+struct Said {
+    received_bytes: f64,
+    sent_bytes: f64,
+    bits_per_second: f64,
+    seconds: f64,
+}
+
+impl Said {
+    fn of(document: &serde_json::Value) -> Outcome<Self> {
         if let Some(error) = document["error"].as_str() {
             return Err(error.into());
         }
-        let header = if has("-u") { UDP_HEADER_BYTES } else { TCP_HEADER_BYTES };
-        let header = header + if network.host.is_ipv6() { V6_EXTRA_BYTES } else { 0 };
-        let flowing = flowing(&seen);
-        figures(&document, (elapsed, flowing), (&client.rusage, &server_use), payload(carried, header))
+        let end = &document["end"];
+        let number = |sum: &str, key: &str| {
+            end[sum][key].as_f64().ok_or_else(|| format!("no end.{sum}.{key} in the document"))
+        };
+        // With --bidir the other direction has sums of its own.
+        let both = |sum: &str, key: &str| {
+            let reverse = end[format!("{sum}_bidir_reverse")][key].as_f64().unwrap_or(0.0);
+            number(sum, key).map(|forward| forward + reverse)
+        };
+        Ok(Self {
+            received_bytes: both("sum_received", "bytes")?,
+            sent_bytes: both("sum_sent", "bytes")?,
+            bits_per_second: both("sum_received", "bits_per_second")?,
+            seconds: number("sum_received", "seconds")?,
+        })
     }
+}
+
+fn processor_seconds(usage: &ResourceUsage) -> f64 {
+    (usage.utime + usage.stime).as_secs_f64()
 }
 
 /// How long bytes have flown: from the first to the last hundredth of them.
@@ -133,51 +232,30 @@ fn payload(carried: Carried, header_bytes: u64) -> u64 {
     carried.bytes.saturating_sub(carried.packets * header_bytes)
 }
 
-fn figures(
-    document: &serde_json::Value,
-    (elapsed, flowing): (Duration, Duration),
-    (client, server): (&ResourceUsage, &ResourceUsage),
-    carried_bytes: u64,
-) -> Outcome<Run> {
-    let end = &document["end"];
-    let number = |sum: &str, key: &str| {
-        end[sum][key].as_f64().ok_or_else(|| format!("no end.{sum}.{key} in the document"))
-    };
-    // With --bidir the other direction has sums of its own.
-    let both = |sum: &str, key: &str| {
-        let reverse = end[format!("{sum}_bidir_reverse")][key].as_f64().unwrap_or(0.0);
-        number(sum, key).map(|forward| forward + reverse)
-    };
-    let gigabytes = both("sum_received", "bytes")? / 1e9;
-    let claimed_seconds = number("sum_received", "seconds")?;
-    // Whoever goes on beyond the time that the rate is claimed for is given the time that it took.
-    let overrun = (flowing.as_secs_f64() / claimed_seconds).max(1.0 + OVERRUN_FORGIVEN) - OVERRUN_FORGIVEN;
-    let processor = |usage: &ResourceUsage| (usage.utime + usage.stime).as_secs_f64();
-    Ok(Run {
-        gbit_per_second: both("sum_received", "bits_per_second")? / 1e9 / overrun,
-        client_cost: processor(client) / gigabytes,
-        server_cost: processor(server) / gigabytes,
-        lost_percent: end["sum_received"]["lost_percent"].as_f64(),
-        seconds: elapsed.as_secs_f64(),
-        client_mib: client.maxrss as f64 / f64::from(1 << 20),
-        claimed_of_carried: both("sum_sent", "bytes")? / carried_bytes as f64,
-    })
-}
-
 /// A child that does not outlive its owner.
 struct Stopped(Child);
 
 impl Stopped {
+    /// Everything it prints as a document. Ends when it closes its output, which it does by its exit.
+    fn output(&mut self) -> Result<serde_json::Value, String> {
+        let output = self.0.stdout.take().ok_or("the client's output is piped")?;
+        serde_json::from_reader(BufReader::new(output)).map_err(|error| format!("no document: {error}"))
+    }
+
+    fn reap(&mut self) -> Outcome<ResourceUsage> {
+        Ok(self.0.wait4()?.rusage)
+    }
+
     /// Waits for its own exit for a while, then stops it.
-    fn wait(&mut self) -> Outcome<ResourceUsage> {
-        let deadline = Instant::now() + SERVER_EXIT;
+    fn wait(&mut self, patience: Duration) -> Outcome<ResourceUsage> {
+        let deadline = Instant::now() + patience;
         // Looking does not reap it, so that its processor time can still be asked for.
         while Instant::now() < deadline && !self.has_ended()? {
             thread::sleep(LOOK_EVERY);
         }
         // Fails when it has ended by itself, as it should.
         let _ = self.0.kill();
-        Ok(self.0.wait4()?.rusage)
+        self.reap()
     }
 
     fn has_ended(&self) -> Outcome<bool> {
