@@ -89,6 +89,7 @@ fn job(dice: &mut Dice, base: &StreamJob, flow: Flow) -> StreamJob {
         counters: Arc::new(SharedCounters::default()),
         stop: StopToken::default(),
         duration: dice.perhaps(30, 5_000_000).map(Duration::from_micros),
+        adaptation: (base.udp.is_none() && dice.chance(50)).then(Arc::default),
         skip_rx_copy: flow == Flow::Receive && base.udp.is_none() && dice.chance(30),
         ..base.clone()
     }
