@@ -47,6 +47,19 @@ fn a_silent_host_is_given_up_in_time() -> Checked {
     Ok(())
 }
 
+#[test]
+fn only_a_name_takes_a_thread_to_look_it_up() -> Checked {
+    for (host, is_name) in [("127.0.0.1", false), ("::1", false), ("localhost", true)] {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/stdout", "-e", "trace=prctl"]).arg(ours().path);
+        command.args(["-c", host, "-p", &pick().to_string()]);
+        let run = run(command)?;
+        let names = |thread| run.stdout.contains(&format!("PR_SET_NAME, \"{thread}\""));
+        ensure!(names("report") && names("resolve") == is_name, "{host}\n{run}");
+    }
+    Ok(())
+}
+
 /// A listener that accepts nothing and whose queue is full, so that the kernel leaves new connections
 /// unanswered.
 fn full_listener() -> Checked<(TcpListener, Vec<TcpStream>)> {

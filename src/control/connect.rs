@@ -1,7 +1,7 @@
 //! Outgoing connections: the control connection of a client and its data connections.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpSocket;
@@ -167,19 +167,13 @@ fn bind_sctp(socket: &Socket, local: Option<SocketAddr>, config: &ClientConfig) 
     addresses.try_for_each(|address| socket.add_sctp_address(address))
 }
 
-/// The addresses of the server. Nobody can end a call of the system's resolver, so it has a thread of its
-/// own, which is left alone when there is no time to wait for it.
+/// The addresses of the server.
 async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, RunError> {
     let failed = |source| RunError::Resolve { host: config.host.clone(), source };
-    let (sender, found) = oneshot::channel();
-    let name = (config.host.clone(), config.port);
-    let look_up = move || {
-        // Fails to tell only when nobody waits any more.
-        let _ = sender.send(name.to_socket_addrs().map(Vec::from_iter));
+    let found = match config.host.parse::<IpAddr>() {
+        Ok(address) => Ok(vec![SocketAddr::new(address, config.port)]),
+        Err(_) => look_up(config.host.clone(), config.port).await,
     };
-    start_thread("resolve", look_up).map_err(failed)?;
-    let found =
-        found.await.unwrap_or_else(|_| Err(io::Error::other("the thread that looks it up has ended")));
     let wanted = |address: &SocketAddr| match config.local.family {
         Family::Any => config.local.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4()),
         Family::V4 => address.is_ipv4(),
@@ -191,6 +185,18 @@ async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, RunError> {
         return Err(failed(source));
     }
     Ok(addresses)
+}
+
+/// The addresses of a name. Nobody can end a call of the system's resolver, so it has a thread of its own,
+/// which is left alone when there is no time to wait for it.
+async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let (sender, found) = oneshot::channel();
+    let look_up = move || {
+        // Fails to tell only when nobody waits any more.
+        let _ = sender.send((host, port).to_socket_addrs().map(Vec::from_iter));
+    };
+    start_thread("resolve", look_up)?;
+    found.await.unwrap_or_else(|_| Err(io::Error::other("the thread that looks it up has ended")))
 }
 
 fn connect_error(config: &ClientConfig, source: io::Error) -> RunError {
