@@ -1,10 +1,8 @@
 //! What is sent: the same bytes on every engine.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::StreamJob;
-use crate::config::MAX_BLOCK_BYTES;
 use crate::sys::{Missing, Region, plain, random_bytes};
 
 /// Memory of `bytes` bytes filled with the payload that the job asks for.
@@ -35,18 +33,19 @@ pub(super) fn repeating_payload(job: &StreamJob, part_bytes: u32, bytes: u32) ->
     }
 }
 
-/// Digits over and over, or random bytes.
+/// Digits over and over, or bytes that no device can compress.
 fn fill(payload: &mut [u8], repeating: bool) -> io::Result<()> {
     if repeating {
         for (byte, digit) in payload.iter_mut().zip((b'0'..=b'9').cycle()) {
             *byte = digit;
         }
-    } else {
-        let longest = usize::try_from(MAX_BLOCK_BYTES).expect("a u32 fits a usize on Linux");
-        let random = random_bytes_of_process(payload.len().min(longest))?;
-        for chunk in payload.chunks_mut(longest) {
-            chunk.copy_from_slice(&random[..chunk.len()]);
-        }
+        return Ok(());
+    }
+    let mut seed = [0; 8];
+    random_bytes(&mut seed)?;
+    let mut noise = SplitMix64(u64::from_ne_bytes(seed));
+    for piece in payload.chunks_mut(8) {
+        piece.copy_from_slice(&noise.next().to_ne_bytes()[..piece.len()]);
     }
     Ok(())
 }
@@ -63,19 +62,18 @@ pub(super) fn memory(bytes: u32) -> Result<Region, Missing> {
     })
 }
 
-/// At least so many random bytes, the same for all streams of the process: what matters is that no device can
-/// compress them. They are drawn as they are needed, since a short test would wait for those of a long block.
-fn random_bytes_of_process(least: usize) -> io::Result<MutexGuard<'static, Vec<u8>>> {
-    static DRAWN: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-    let mut drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = drawn.len();
-    if before < least {
-        // A client chooses how many they are.
-        drawn.try_reserve_exact(least - before)?;
-        drawn.resize(least, 0);
-        random_bytes(&mut drawn[before..]).inspect_err(|_| drawn.truncate(before))?;
+/// The generator of that name (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
+/// 2014). It is far faster than the kernel's, for which a short test would wait, and nobody needs a payload
+/// that cannot be guessed.
+struct SplitMix64(u64);
+
+impl SplitMix64 {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
-    Ok(drawn)
 }
 
 #[cfg(test)]
@@ -83,12 +81,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_generator_is_the_published_one() {
+        // The first outputs for this seed at https://rosettacode.org/wiki/Pseudo-random_numbers/Splitmix64.
+        let mut noise = SplitMix64(1_234_567);
+        assert_eq!(
+            [noise.next(), noise.next(), noise.next()],
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
+        );
+    }
+
+    #[test]
     fn a_payload_is_digits_or_cannot_be_compressed() {
         let mut payload = vec![0; 3_000_000];
         fill(&mut payload, true).unwrap();
         assert_eq!(&payload[..12], b"012345678901");
         assert_eq!(payload[2_999_999], b'9');
+        let mut other = payload.clone();
         fill(&mut payload, false).unwrap();
+        fill(&mut other, false).unwrap();
+        assert_ne!(payload[..8], other[..8], "each has its own seed");
         for half in payload.chunks(1_500_000) {
             let mut seen = [0_u32; 256];
             half.iter().for_each(|&byte| seen[usize::from(byte)] += 1);
