@@ -81,6 +81,11 @@ impl SendGate {
             return GateState::Stopped;
         }
         if self.quota == 0 {
+            self.count_from_here();
+            // Before the pace: who has nothing left to send does not wait for its turn.
+            if self.counts && self.goal.as_ref().is_some_and(|goal| goal.is_given_out()) {
+                return GateState::Exhausted;
+            }
             let mut grant = self.round_bytes;
             self.goes_on = self.pacer.as_ref().is_some_and(|pacer| pacer.begun_bytes > 0);
             if let Some(pacer) = &mut self.pacer {
@@ -90,12 +95,6 @@ impl SendGate {
                 }
             }
             if let Some(goal) = &self.goal {
-                if !self.counts && goal.is_armed() {
-                    // All that was granted before is of the omitted part, also what is still on its way into
-                    // the kernel.
-                    self.counts = true;
-                    self.counters.count_from(self.omitted_bytes);
-                }
                 if self.counts {
                     grant = goal.claim(grant);
                     if grant == 0 {
@@ -111,6 +110,15 @@ impl SendGate {
             self.quota = grant;
         }
         GateState::Open
+    }
+
+    /// Notices that the counted part of the test has begun. All that was granted before is of the omitted
+    /// part, also what is still on its way into the kernel.
+    fn count_from_here(&mut self) {
+        if !self.counts && self.goal.as_ref().is_some_and(|goal| goal.is_armed()) {
+            self.counts = true;
+            self.counters.count_from(self.omitted_bytes);
+        }
     }
 
     /// Whether time is over, or somebody said stop.
@@ -233,6 +241,12 @@ impl ByteGoal {
     #[must_use]
     pub fn is_armed(&self) -> bool {
         self.armed.load(Ordering::Relaxed)
+    }
+
+    /// Whether no byte is left to be claimed.
+    #[must_use]
+    pub fn is_given_out(&self) -> bool {
+        self.remaining.load(Ordering::Relaxed) == 0
     }
 
     /// Claims up to `wanted` bytes for sending; 0 means that all are given out.
@@ -366,6 +380,18 @@ mod tests {
             sent += gate.take(1000);
         }
         assert!((1000..=1100).contains(&sent), "{sent} bytes after a minute of silence");
+    }
+
+    #[test]
+    fn who_has_nothing_left_to_send_does_not_wait_for_its_turn() {
+        let start = Instant::now();
+        let pacing = Pacing { bits_per_second: 8_000, burst_blocks: 0 };
+        let mut gate = gate(pacing, 100, Some(200), start);
+        assert_eq!((gate.refresh(start), gate.take(1000)), (GateState::Open, 100));
+        let next = start + Duration::from_millis(100);
+        assert_eq!(gate.refresh(start), GateState::Until(next));
+        assert_eq!((gate.refresh(next), gate.take(1000)), (GateState::Open, 100));
+        assert_eq!(gate.refresh(next), GateState::Exhausted);
     }
 
     #[test]
