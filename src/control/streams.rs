@@ -337,6 +337,7 @@ impl Streams {
             StreamNotice::Ready(index, _) => self.streams[index].ready = true,
             StreamNotice::Stopped(index) => {
                 self.streams[index].stopped = true;
+                self.push_the_last_bytes(index);
                 self.say_through(index);
             }
             StreamNotice::Exit(index, exit) => {
@@ -356,6 +357,16 @@ impl Streams {
             }
             StreamNotice::GoalReached => self.receive_goal_reached = true,
             StreamNotice::Panicked(panic) => self.panicked = Some(panic),
+        }
+    }
+
+    /// Behind the last bytes of a sender nothing comes that Nagle's algorithm could put together with them.
+    /// It would hold them back until all before them is acknowledged, which a receiver may delay by 40 ms.
+    fn push_the_last_bytes(&self, index: usize) {
+        let stream = &self.streams[index];
+        if stream.connected.flow == Flow::Send && self.is_tcp() {
+            // Where it is refused it is this time that is lost.
+            let _ = stream.socket.set_no_delay();
         }
     }
 
@@ -652,6 +663,7 @@ fn stream_id(index: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EndCondition;
 
     #[test]
     fn stream_numbers_are_iperf3s() {
@@ -676,6 +688,24 @@ mod tests {
         streams.note(StreamNotice::Panicked("src/x.rs:1:1: why".to_owned()));
         assert!(matches!(streams.all_lost(), Some(RunError::Defect(why)) if why == "src/x.rs:1:1: why"));
         assert!(!streams.finish().await.is_empty(), "all threads end as in every test");
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_of_a_sender_are_not_held_back() {
+        let (end, block) = (EndCondition::Blocks(1), BlockSize { bytes: 10, explicit: true });
+        let test = TestConfig { direction: Direction::Reverse, end, block, ..TestConfig::default() };
+        let local = LocalConfig::default();
+        let mut streams =
+            Streams::new(Role::Server, Arc::new(test), EngineChoice::Sync, &local, Places::default());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let near = listener.accept().unwrap().0;
+        streams.add(Socket::from_stream(near.try_clone().unwrap()), Flow::Send).await.unwrap();
+        streams.wait_ready().await.unwrap();
+        assert!(!near.nodelay().unwrap());
+        streams.start(Instant::now());
+        assert!(streams.wait_stopped(Flow::Send, limits::DRAIN).await);
+        assert!(near.nodelay().unwrap());
     }
 
     #[test]
