@@ -349,11 +349,6 @@ impl Streams {
                 let mut exit = *exit;
                 exit.fault = exit.fault.take().filter(|fault| !(is_over && engine::is_disconnect(fault)));
                 stream.exit = Some(exit);
-                if let Some(thread) = stream.thread.take() {
-                    // The exit was the thread's last word, so this does not wait; a panic after it changes
-                    // nothing.
-                    let _ = thread.join();
-                }
             }
             StreamNotice::GoalReached => self.receive_goal_reached = true,
             StreamNotice::Panicked(panic) => self.panicked = Some(panic),
@@ -590,6 +585,11 @@ impl Drop for Streams {
     fn drop(&mut self) {
         self.start.cancel();
         self.abort();
+        // Not when they told of their exit: the results would wait until the system has taken them down. It
+        // was their last word, so there is nothing to wait for now, and a panic after it changes nothing.
+        for stream in self.streams.iter_mut().filter(|stream| stream.exit.is_some()) {
+            let _ = stream.thread.take().map(JoinHandle::join);
+        }
     }
 }
 
