@@ -63,14 +63,15 @@ where
 {
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let program = program_name(args.first().map(OsString::as_os_str));
-    let definition = definition(program);
+    let mut definition = definition(program);
     let args = spell_out(&definition, args).map_err(|mistake| UsageError::mistake(program, &mistake))?;
-    let matches = match definition.try_get_matches_from(args) {
+    let matches = match definition.try_get_matches_from_mut(args) {
         Err(error) if error.kind() == ErrorKind::DisplayVersion => return Ok(Command::Version),
         matches => matches.map_err(|error| UsageError::from_parser(program, &error))?,
     };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| UsageError::from_parser(program, &error))?;
-    command(program, &cli, &matches).map_err(|error| UsageError::mistake(program, &error.to_string()))
+    command((program, &definition), &cli, &matches)
+        .map_err(|error| UsageError::mistake(program, &error.to_string()))
 }
 
 /// The command line with the full names of long options, except that of a subcommand, which is no matter of
@@ -100,7 +101,11 @@ fn definition(program: &'static str) -> clap::Command {
     })
 }
 
-fn command(program: &'static str, cli: &Cli, matches: &ArgMatches) -> Result<Command, ParameterError> {
+fn command(
+    (program, definition): (&'static str, &clap::Command),
+    cli: &Cli,
+    matches: &ArgMatches,
+) -> Result<Command, ParameterError> {
     let task = matches.subcommand().map(|_| Task::from_arg_matches(matches)).transpose();
     match task.expect("the parser knows all subcommands") {
         Some(Task::Loopback(options)) => return Ok(Command::Loopback(resolve::loopback(&options)?)),
@@ -114,7 +119,7 @@ fn command(program: &'static str, cli: &Cli, matches: &ArgMatches) -> Result<Com
         (false, None) => {
             Err(ParameterError::NoRole(cli.strays.first().map(|word| word.to_string_lossy().into_owned())))
         }
-        (true, None) => match given_under(CLIENT_HEADING, matches) {
+        (true, None) => match given_under(CLIENT_HEADING, definition, matches) {
             Some(option) => Err(ParameterError::ClientOnly(option)),
             None => {
                 let mut config = resolve::server(cli)?;
@@ -122,7 +127,7 @@ fn command(program: &'static str, cli: &Cli, matches: &ArgMatches) -> Result<Com
                 Ok(Command::Server(Box::new(config)))
             }
         },
-        (false, Some(host)) => match given_under(SERVER_HEADING, matches) {
+        (false, Some(host)) => match given_under(SERVER_HEADING, definition, matches) {
             Some(option) => Err(ParameterError::ServerOnly(option)),
             None => {
                 let mut config = resolve::client(cli, host)?;
@@ -144,9 +149,8 @@ fn called(program: &'static str, cli: &Cli, output: &mut OutputConfig) {
 }
 
 /// The first option on the command line that stands under this heading of the help, as the user knows it.
-fn given_under(heading: &str, matches: &ArgMatches) -> Option<String> {
-    let command = Cli::command();
-    let given = command.get_arguments().find(|option| {
+fn given_under(heading: &str, definition: &clap::Command, matches: &ArgMatches) -> Option<String> {
+    let given = definition.get_arguments().find(|option| {
         let source = matches.value_source(option.get_id().as_str());
         option.get_help_heading() == Some(heading) && source == Some(clap::parser::ValueSource::CommandLine)
     })?;
