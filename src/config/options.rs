@@ -347,7 +347,7 @@ pub(super) struct ClientOptions {
     pub(super) peer_engine: Option<EngineChoice>,
     /// The same as --cpus for the server, if that is a ringperf; its own --cpus or -A goes before it
     /// [default: the server's own choice]
-    #[arg(long, value_name = "LIST|auto|spread|pack")]
+    #[arg(long, value_name = "LIST|auto|spread|pack|near")]
     pub(super) peer_cpus: Option<String>,
 }
 
@@ -366,8 +366,9 @@ pub(super) struct EngineOptions {
     pub(super) no_adapt: bool,
     /// Processors of the stream threads of this end, not with -A: a list such as 2-9,14, of which each stream
     /// takes the next one; spread: one stream per core first, both ends of a stream apart; pack: as few cores
-    /// as possible, both ends of a stream together; auto: whatever the scheduler takes [default: auto]
-    #[arg(long, value_name = "LIST|auto|spread|pack")]
+    /// as possible, both ends of a stream together; near: on the NUMA node of the test's network card, off
+    /// the processors that serve its interrupts; auto: whatever the scheduler takes [default: auto]
+    #[arg(long, value_name = "LIST|auto|spread|pack|near")]
     pub(super) cpus: Option<String>,
     /// Fixes sizes of this end's data path, to compare them:
     /// send=BYTES,receive=BYTES,mark=BYTES,depth=SENDS

@@ -18,6 +18,8 @@ pub enum Placement {
     Spread,
     /// On as few cores as there can be with a processor for each thread.
     Pack,
+    /// Near to the network card of the test: on its NUMA node, off the processors that serve its interrupts.
+    Near,
     /// On these processors, one after the other.
     List(CpuList),
 }
@@ -31,7 +33,7 @@ pub struct CpuList(Vec<u32>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
     /// Neither a word nor numbers and ranges.
-    #[error("threads are placed by auto, spread, pack or a list of processors such as 2-9,14")]
+    #[error("threads are placed by auto, spread, pack, near or a list of processors such as 2-9,14")]
     Unreadable,
     /// A number that no processor has.
     #[error("processors have numbers from 0 to {MAX_CPU}")]
@@ -84,6 +86,7 @@ impl FromStr for Placement {
             "auto" => Ok(Self::Auto),
             "spread" => Ok(Self::Spread),
             "pack" => Ok(Self::Pack),
+            "near" => Ok(Self::Near),
             list => list.parse().map(Self::List),
         }
     }
@@ -95,6 +98,7 @@ impl fmt::Display for Placement {
             Self::Auto => f.write_str("auto"),
             Self::Spread => f.write_str("spread"),
             Self::Pack => f.write_str("pack"),
+            Self::Near => f.write_str("near"),
             Self::List(list) => list.fmt(f),
         }
     }

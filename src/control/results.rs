@@ -1,6 +1,6 @@
 //! From streams to results: what goes to the peer, and what the report says.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use crate::engine::{EngineUse, Found, StreamExit, Way};
 use crate::error::RunError;
 use crate::protocol::results::{self, Results, StreamResult};
 use crate::protocol::{
-    EngineReport, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare, QueueReport,
-    ReceivedDatagrams, SizesReport, TriedSizes,
+    EngineReport, InterruptShare, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare,
+    QueueReport, ReceivedDatagrams, SizesReport, TriedSizes,
 };
 use crate::report::{FileReport, StreamEnd, TestEnd};
 use crate::stats::{CpuTime, CpuUse, Departures, Half, Latency, TcpLimits, ZeroCopy};
-use crate::sys::thread_cpu_time;
+use crate::sys::{Card, thread_cpu_time};
 use crate::units::{bits_per_second, to_f64};
 
 /// Longest processor time that a peer's percentages are believed to mean: a day on ten thousand processors.
@@ -321,7 +321,8 @@ fn engine_report(streams: &Streams, flow: Flow, test: &TestConfig) -> Option<Eng
         busy_seconds: limits(|limits| limits.busy),
         rwnd_limited_seconds: limits(|limits| limits.rwnd_limited),
         sndbuf_limited_seconds: limits(|limits| limits.sndbuf_limited),
-        processors: streams.of(flow).filter_map(processor_report).collect(),
+        placement: streams.placement().map(str::to_owned),
+        processors: streams.of(flow).filter_map(|stream| processor_report(stream, streams.card())).collect(),
         sizes: streams.found(flow).map(|found| sizes_report(&found, flow)),
     })
 }
@@ -343,9 +344,10 @@ fn sizes_report(found: &Found, flow: Flow) -> SizesReport {
 }
 
 /// Where a stream that has ended ran.
-fn processor_report(stream: &Stream) -> Option<ProcessorReport> {
+fn processor_report(stream: &Stream, card: Option<&Card>) -> Option<ProcessorReport> {
     let seen = &stream.exit.as_ref()?.processors;
     let mut shares = seen.shares();
+    let interrupts = card.and_then(|card| interrupt_share(&shares, card));
     let distinct = u64::try_from(shares.len()).expect("a usize fits a u64");
     shares.truncate(ProcessorReport::MAX_SHARES);
     Some(ProcessorReport {
@@ -355,7 +357,22 @@ fn processor_report(stream: &Stream) -> Option<ProcessorReport> {
         moves: seen.moves(),
         distinct,
         shares: shares.into_iter().map(|(cpu, percent)| ProcessorShare { cpu, percent }).collect(),
+        interrupts,
     })
+}
+
+/// How much of a thread's shares was beside the card's interrupts; `None` if it was seen nowhere, or it is
+/// not known where these are.
+fn interrupt_share(shares: &[(u32, f64)], card: &Card) -> Option<InterruptShare> {
+    let interrupts = card.interrupts.as_ref().filter(|_| !shares.is_empty())?;
+    let percent_on = |processors: &BTreeSet<u32>| {
+        let met = shares.iter().filter(|(cpu, _)| processors.contains(cpu));
+        // Rounding may bring the sum over the whole.
+        met.map(|(_, percent)| percent).sum::<f64>().min(100.0)
+    };
+    let processor_percent = percent_on(interrupts);
+    let core_percent = percent_on(&card.interrupt_cores).max(processor_percent);
+    Some(InterruptShare { processor_percent, core_percent })
 }
 
 /// The senders of a UDP test, all together.
@@ -396,6 +413,27 @@ mod tests {
     use super::*;
     use crate::config::{Direction, Role};
     use crate::report::fixtures;
+
+    #[test]
+    fn looks_beside_the_interrupts_are_added_up() {
+        let set = |numbers: &[u32]| numbers.iter().copied().collect::<BTreeSet<u32>>();
+        let card = |interrupts: Option<&[u32]>, cores: &[u32]| Card {
+            interrupts: interrupts.map(set),
+            interrupt_cores: set(cores),
+            ..Card::default()
+        };
+        let shares = [(3, 60.0), (0, 25.0), (7, 15.0)];
+        for (interrupts, cores, processor_percent, core_percent) in [
+            (&[3_u32, 0][..], &[0_u32, 3, 4, 7][..], 85.0, 100.0),
+            (&[4], &[0, 4], 0.0, 25.0),
+            (&[1], &[1], 0.0, 0.0),
+        ] {
+            let met = interrupt_share(&shares, &card(Some(interrupts), cores));
+            assert_eq!(met, Some(InterruptShare { processor_percent, core_percent }));
+        }
+        assert_eq!(interrupt_share(&shares, &card(None, &[])), None);
+        assert_eq!(interrupt_share(&[], &card(Some(&[1]), &[1])), None);
+    }
 
     #[test]
     fn a_peers_processor_time_is_taken_from_its_part() {

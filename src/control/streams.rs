@@ -33,7 +33,8 @@ use crate::protocol::QueueReport;
 use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
 use crate::sys::{
-    DeviceQueue, Missing, Pinned, Socket, Transport, open_unless_misled, start_stream_thread, start_thread,
+    Card, DeviceQueue, Missing, OutgoingDevice, Pinned, Socket, Transport, open_unless_misled,
+    start_stream_thread, start_thread,
 };
 
 /// Longest wait of a stream thread in a blocking call before it looks up.
@@ -53,6 +54,8 @@ pub(super) struct Streams {
     processors: u32,
     file: Option<PathBuf>,
     places: Places,
+    /// The device that the first stream sends through; `None` before there is one, or if it is not known.
+    device: Option<OutgoingDevice>,
     /// The processor that all threads without a place are kept on.
     processor: Option<u32>,
     /// Why a thread has panicked, if one has.
@@ -148,6 +151,7 @@ impl Streams {
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
             file: local.file.clone(),
             places,
+            device: None,
             processor: None,
             panicked: None,
             streams: Vec::new(),
@@ -211,6 +215,10 @@ impl Streams {
         }
         socket.set_blocking(BLOCKING_WAIT).map_err(failed("setting a data connection to blocking mode"))?;
         let index = self.streams.len();
+        if index == 0 {
+            self.device = OutgoingDevice::of(&socket).ok();
+            self.places.settle(self.device.as_ref());
+        }
         let connected = describe(&socket, index, flow).map_err(|source| {
             // A peer that resets it at once is no riddle of this machine's.
             let is_reset = source.kind() == io::ErrorKind::NotConnected;
@@ -454,6 +462,16 @@ impl Streams {
             }
             _ => of(&first.socket),
         }
+    }
+
+    /// The network card of the first stream, if it has one.
+    pub(super) fn card(&self) -> Option<&Card> {
+        self.device.as_ref()?.card.as_ref()
+    }
+
+    /// How `near` was understood, if that was asked for.
+    pub(super) fn placement(&self) -> Option<&str> {
+        self.places.understood()
     }
 
     /// iperf3's numbers of all streams.

@@ -200,7 +200,7 @@ mod tests {
 
     fn any_hello() -> impl Strategy<Value = Hello> {
         let engine = prop::option::of(prop::sample::select(EngineChoice::ALL.to_vec()));
-        let words = prop::sample::select(vec!["auto", "spread", "pack"]).prop_map(str::to_owned);
+        let words = prop::sample::select(vec!["auto", "spread", "pack", "near"]).prop_map(str::to_owned);
         let list = prop::collection::vec(0..=1024u32, 1..10).prop_map(|list| ranges(&list));
         let cpus = prop::option::of(prop_oneof![words, list]);
         let extension = prop::sample::select(vec![Extension::NONE, Extension::OWN]);

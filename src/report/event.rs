@@ -90,9 +90,10 @@ fn of_peer(peer: &PeerReport) -> usize {
 
 fn of_engines(engines: &Vec<EngineReport>) -> usize {
     let of_engine = |engine: &EngineReport| {
-        let EngineReport { flow, asked, used, reason, fix, processors, .. } = engine;
+        let EngineReport { flow, asked, used, reason, fix, placement, processors, .. } = engine;
         let texts = [flow, asked, used, reason, fix].map(String::capacity).iter().sum::<usize>();
         texts
+            + placement.as_ref().map_or(0, String::capacity)
             + of_vec(processors)
             + processors.iter().map(|of_stream| of_vec(&of_stream.shares)).sum::<usize>()
     };

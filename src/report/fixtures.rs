@@ -248,6 +248,7 @@ pub(crate) fn processors() -> ProcessorReport {
         moves: 4,
         distinct: 2,
         shares: vec![share(3, 98.0), share(0, 2.0)],
+        interrupts: None,
     }
 }
 
@@ -271,6 +272,7 @@ fn plain_engine(flow: &str, name: &str) -> EngineReport {
         busy_seconds: None,
         rwnd_limited_seconds: None,
         sndbuf_limited_seconds: None,
+        placement: None,
         processors: Vec::new(),
         sizes: None,
     }

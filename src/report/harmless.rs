@@ -196,6 +196,7 @@ fn evil_engine() -> EngineReport {
         busy_seconds: plain.busy_seconds,
         rwnd_limited_seconds: plain.rwnd_limited_seconds,
         sndbuf_limited_seconds: plain.sndbuf_limited_seconds,
+        placement: Some(evil()),
         processors: plain.processors,
         sizes: plain.sizes,
     }

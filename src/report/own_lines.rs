@@ -5,7 +5,7 @@
 
 use crate::config::Flow;
 use crate::protocol::{
-    EngineReport, PacingReport, ProcessorReport, ProcessorShare, QueueReport, SizesReport,
+    EngineReport, InterruptShare, PacingReport, ProcessorReport, ProcessorShare, QueueReport, SizesReport,
 };
 use crate::stats::Percentiles;
 use crate::units::{RateFormat, rate, transfer};
@@ -74,6 +74,9 @@ fn engines(label: &str, engines: &[EngineReport], rows: &Rows) -> String {
             text += &format!("; fix: {}", escape(&engine.fix));
         }
         text.push('\n');
+        if let Some(placement) = &engine.placement {
+            text += &format!("      Placement: {}\n", escape(placement));
+        }
         if let Some(pacing) = &engine.pacing
             && (rows.verbose || pacing.target_bits_per_second > 0.0)
         {
@@ -122,6 +125,7 @@ fn details(engine: &EngineReport) -> String {
     }
     text += &engine.sizes.as_ref().map_or_else(String::new, sizes_line);
     text += &processors_line(&engine.processors);
+    text += &interrupts_line(&engine.processors);
     let latency = &engine.latency;
     text += &percentiles_line("Round trip", latency.rtt.as_ref());
     text += &percentiles_line("Send completion", latency.completion.as_ref());
@@ -221,15 +225,33 @@ fn processors_line(streams: &[ProcessorReport]) -> String {
         };
         Some(format!("stream {id} on {cpu} ({percent:.0}% of {looks} looks{elsewhere})"))
     });
-    let mut seen: Vec<String> = seen.collect();
-    if seen.is_empty() {
+    line_of_streams("Processors", seen.collect())
+}
+
+/// The streams that were where the interrupts of the network card are served, if any was.
+fn interrupts_line(streams: &[ProcessorReport]) -> String {
+    let met = streams.iter().filter_map(|stream| {
+        let InterruptShare { processor_percent, core_percent } = stream.interrupts?;
+        let place = match (processor_percent > 0.0, core_percent > processor_percent) {
+            (true, false) => format!("processor ({processor_percent:.0}% of the looks)"),
+            (true, true) => format!("processor ({processor_percent:.0}%) or core ({core_percent:.0}%)"),
+            (false, true) => format!("core ({core_percent:.0}% of the looks)"),
+            (false, false) => return None,
+        };
+        Some(format!("stream {} shared their {place}", stream.id))
+    });
+    line_of_streams("Card's interrupts", met.collect())
+}
+
+fn line_of_streams(what: &str, mut streams: Vec<String>) -> String {
+    if streams.is_empty() {
         return String::new();
     }
-    if let Some(more @ 1..) = seen.len().checked_sub(LISTED_STREAMS) {
-        seen.truncate(LISTED_STREAMS);
-        seen.push(format!("and {more} more"));
+    if let Some(more @ 1..) = streams.len().checked_sub(LISTED_STREAMS) {
+        streams.truncate(LISTED_STREAMS);
+        streams.push(format!("and {more} more"));
     }
-    format!("      Processors: {}\n", seen.join(", "))
+    format!("      {what}: {}\n", streams.join(", "))
 }
 
 fn percentiles_line(what: &str, times: Option<&Percentiles>) -> String {
@@ -473,5 +495,35 @@ CPU time per GB: local 382.067 s, remote 191.033 s
         let line = processors_line(&vec![still; 128]);
         assert_eq!(line.matches("stream 1 on 0").count(), 8, "{line}");
         assert!(line.ends_with("looks), and 120 more\n"), "{line}");
+    }
+
+    #[test]
+    fn streams_beside_the_cards_interrupts_are_told() {
+        let stream = |id, processor_percent, core_percent| ProcessorReport {
+            id,
+            interrupts: Some(InterruptShare { processor_percent, core_percent }),
+            ..fixtures::processors()
+        };
+        assert_eq!(interrupts_line(&[fixtures::processors(), stream(1, 0.0, 0.0)]), "");
+        assert_eq!(
+            interrupts_line(&[
+                stream(1, 98.0, 98.0),
+                stream(3, 0.0, 0.0),
+                stream(4, 0.0, 7.4),
+                stream(5, 2.0, 50.0)
+            ]),
+            "      Card's interrupts: stream 1 shared their processor (98% of the looks), stream 4 shared their \
+             core (7% of the looks), stream 5 shared their processor (2%) or core (50%)\n"
+        );
+        let line = interrupts_line(&vec![stream(1, 100.0, 100.0); 10]);
+        assert!(line.ends_with("looks), and 2 more\n"), "{line}");
+    }
+
+    #[test]
+    fn how_near_was_understood_is_told_without_being_asked() {
+        let mut end = fixtures::end(Role::Client, Direction::Forward, 1);
+        end.engines[0].placement = Some("near: lo has no card".into());
+        let text = own_lines(&rows(Role::Client, Direction::Forward, false), &end);
+        assert!(text.contains(")\n      Placement: near: lo has no card\n"), "{text}");
     }
 }

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+mod card;
 mod clock;
 mod datagram;
 mod device;
@@ -27,6 +28,7 @@ pub mod uring;
 mod words;
 mod zerocopy;
 
+pub use card::{Card, OutgoingDevice};
 pub use clock::{monotonic_now, use_exact_timers};
 pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots, tells_of_the_way};
 pub use features::{Features, Missing};

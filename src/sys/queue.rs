@@ -77,7 +77,7 @@ impl DeviceQueue {
 }
 
 /// The number of the device through which a connected socket sends.
-fn outgoing_device(socket: &Socket) -> io::Result<u32> {
+pub(super) fn outgoing_device(socket: &Socket) -> io::Result<u32> {
     let (local, remote) = (socket.local_addr()?, socket.peer_addr()?);
     let bound: u32 = get_raw(socket, libc::SOL_SOCKET, SO_BINDTOIFINDEX).unwrap_or(0);
     let mark: u32 = get_raw(socket, libc::SOL_SOCKET, libc::SO_MARK).unwrap_or(0);

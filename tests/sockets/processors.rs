@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{LIMIT, processors};
 use crate::harness::{
-    Cells, Checked, Document, Failure, Process, Server, ensure, libiperf, ours, pick, run, run_client,
+    Cable, Cells, Checked, Document, Failure, Process, Server, ensure, libiperf, ours, pick, run, run_client,
     run_pair, shared, start_client,
 };
 
@@ -115,6 +115,45 @@ fn packed_ends_meet_and_spread_ends_do_not() -> Checked {
             ensure!(meet == (placement == "pack" || processors == 1), "{placement} {options}: {ends:?}");
         }
     }
+    Ok(())
+}
+
+#[test]
+fn near_leaves_it_to_the_scheduler_where_there_is_no_card() -> Checked {
+    let _permit = shared();
+    let cable = Cable::lay(1500, false)?;
+    let near = "-t 0.3 --cpus near --peer-cpus near";
+    let is_told = |line: &str, said: &str| line.trim() == format!("Placement: near: {said}");
+    for options in ["-P 2", "-R", "-u"] {
+        let over_loopback = |more: &str| {
+            Ok::<_, Failure>(run_pair((&ours(), ""), (&ours(), &format!("{near} {options} {more}")))?.client)
+        };
+        let over_cable = |more: &str| {
+            let server = cable.start_server(&ours(), "-1")?;
+            let client = cable.run_client(&ours(), server.port, &format!("{near} {options} {more}"))?;
+            server.finish()?.succeeded()?;
+            Ok::<_, Failure>(client)
+        };
+        for (texts, documents, device) in
+            [(over_loopback(""), over_loopback("-J"), "lo"), (over_cable(""), over_cable("-J"), "cable")]
+        {
+            let said = format!("{device} has no card, so the scheduler has the choice");
+            let (text, document) = (texts?, documents?.document()?);
+            let lines = text.stdout.lines().filter(|line| is_told(line, &said)).count();
+            ensure!(lines == 2, "not told of both ends: {text}");
+            for end in ["/ringperf/engines/0", "/ringperf/peer/engines/0"] {
+                let engine = document.at(end)?;
+                ensure!(engine["placement"] == format!("near: {said}"), "{engine:#}");
+            }
+            for (_, thread) in both_ends(&document)? {
+                let is_free = thread["placed"].is_null() && thread.get("interrupts").is_none();
+                ensure!(is_free, "{thread:#}");
+            }
+        }
+    }
+    // Nobody else hears of it.
+    let document = run_pair((&ours(), ""), (&ours(), "-t 0.3 -J --cpus spread"))?.client.document()?;
+    ensure!(document.at("/ringperf/engines/0")?.get("placement").is_none(), "{:#}", document.0);
     Ok(())
 }
 

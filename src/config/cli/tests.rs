@@ -297,6 +297,7 @@ fn places_of_streams() {
         ("", None, None),
         ("--cpus auto", Some(Placement::Auto), None),
         ("--cpus pack --peer-cpus pack", Some(Placement::Pack), Some(Placement::Pack)),
+        ("--cpus near --peer-cpus near", Some(Placement::Near), Some(Placement::Near)),
         ("--cpus=spread --peer-cpus=auto", Some(Placement::Spread), Some(Placement::Auto)),
         ("--cpus 2-9,14", list("2-9,14"), None),
         ("--cpus 0 --cpus 3,1", list("3,1"), None),
@@ -427,11 +428,11 @@ fn parameter_errors_of_sockets_and_servers() {
         ("-c host --cpus 1025", "processors have numbers from 0 to 1024: --cpus 1025"),
         (
             "-c host --peer-cpus 3-1",
-            "threads are placed by auto, spread, pack or a list of processors such as",
+            "threads are placed by auto, spread, pack, near or a list of processors such as",
         ),
         (
             "-s --cpus -1",
-            "threads are placed by auto, spread, pack or a list of processors such as 2-9,14: --cpus -1",
+            "threads are placed by auto, spread, pack, near or a list of processors such as 2-9,14: --cpus -1",
         ),
         ("-c host --cpus 0-1023,5", "a list has at most 1024 processors: --cpus 0-1023,5"),
         (

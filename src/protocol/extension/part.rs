@@ -77,6 +77,9 @@ pub struct EngineReport {
     pub rwnd_limited_seconds: Option<f64>,
     /// See `busy_seconds`.
     pub sndbuf_limited_seconds: Option<f64>,
+    /// How `near` has placed these streams, one sentence without a full stop; `None` of other placements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<String>,
     /// Where the threads of its streams have run, in the order in which the streams were opened.
     #[serde(default)]
     pub processors: Vec<ProcessorReport>,
@@ -130,6 +133,20 @@ pub struct ProcessorReport {
     pub distinct: u64,
     /// The most frequent ones of these, the most frequent first; not more than [`Self::MAX_SHARES`].
     pub shares: Vec<ProcessorShare>,
+    /// How often it was beside the interrupts of the network card; `None` if no card is known, or not who
+    /// serves its interrupts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interrupts: Option<InterruptShare>,
+}
+
+/// How often a thread was where the interrupts of the network card are served, as they were when the test
+/// began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InterruptShare {
+    /// Share of the looks that found it on a processor that serves them, 0 to 100.
+    pub processor_percent: f64,
+    /// The same for a processor that serves them or shares a core with one that does.
+    pub core_percent: f64,
 }
 
 impl ProcessorReport {
@@ -261,6 +278,7 @@ impl EngineReport {
         }
         possible("reason", self.reason.len() <= MAX_SENTENCE_BYTES)?;
         possible("fix", self.fix.len() <= MAX_SENTENCE_BYTES)?;
+        possible("placement", self.placement.as_ref().is_none_or(|text| text.len() <= MAX_SENTENCE_BYTES))?;
         counts(&[("operations", self.operations)])?;
         if let Some(sends) = &self.zero_copy {
             counts(&[
@@ -306,7 +324,16 @@ impl ProcessorReport {
         possible("cpu", shares.iter().all(|share| share.cpu <= MAX_CPU))?;
         let are_shares = shares.iter().all(|share| (0.0..=100.0).contains(&share.percent));
         let sum: f64 = shares.iter().map(|share| share.percent).sum();
-        possible("percent", are_shares && sum <= 100.0 * ROUNDING)
+        possible("percent", are_shares && sum <= 100.0 * ROUNDING)?;
+        self.interrupts.as_ref().map_or(Ok(()), InterruptShare::check)
+    }
+}
+
+impl InterruptShare {
+    fn check(&self) -> Result<(), PartError> {
+        let Self { processor_percent, core_percent } = self;
+        possible("core_percent", (0.0..=100.0).contains(core_percent))?;
+        possible("processor_percent", (0.0..=core_percent * ROUNDING).contains(processor_percent))
     }
 }
 
@@ -397,8 +424,10 @@ mod tests {
         r#""p999_us":50.5,"max_us":60.0},"completion":null,"release":null},"pacing":"#,
         r#"{"target_bits_per_second":10000000.0,"achieved_bits_per_second":9990000.0,"bursts":850,"#,
         r#""burst_mean":1.5,"burst_max":4,"inter_departure":null},"busy_seconds":2.0,"#,
-        r#""rwnd_limited_seconds":0.5,"sndbuf_limited_seconds":0.25,"processors":[{"id":1,"placed":3,"#,
-        r#""looks":200,"moves":4,"distinct":2,"shares":[{"cpu":3,"percent":98.0},{"cpu":0,"percent":2.0}]}"#,
+        r#""rwnd_limited_seconds":0.5,"sndbuf_limited_seconds":0.25,"placement":"a place","processors":["#,
+        r#"{"id":1,"placed":3,"#,
+        r#""looks":200,"moves":4,"distinct":2,"shares":[{"cpu":3,"percent":98.0},{"cpu":0,"percent":2.0}],"#,
+        r#""interrupts":{"processor_percent":2.0,"core_percent":50.0}}"#,
         r#"],"sizes":{"bytes":1048576,"marked":null,"others":[{"bytes":131072,"marked":null,"#,
         r#""rate_share":0.75}]}}],"datagrams":[{"id":3,"received":1276,"duplicates":2,"reordered":5,"lost_in_socket":1,"#,
         r#""dropped_after_last":0,"foreign":0}],"queues":[{"device":"eth0","kind":"fq_codel","#,
@@ -440,7 +469,7 @@ mod tests {
     }
 
     /// What each lie stands in the place of, the lie, and what is said to be wrong.
-    const LIES: [(&str, &str, &str); 53] = [
+    const LIES: [(&str, &str, &str); 58] = [
         ("\"version\":\"0.1.0\"", "\"version\":\"\"", "version"),
         ("\"version\":\"0.1.0\"", "\"version\":\"\\u001b[2J\"", "version"),
         ("\"cpu_user_seconds\":0.1", "\"cpu_user_seconds\":-1", "cpu_user_seconds"),
@@ -482,6 +511,11 @@ mod tests {
         ("\"rate_share\":0.75", "\"rate_share\":-1", "rate_share"),
         ("\"rate_share\":0.75", "\"rate_share\":1e300", "rate_share"),
         ("\"rate_share\":0.75", "\"rate_share\":\"1\"", "keys"),
+        ("\"processor_percent\":2.0", "\"processor_percent\":50.1", "processor_percent"),
+        ("\"processor_percent\":2.0", "\"processor_percent\":-1", "processor_percent"),
+        ("\"processor_percent\":2.0,", "", "keys"),
+        ("\"core_percent\":50.0", "\"core_percent\":100.5", "core_percent"),
+        ("\"placement\":\"a place\"", "\"placement\":7", "keys"),
         ("{\"id\":3,", "{\"id\":3},{\"id\":3,", "id"),
         ("\"received\":1276", "\"received\":4", "reordered"),
         ("\"lost_in_socket\":1", "\"lost_in_socket\":9223372036854775808", "lost_in_socket"),

@@ -424,6 +424,9 @@ mod tests {
             (r#""2-3,0""#, Some("2-3,0")),
             (r#""pack""#, Some("pack")),
             (r#""auto""#, Some("auto")),
+            (r#""near""#, Some("near")),
+            // A later ringperf's.
+            (r#""far""#, None),
             ("3", None),
             ("[3]", None),
             (r#""""#, None),
