@@ -249,6 +249,16 @@ pub enum RunError {
         /// The system's answer.
         source: io::Error,
     },
+    /// The data sockets may not poll the network card as long as `--busy-poll` says.
+    #[error("unable to poll for {micros} us (SO_BUSY_POLL): {}; {way_out}", plain(source))]
+    BusyPoll {
+        /// How long it was to be, in microseconds.
+        micros: u32,
+        /// The system's answer.
+        source: io::Error,
+        /// What helps.
+        way_out: String,
+    },
     /// The kernel gave smaller buffers than asked for.
     #[error(
         "{}: asked for {asked} bytes, the kernel gave {actual}; raise sysctl net.core.wmem_max and rmem_max",
@@ -385,6 +395,7 @@ impl RunError {
             | Self::Auth(_)
             | Self::ParamsTooLong(_)
             | Self::SocketOption { .. }
+            | Self::BusyPoll { .. }
             | Self::BufferSize { .. }
             | Self::Listen { .. }
             | Self::UdpListen { .. }
@@ -450,7 +461,9 @@ impl RunError {
     #[must_use]
     pub fn code_for_client(&self) -> Option<ErrorCode> {
         match self {
-            Self::Engine { .. } | Self::System { .. } | Self::Defect(_) => Some(ErrorCode::INIT_TEST),
+            Self::Engine { .. } | Self::BusyPoll { .. } | Self::System { .. } | Self::Defect(_) => {
+                Some(ErrorCode::INIT_TEST)
+            }
             Self::NoTurn(_) | Self::Displaced(_) | Self::Evicted => Some(ErrorCode::ACCESS_DENIED),
             Self::UdpListen { .. } | Self::StreamListen { .. } => Some(ErrorCode::STREAM_LISTEN),
             Self::UdpNoClient { .. } | Self::StreamAccept(_) => Some(ErrorCode::STREAM_ACCEPT),

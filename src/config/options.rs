@@ -370,6 +370,10 @@ pub(super) struct EngineOptions {
     /// the processors that serve its interrupts; auto: whatever the scheduler takes [default: auto]
     #[arg(long, value_name = "LIST|auto|spread|pack|near")]
     pub(super) cpus: Option<String>,
+    /// Microseconds, 1 to 10000, for which the data sockets of this end poll the network card before they
+    /// wait for its interrupt: less latency for more processor time [default: that of the system]
+    #[arg(long, value_name = "US")]
+    pub(super) busy_poll: Option<String>,
     /// Fixes sizes of this end's data path, to compare them:
     /// send=BYTES,receive=BYTES,mark=BYTES,depth=SENDS
     #[arg(long, value_name = "SIZES", hide = true)]

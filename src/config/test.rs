@@ -41,6 +41,9 @@ pub const DEFAULT_UDP_BITS_PER_SECOND: u64 = 1024 * 1024;
 pub const MAX_FLOW_LABEL: u32 = 0xf_ffff;
 /// Largest number of a processor (iperf3's limit of `-A`).
 pub const MAX_CPU: u32 = 1024;
+/// Longest polling of a network card in microseconds. A stream thread that polls hears of nothing else, and
+/// so stays within the 20 ms after which it looks up from its waits.
+pub const MAX_BUSY_POLL_US: u32 = 10_000;
 /// Microseconds of the pacing timer (iperf3's `DEFAULT_PACING_TIMER`).
 pub const DEFAULT_PACING_TIMER_US: u64 = 1000;
 /// Longest silence of a receiver before it gives up (iperf3's default of `--rcv-timeout`).
@@ -467,6 +470,9 @@ pub struct LocalConfig {
     pub adapt: bool,
     /// `--tune`: sizes of the data path that are fixed.
     pub tuning: Tuning,
+    /// Microseconds for which the data sockets poll the network card (`--busy-poll`), 1 to
+    /// [`MAX_BUSY_POLL_US`]; `None` leaves it to the system.
+    pub busy_poll: Option<u32>,
 }
 
 impl Default for LocalConfig {
@@ -486,6 +492,7 @@ impl Default for LocalConfig {
             offload: true,
             adapt: true,
             tuning: Tuning::default(),
+            busy_poll: None,
         }
     }
 }

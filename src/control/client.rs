@@ -90,6 +90,7 @@ async fn run(
 ) -> Result<(), RunError> {
     let _pinned = way_out::pin(config.local.cpu, "-A")?;
     let places = Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
+    socket_options::check_busy_poll(&config.local)?;
     engine::check(config.local.engine)
         .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
     check_protocol(config.test.protocol)?;

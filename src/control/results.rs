@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use super::datagrams::UdpCount;
 use super::streams::{Stream, Streams};
-use crate::config::{Flow, Role, TestConfig};
+use crate::config::{Flow, Protocol, Role, TestConfig};
 use crate::engine::{EngineUse, Found, StreamExit, Way};
 use crate::error::RunError;
 use crate::protocol::results::{self, Results, StreamResult};
 use crate::protocol::{
-    EngineReport, InterruptShare, LatencyReport, PacingReport, PeerReport, ProcessorReport, ProcessorShare,
-    QueueReport, ReceivedDatagrams, SizesReport, TriedSizes,
+    BusyPollReport, EngineReport, InterruptShare, LatencyReport, PacingReport, PeerReport, ProcessorReport,
+    ProcessorShare, QueueReport, ReceivedDatagrams, SizesReport, TriedSizes,
 };
 use crate::report::{FileReport, StreamEnd, TestEnd};
 use crate::stats::{CpuTime, CpuUse, Departures, Half, Latency, TcpLimits, ZeroCopy};
-use crate::sys::{Card, thread_cpu_time};
+use crate::sys::{Card, Socket, thread_cpu_time};
 use crate::units::{bits_per_second, to_f64};
 
 /// Longest processor time that a peer's percentages are believed to mean: a day on ten thousand processors.
@@ -321,6 +321,7 @@ fn engine_report(streams: &Streams, flow: Flow, test: &TestConfig) -> Option<Eng
         busy_seconds: limits(|limits| limits.busy),
         rwnd_limited_seconds: limits(|limits| limits.rwnd_limited),
         sndbuf_limited_seconds: limits(|limits| limits.sndbuf_limited),
+        busy_poll: streams.busy_poll().map(|asked_us| busy_poll_report((streams, test), flow, asked_us)),
         placement: streams.placement().map(str::to_owned),
         processors: streams.of(flow).filter_map(|stream| processor_report(stream, streams.card())).collect(),
         sizes: streams.found(flow).map(|found| sizes_report(&found, flow)),
@@ -341,6 +342,25 @@ fn sizes_report(found: &Found, flow: Flow) -> SizesReport {
         .collect();
     others.truncate(SizesReport::MAX_OTHERS);
     SizesReport { bytes: found.used.bytes, marked: marked(&found.used), others }
+}
+
+/// Whether the sockets of one direction could poll the network card.
+fn busy_poll_report((streams, test): (&Streams, &TestConfig), flow: Flow, asked_us: u32) -> BusyPollReport {
+    let sockets = || streams.of(flow).map(|stream| &stream.socket);
+    let count = |number: usize| u32::try_from(number).expect("at most 128 streams of a direction");
+    let set: Option<Vec<u32>> = sockets().map(|socket| socket.busy_poll().ok()).collect();
+    // Of other protocols the kernel keeps it elsewhere, if at all.
+    let is_known = matches!(test.protocol, Protocol::Tcp | Protocol::Udp(_));
+    let has_napi = |socket: &Socket| {
+        if is_known { socket.has_napi().ok() } else { None }
+    };
+    let napi: Option<Vec<bool>> = sockets().map(|socket| has_napi(socket)).collect();
+    BusyPollReport {
+        asked_us,
+        set_us: set.and_then(|set| set.into_iter().min()),
+        streams: count(sockets().count()),
+        napi_streams: napi.map(|napi| count(napi.into_iter().filter(|&has_napi| has_napi).count())),
+    }
 }
 
 /// Where a stream that has ended ran.

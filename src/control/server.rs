@@ -24,7 +24,7 @@ use super::signals::Signals;
 use super::sources::{Reported, Source, Visit, Visits};
 use super::turns::Turns;
 use super::udp_door::Porters;
-use super::{limits, way_out};
+use super::{limits, socket_options, way_out};
 use crate::auth::Gatekeeper;
 use crate::config::{Placement, ServerConfig};
 use crate::engine;
@@ -199,6 +199,7 @@ impl<'a> Server<'a> {
         let config = &house.config;
         let _pinned = way_out::pin(config.local.cpu, "-A")?;
         Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
+        socket_options::check_busy_poll(&config.local)?;
         engine::check(config.local.engine)
             .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
         let mut listener = Listener::open(config)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use super::limits;
 use crate::config::{Keepalive, LocalConfig, Protocol, SocketConfig, TestConfig};
@@ -124,6 +124,36 @@ pub(super) fn set_pacing(socket: &Socket, options: &SocketConfig) -> Result<(), 
     set(socket.set_max_pacing(options.fq_bits_per_second), &what, ErrorCode::PACING)
 }
 
+/// Whether this process may poll the network card as long as it was asked to, tried before there is any
+/// connection.
+pub(super) fn check_busy_poll(local: &LocalConfig) -> Result<(), RunError> {
+    match Socket::new_udp(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) {
+        Ok(socket) => set_busy_poll(&socket, local),
+        // Without IPv4 the connections will tell.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Lets a data socket poll the network card, if that was asked for.
+pub(super) fn set_busy_poll(socket: &Socket, local: &LocalConfig) -> Result<(), RunError> {
+    let Some(micros) = local.busy_poll else { return Ok(()) };
+    socket.set_busy_poll(micros).map_err(|source| {
+        let way_out = match source.raw_os_error() {
+            Some(libc::EPERM) => {
+                let allowed = fs::read_to_string("/proc/sys/net/core/busy_read").ok();
+                // Other network namespaces than the first do not show it.
+                let here = allowed.map_or(String::new(), |allowed| format!(", here {}", allowed.trim()));
+                format!(
+                    "on this kernel the longest time without CAP_NET_ADMIN is that of sysctl \
+                     net.core.busy_read{here}; sysctl net.core.busy_read={micros} allows it"
+                )
+            }
+            _ => "this kernel, or its sockets of this protocol, cannot poll; drop --busy-poll".to_owned(),
+        };
+        RunError::BusyPoll { micros, source, way_out }
+    })
+}
+
 /// Marks what is sent to `peer`, if that was asked for.
 pub(super) fn mark_packets(
     socket: &Socket,
@@ -161,6 +191,7 @@ fn either_end(
     }
     set_buffers(socket, options)?;
     set_pacing(socket, options)?;
+    set_busy_poll(socket, local)?;
     mark_packets(socket, options, peer)
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Streams {
     /// What the streams of each flow try out together; `None` where nothing is tried.
     sends: Option<Arc<Adaptation>>,
     receives: Option<Arc<Adaptation>>,
+    /// Microseconds for which the streams poll the network card, if that was asked for.
+    busy_poll: Option<u32>,
     /// Processors that the streams may run on.
     processors: u32,
     file: Option<PathBuf>,
@@ -146,6 +148,7 @@ impl Streams {
             tuning: local.tuning,
             sends: adaptation(),
             receives: adaptation(),
+            busy_poll: local.busy_poll,
             // Unknown is as good as one: then there is little to be had from a ring for many.
             processors: thread::available_parallelism()
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
@@ -469,6 +472,11 @@ impl Streams {
         self.device.as_ref()?.card.as_ref()
     }
 
+    /// Microseconds for which the streams were asked to poll the network card.
+    pub(super) fn busy_poll(&self) -> Option<u32> {
+        self.busy_poll
+    }
+
     /// How `near` was understood, if that was asked for.
     pub(super) fn placement(&self) -> Option<&str> {
         self.places.understood()
@@ -540,6 +548,7 @@ impl Streams {
             skip_rx_copy: test.skip_rx_copy,
             tuning: self.tuning,
             adaptation: adaptation.clone(),
+            busy_poll: self.busy_poll,
             repeating_payload: test.repeating_payload,
             counters,
             start: Arc::clone(&self.start),

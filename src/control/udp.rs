@@ -18,9 +18,9 @@ use tokio::time::{sleep, timeout, timeout_at};
 use super::connect::{labelled, lease_flow_label};
 use super::limits;
 use super::router::Accepted;
-use super::socket_options::{bind_device, mark_packets, set_buffers, set_pacing};
+use super::socket_options::{bind_device, mark_packets, set_buffers, set_busy_poll, set_pacing};
 use super::way_out::bind_error;
-use crate::config::{ClientConfig, Direction, Flow, TestConfig, UdpConfig};
+use crate::config::{ClientConfig, Direction, Flow, LocalConfig, TestConfig, UdpConfig};
 use crate::error::RunError;
 use crate::protocol::{Cookie, ErrorCode, Extension, UDP_REPLY, UdpChallenge, UdpWord, is_udp_reply};
 use crate::sys::{Socket, tells_of_the_way};
@@ -77,7 +77,7 @@ pub(super) async fn connect_stream(
     if let Some(local) = config.stream_address(&server, index) {
         socket.bind(local).map_err(|source| bind_error(ErrorCode::STREAM_CONNECT, local, source))?;
     }
-    prepare(&socket, test, flow, &server)?;
+    prepare(&socket, (test, &config.local), flow, &server)?;
     // As in iperf3 a flow label is no mistake in a test over IPv4, if that is a UDP test.
     if server.is_ipv6() {
         lease_flow_label(&socket, config, server)?;
@@ -268,10 +268,11 @@ fn answer_again(socket: &Socket, cookie: Option<&Cookie>) {
 /// Options of a data socket.
 pub(super) fn prepare(
     socket: &Socket,
-    test: &TestConfig,
+    (test, local): (&TestConfig, &LocalConfig),
     flow: Flow,
     peer: &SocketAddr,
 ) -> Result<(), RunError> {
+    set_busy_poll(socket, local)?;
     set_buffers(socket, &test.socket)?;
     set_pacing(socket, &test.socket)?;
     mark_packets(socket, &test.socket, peer)?;

@@ -161,7 +161,7 @@ impl UdpDoor<'_> {
         let socket = bind(self.porter.address, self.local)?;
         socket.connect_udp(source).map_err(failed)?;
         let socket = self.porter.guests.take_back(socket).map_err(failed)?;
-        prepare(&socket, test, flow, &source)?;
+        prepare(&socket, (test, self.local), flow, &source)?;
         // The kernel has room for four bytes; a lost answer is the client's to notice.
         answer(&socket).map_err(failed)?;
         Ok(socket)

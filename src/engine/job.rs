@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Adaptation, ByteGoal, Engine, SendGate};
 use crate::config::{BlockSize, EngineChoice, Flow, Pacing, Protocol, Tuning};
 use crate::stats::{Counters, CpuTime, Departures, Latency, Processors, SharedCounters, ZeroCopy};
+use crate::sys::uring::RingBuilder;
 use crate::sys::{Missing, Socket};
 
 /// One stream, ready to be run.
@@ -46,6 +47,8 @@ pub struct StreamJob {
     pub tuning: Tuning,
     /// What all streams of the direction try out together; `None` where nothing is tried.
     pub adaptation: Option<Arc<Adaptation>>,
+    /// Microseconds for which waits poll the network card; the socket is told already.
+    pub busy_poll: Option<u32>,
     /// Senders send digits instead of random bytes.
     pub repeating_payload: bool,
     /// The totals that others may read meanwhile.
@@ -87,11 +90,22 @@ impl StreamJob {
             skip_rx_copy: false,
             tuning: Tuning::default(),
             adaptation: None,
+            busy_poll: None,
             repeating_payload: false,
             counters: Arc::new(SharedCounters::default()),
             start: Arc::new(StartGate::default()),
             stop: StopToken::default(),
         }
+    }
+
+    /// A ring for its socket.
+    pub(super) fn ring(&self, entries: u32) -> Result<RingBuilder, Missing> {
+        let refused = |error| Missing::from(&error);
+        let mut ring = RingBuilder::new(Arc::clone(&self.socket), entries).map_err(refused)?;
+        if let Some(micros) = self.busy_poll {
+            ring.busy_poll(micros).map_err(refused)?;
+        }
+        Ok(ring)
     }
 
     /// The gate for a sender that began at `start`.

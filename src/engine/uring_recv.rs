@@ -1,7 +1,6 @@
 //! Receives through io_uring: one multishot receive into a few large buffers that go round.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::StreamJob;
@@ -10,7 +9,7 @@ use super::payload::memory;
 use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
 use super::sizes::{RECEIVE_BUFFERS, ring_receive_ways};
-use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring, RingBuilder};
+use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring};
 use crate::sys::{Missing, plain};
 
 /// Longest wait in the kernel, and the longest that bytes below the receive mark stay unseen.
@@ -28,7 +27,7 @@ pub(super) struct UringReceive<R> {
 impl UringReceive<Ring> {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
-        let mut ring = RingBuilder::new(Arc::clone(&job.socket), 8).map_err(refused)?;
+        let mut ring = job.ring(8)?;
         let buffer_bytes = Ways::new(job, ring_receive_ways(job)).most_bytes();
         let operation = if job.skip_rx_copy {
             ring.set_receive_memory(memory(buffer_bytes)?);

@@ -4,7 +4,6 @@
 //! releases are counted and bounded, not waited for, until the stream ends.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::StreamJob;
@@ -16,7 +15,7 @@ use super::sizes::{paced_depth, ring_depth, ring_send_bytes, ring_send_ways, unr
 use super::zero_copy::Judge;
 use crate::config::EngineChoice;
 use crate::sys::Missing;
-use crate::sys::uring::{Completion, Operation, Ring, RingBuilder, SendRing};
+use crate::sys::uring::{Completion, Operation, Ring, SendRing};
 
 /// Longest wait in the kernel before the stop token is looked at again.
 const WAIT_MAX: Duration = Duration::from_millis(50);
@@ -59,7 +58,7 @@ impl UringSend<Ring> {
         let slots = unreleased_sends(job, zero_copy);
         let entries = u32::try_from(slots + 2).expect("a few hundred").next_power_of_two();
         let refused = |error| Missing::from(&error);
-        let mut ring = RingBuilder::new(Arc::clone(&job.socket), entries).map_err(refused)?;
+        let mut ring = job.ring(entries)?;
         let registered = ring.register_payload(repeating_payload(
             job,
             job.block.bytes.min(operation_bytes),

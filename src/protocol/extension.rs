@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::{Object, Value, parse_object};
 
 pub use part::{
-    EngineReport, InterruptShare, LatencyReport, PacingReport, PartError, PeerReport, ProcessorReport,
-    ProcessorShare, QueueReport, ReceivedDatagrams, SizesReport, TriedSizes,
+    BusyPollReport, EngineReport, InterruptShare, LatencyReport, PacingReport, PartError, PeerReport,
+    ProcessorReport, ProcessorShare, QueueReport, ReceivedDatagrams, SizesReport, TriedSizes,
 };
 
 /// Longest name of a version that is believed, in bytes.

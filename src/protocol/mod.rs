@@ -18,9 +18,9 @@ pub use datagram::{
     DatagramHeader, UDP_CONNECT, UDP_REPLY, UdpChallenge, UdpWord, is_udp_connect, is_udp_reply, is_udp_word,
 };
 pub use extension::{
-    EngineReport, Extension, InterruptShare, LatencyReport, PacingReport, PartError, PeerReport,
-    ProcessorReport, ProcessorShare, QueueReport, ReceivedDatagrams, ServerHello, SizesReport, StrangeHello,
-    TriedSizes,
+    BusyPollReport, EngineReport, Extension, InterruptShare, LatencyReport, PacingReport, PartError,
+    PeerReport, ProcessorReport, ProcessorShare, QueueReport, ReceivedDatagrams, ServerHello, SizesReport,
+    StrangeHello, TriedSizes,
 };
 pub use json::{JsonError, Object, Value, parse_object};
 pub use params::{Hello, MAX_PARAMS_BYTES, ParamsError, ParamsTooLong, Request};

@@ -273,6 +273,7 @@ fn plain_engine(flow: &str, name: &str) -> EngineReport {
         rwnd_limited_seconds: None,
         sndbuf_limited_seconds: None,
         placement: None,
+        busy_poll: None,
         processors: Vec::new(),
         sizes: None,
     }

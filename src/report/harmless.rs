@@ -197,6 +197,7 @@ fn evil_engine() -> EngineReport {
         rwnd_limited_seconds: plain.rwnd_limited_seconds,
         sndbuf_limited_seconds: plain.sndbuf_limited_seconds,
         placement: Some(evil()),
+        busy_poll: plain.busy_poll,
         processors: plain.processors,
         sizes: plain.sizes,
     }

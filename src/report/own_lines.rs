@@ -5,7 +5,8 @@
 
 use crate::config::Flow;
 use crate::protocol::{
-    EngineReport, InterruptShare, PacingReport, ProcessorReport, ProcessorShare, QueueReport, SizesReport,
+    BusyPollReport, EngineReport, InterruptShare, PacingReport, ProcessorReport, ProcessorShare, QueueReport,
+    SizesReport,
 };
 use crate::stats::Percentiles;
 use crate::units::{RateFormat, rate, transfer};
@@ -77,6 +78,9 @@ fn engines(label: &str, engines: &[EngineReport], rows: &Rows) -> String {
         if let Some(placement) = &engine.placement {
             text += &format!("      Placement: {}\n", escape(placement));
         }
+        if let Some(busy_poll) = &engine.busy_poll {
+            text += &busy_poll_line(busy_poll);
+        }
         if let Some(pacing) = &engine.pacing
             && (rows.verbose || pacing.target_bits_per_second > 0.0)
         {
@@ -87,6 +91,18 @@ fn engines(label: &str, engines: &[EngineReport], rows: &Rows) -> String {
         }
     }
     text
+}
+
+fn busy_poll_line(busy_poll: &BusyPollReport) -> String {
+    let BusyPollReport { asked_us, set_us, streams, napi_streams } = busy_poll;
+    let set = set_us.map_or("set or not is not known".to_owned(), |micros| format!("{micros} us set"));
+    let effect = match napi_streams {
+        Some(0) => "no effect: nothing came in through a NAPI that could be polled (as on loopback and veth)"
+            .to_owned(),
+        Some(of_napi) => format!("{of_napi} of {streams} streams have a NAPI that can be polled"),
+        None => "whether there is anything to poll is not known".to_owned(),
+    };
+    format!("      Busy polling: {asked_us} us asked, {set}, {effect}\n")
 }
 
 fn pacing_line(pacing: &PacingReport, format: RateFormat) -> String {
@@ -517,6 +533,27 @@ CPU time per GB: local 382.067 s, remote 191.033 s
         );
         let line = interrupts_line(&vec![stream(1, 100.0, 100.0); 10]);
         assert!(line.ends_with("looks), and 2 more\n"), "{line}");
+    }
+
+    #[test]
+    fn what_became_of_busy_polling_is_told() {
+        let line = |set_us, napi_streams| {
+            busy_poll_line(&BusyPollReport { asked_us: 50, set_us, streams: 4, napi_streams })
+        };
+        assert_eq!(
+            line(Some(50), Some(0)),
+            "      Busy polling: 50 us asked, 50 us set, no effect: nothing came in through a NAPI that could be \
+             polled (as on loopback and veth)\n"
+        );
+        assert_eq!(
+            line(Some(20), Some(3)),
+            "      Busy polling: 50 us asked, 20 us set, 3 of 4 streams have a NAPI that can be polled\n"
+        );
+        assert_eq!(
+            line(None, None),
+            "      Busy polling: 50 us asked, set or not is not known, whether there is anything to poll is not \
+             known\n"
+        );
     }
 
     #[test]

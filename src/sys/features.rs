@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::uring::{self, SetupError};
+use super::uring::{self, BUSY_POLL_STEP, SetupError};
 use super::words::plain;
 
 /// Something that is not to be had here, and what to do about it.
@@ -85,6 +85,10 @@ impl From<&SetupError> for Missing {
             Some(libc::ENOMEM) => Self {
                 reason: format!("{step} failed with ENOMEM: memory lock limit is {}", memory_lock_limit()),
                 fix: "raise it with `ulimit -l` or LimitMEMLOCK=, or grant CAP_IPC_LOCK".to_owned(),
+            },
+            Some(libc::EINVAL | libc::EOPNOTSUPP) if step == BUSY_POLL_STEP => Self {
+                reason: format!("{step} failed with {name}: this kernel's io_uring cannot"),
+                fix: "use Linux 6.9 or later, or an engine without io_uring".to_owned(),
             },
             Some(libc::EINVAL) => Self {
                 reason: format!("{step} failed with EINVAL: this kernel's io_uring is too old"),

@@ -269,6 +269,35 @@ impl Socket {
         Ok(u32::try_from(cpu).ok())
     }
 
+    /// Polls the network card for so many microseconds before a receive waits for its interrupt
+    /// (`SO_BUSY_POLL`).
+    ///
+    /// # Errors
+    /// EPERM of older kernels, for more than the socket has already (sysctl net.core.busy_read at first)
+    /// without CAP_NET_ADMIN; ENOPROTOOPT where the kernel cannot do it.
+    pub fn set_busy_poll(&self, micros: u32) -> io::Result<()> {
+        let micros = libc::c_int::try_from(micros).map_err(|_| io::ErrorKind::InvalidInput)?;
+        set_raw(&self.inner, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &micros)
+    }
+
+    /// For how many microseconds it polls.
+    ///
+    /// # Errors
+    /// As [`Self::set_busy_poll`].
+    pub fn busy_poll(&self) -> io::Result<u32> {
+        get_raw(self, libc::SOL_SOCKET, libc::SO_BUSY_POLL)
+    }
+
+    /// Whether the last packet that came was brought by a NAPI instance, a queue of a network card that can
+    /// be polled.
+    ///
+    /// # Errors
+    /// ENOPROTOOPT where the kernel does not know.
+    pub fn has_napi(&self) -> io::Result<bool> {
+        let id: u32 = get_raw(self, libc::SOL_SOCKET, libc::SO_INCOMING_NAPI_ID)?;
+        Ok(id != 0)
+    }
+
     /// What TCP says of the connection.
     ///
     /// # Errors

@@ -18,8 +18,8 @@ use std::time::Duration;
 use nix::libc;
 
 use self::restrict::{
-    ALL_OF_IO_URING, PublicCopy, forbid_locked_memory, refuse, refuse_getrusage, refuse_keepalive,
-    refuse_socketpair,
+    ALL_OF_IO_URING, PublicCopy, forbid_locked_memory, refuse, refuse_busy_poll, refuse_getrusage,
+    refuse_keepalive, refuse_socketpair,
 };
 use crate::harness::{
     Account, Checked, Document, Process, Program, Server, Way, ensure, ours, pick, run, run_client, run_pair,
@@ -144,6 +144,22 @@ fn a_test_needs_no_keepalive_that_was_not_asked_for() -> Checked {
         ensure!(line.contains(expected), "the option is not named\n{client}");
     }
     Ok(())
+}
+
+/// As in older kernels without CAP_NET_ADMIN. Nobody who does not ask for it notices.
+#[test]
+fn who_may_not_poll_hears_it_in_one_line_before_anything_is_connected() -> Checked {
+    let _permit = shared();
+    let poor = Program { prepare: refuse_busy_poll, ..ours() };
+    for role in [format!("-c 127.0.0.1 -p {}", pick()), format!("-s -p {}", pick())] {
+        let refused = run(poor.command(&format!("{role} --busy-poll 9999")))?;
+        let line = refused.failed_with_one_line()?;
+        let reason = "unable to poll for 9999 us (SO_BUSY_POLL): Operation not permitted; on this kernel the \
+                      longest time without CAP_NET_ADMIN is that of sysctl net.core.busy_read";
+        let way_out = "; sysctl net.core.busy_read=9999 allows it";
+        ensure!(line.contains(reason) && line.ends_with(way_out), "{refused}");
+    }
+    run_pair((&poor, ""), (&poor, "-n 1M")).map(|_| ())
 }
 
 /// As in a sandbox that lets nobody ask for processor time: it is not known, at either end, and no number

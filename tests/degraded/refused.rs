@@ -121,3 +121,26 @@ fn what_cannot_be_registered_costs_one_step() -> Checked {
     }
     cells.run()
 }
+
+/// As Linux before 6.9 does.
+#[test]
+fn a_ring_that_cannot_poll_is_no_engine_for_who_wants_to() -> Checked {
+    let _permit = shared();
+    const NAPI: u32 = 27;
+    let program = Program { prepare: refuse_registering::<NAPI, { libc::EINVAL }>, ..ours() };
+    let server = Server::start(&ours(), "")?;
+    for options in ["", "-R", "-u -b 10M", "-u -b 10M -R"] {
+        let asked = format!("-t 0.3 -J --busy-poll 50 {options}");
+        let document = run_client(&program, server.port, &asked)?.document()?;
+        let engine = document.at("/ringperf/engines/0")?;
+        let reason = engine["reason"].as_str().unwrap_or_default();
+        ensure!(engine["used"] == "sync" && reason.contains("poll the network card"), "{engine:#}");
+        ensure!(engine["busy_poll"]["set_us"] == 50, "{engine:#}");
+    }
+    let client = run_client(&program, server.port, "-t 0.3 --engine uring --busy-poll 50")?;
+    ensure!(client.failed_with_one_line()?.contains("Linux 6.9"), "{client}");
+    // Nobody else notices.
+    let document = run_client(&program, server.port, "-t 0.3 -J -R")?.document()?;
+    ensure!(document.text("/ringperf/engines/0/used")? == "uring", "{:#}", document.0);
+    Ok(())
+}

@@ -82,6 +82,15 @@ pub(super) fn refuse_keepalive(command: &mut Command) {
     });
 }
 
+/// Lets setsockopt fail with EPERM for SO_BUSY_POLL, as older kernels do without CAP_NET_ADMIN.
+pub(super) fn refuse_busy_poll(command: &mut Command) {
+    restrict(command, || {
+        let call = u32::try_from(libc::SYS_setsockopt).map_err(io::Error::other)?;
+        let option = u32::try_from(libc::SO_BUSY_POLL).map_err(io::Error::other)?;
+        filter(call, Some((THIRD, option)), libc::EPERM)
+    });
+}
+
 /// Lets getrusage(2) fail with EPERM.
 pub(super) fn refuse_getrusage(command: &mut Command) {
     restrict(command, || deny(libc::SYS_getrusage));

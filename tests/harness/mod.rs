@@ -32,7 +32,7 @@ pub(crate) use failure::ensure;
 pub use failure::{Checked, Failure};
 pub use folder::Folder;
 pub use gate::{Permit, alone, heavy, shared};
-pub use gathering::set_scatter_gather;
+pub use gathering::{set_merging, set_scatter_gather, set_segmentation};
 pub use holdings::{Holdings, busy};
 pub use netns::{Cable, DEVICE, Namespace};
 pub use plan::{BLOCK_BYTES, End, Plan, Way, plans};

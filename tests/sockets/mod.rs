@@ -3,6 +3,7 @@
 //! real iperf3.
 
 mod addresses;
+mod busy_poll;
 mod files;
 mod gathering;
 mod limits;

@@ -91,6 +91,7 @@ fn every_client_option_arrives() {
             offload: true,
             adapt: true,
             tuning: Tuning::default(),
+            busy_poll: None,
         },
         client_port: Some(6000),
         connect_timeout: millis(500),
@@ -155,6 +156,7 @@ fn every_server_option_arrives() {
             bind: Some("::1".parse().unwrap()),
             engine: EngineChoice::Splice,
             offload: false,
+            busy_poll: Some(50),
             cpus: Some(Placement::Spread),
             ..LocalConfig::default()
         },
@@ -175,7 +177,7 @@ fn every_server_option_arrives() {
         }),
         output: OutputConfig { format: OutputFormat::Json, interval: None, ..OutputConfig::default() },
     };
-    let options = "-p 5300 -6 -B ::1 -1 --engine splice --no-offload --cpus spread -J -i 0 -D --server-max-duration 60 --udp-any-source \
+    let options = "-p 5300 -6 -B ::1 -1 --engine splice --no-offload --busy-poll 50 --cpus spread -J -i 0 -D --server-max-duration 60 --udp-any-source \
         --server-bitrate-limit 5M/2.5 --idle-timeout 30 --rsa-private-key-path key \
         --authorized-users-path users --time-skew-threshold 5 --use-pkcs1-padding";
     assert_eq!(server(options), expected);
@@ -418,6 +420,9 @@ fn parameter_errors_of_sockets_and_servers() {
     refuses(&[
         ("-c host -A 1025", "unable to set CPU affinity, processors have numbers from 0 to 1024: -A 1025"),
         ("-c host -A ,1", "-A takes a whole number, and ',1' is none: unable to set CPU affinity"),
+        ("-s --busy-poll 0", "a network card is polled for 1 to 10000 microseconds: --busy-poll 0"),
+        ("-c host --busy-poll 10001", "a network card is polled for 1 to 10000 microseconds"),
+        ("-c host --busy-poll 50us", "--busy-poll takes a whole number, and '50us' is none"),
         (
             "-c host -A 1 --cpus 2",
             "-A and --cpus both say where the streams of one end run; drop one of them",

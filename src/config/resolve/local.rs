@@ -7,7 +7,8 @@ use super::ParameterError;
 use super::number::{c_number, millis, out_of_range, whole};
 use crate::config::options::{BothOptions, Cli};
 use crate::config::{
-    DEFAULT_RECEIVE_TIMEOUT, EngineChoice, Family, Keepalive, LocalConfig, MAX_CPU, Placement,
+    DEFAULT_RECEIVE_TIMEOUT, EngineChoice, Family, Keepalive, LocalConfig, MAX_BUSY_POLL_US, MAX_CPU,
+    Placement,
 };
 
 /// One day, as long as the longest test.
@@ -53,6 +54,7 @@ pub(super) fn local(
         offload: !cli.engine.no_offload,
         adapt: !cli.engine.no_adapt,
         tuning: cli.engine.tune.unwrap_or_default(),
+        busy_poll: cli.engine.busy_poll.as_deref().map(busy_poll).transpose()?,
     })
 }
 
@@ -150,6 +152,11 @@ pub(super) fn placement(
     }
     let wrong = |source| ParameterError::Placement { option, given: given.to_owned(), source };
     given.parse().map(Some).map_err(wrong)
+}
+
+fn busy_poll(given: &str) -> Result<u32, ParameterError> {
+    const RULE: &str = "a network card is polled for 1 to 10000 microseconds";
+    whole("--busy-poll", given, 1..=MAX_BUSY_POLL_US, RULE)
 }
 
 fn receive_timeout(options: &BothOptions) -> Result<Duration, ParameterError> {

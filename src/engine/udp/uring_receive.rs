@@ -1,13 +1,12 @@
 //! Multishot recvmsg through io_uring, into a few buffers that each take a whole message.
 
 use std::io;
-use std::sync::Arc;
 
 use super::super::recorder::Recorder;
 use super::super::{StreamJob, UdpJob};
 use super::account::{Account, WAIT_MAX};
 use super::pause::Pause;
-use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring, RingBuilder};
+use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring};
 use crate::sys::{Missing, monotonic_now, plain, tells_of_the_way, use_exact_timers};
 
 /// Memory for the buffers of one stream: few large ones, so that they stay in the processor's cache ...
@@ -47,7 +46,7 @@ impl UdpUringReceive<Ring> {
         let count = buffer_count(bytes, job.streams);
         // A completion for each buffer at once, and for the end of the operation.
         let entries = u32::from(count / 2).max(8);
-        let mut ring = RingBuilder::new(Arc::clone(&job.socket), entries).map_err(refused)?;
+        let mut ring = job.ring(entries)?;
         let buffers = ReceiveBuffers::new(count, bytes).map_err(|error| Missing {
             reason: format!("no memory for receive buffers: {}", plain(&error)),
             fix: "use fewer streams".to_owned(),

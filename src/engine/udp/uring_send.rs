@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::gate::{GateState, SendGate};
@@ -16,7 +15,7 @@ use super::super::{StreamJob, UdpJob};
 use super::stamp::{Stamper, slot_memory};
 use super::{Layout, Remedy, Setback, is_refused_segmentation, is_temporary};
 use crate::config::EngineChoice;
-use crate::sys::uring::{Completion, Operation, Ring, RingBuilder, SendRing};
+use crate::sys::uring::{Completion, Operation, Ring, SendRing};
 use crate::sys::{Missing, use_exact_timers};
 
 /// Longest wait in the kernel before the stop token is looked at again.
@@ -72,7 +71,7 @@ impl UdpUringSend<Ring> {
         let count = layout.slots(zero_copy);
         let entries = (count + 2).next_power_of_two();
         let refused = |error| Missing::from(&error);
-        let mut ring = RingBuilder::new(Arc::clone(&job.socket), entries).map_err(refused)?;
+        let mut ring = job.ring(entries)?;
         let registered = ring.register_payload(slot_memory(job, layout.memory_bytes(count))?);
         let unregistered = match registered {
             Ok(()) => None,

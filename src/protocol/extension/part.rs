@@ -20,6 +20,8 @@ const MAX_TIME_US: f64 = 61e6;
 const MAX_RATE: f64 = 128.0 * 9.3e18;
 /// Largest processor number.
 const MAX_CPU: u32 = 65_535;
+/// Longest polling in microseconds: what the kernel has room for.
+const MAX_POLL_US: u32 = i32::MAX.unsigned_abs();
 /// Longest name of an engine ...
 const MAX_NAME_BYTES: usize = 64;
 /// ... and longest sentence about one, in bytes.
@@ -80,6 +82,9 @@ pub struct EngineReport {
     /// How `near` has placed these streams, one sentence without a full stop; `None` of other placements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
+    /// What has become of `--busy-poll`; `None` if that was not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_poll: Option<BusyPollReport>,
     /// Where the threads of its streams have run, in the order in which the streams were opened.
     #[serde(default)]
     pub processors: Vec<ProcessorReport>,
@@ -161,6 +166,21 @@ pub struct ProcessorShare {
     pub cpu: u32,
     /// Its share of the looks, 0 to 100.
     pub percent: f64,
+}
+
+/// How the sockets of one direction have polled the network card.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusyPollReport {
+    /// How long they were to poll before they waited for an interrupt, in microseconds.
+    pub asked_us: u32,
+    /// How long each of them does (`SO_BUSY_POLL`), the shortest time of all; `None` if the kernel does not
+    /// tell.
+    pub set_us: Option<u32>,
+    /// Streams of the direction.
+    pub streams: u32,
+    /// Those whose last packet came from a NAPI instance, without which there is nothing to poll; `None` if
+    /// the kernel does not tell.
+    pub napi_streams: Option<u32>,
 }
 
 /// Distributions of times at one end, in microseconds.
@@ -297,6 +317,7 @@ impl EngineReport {
         seconds("busy_seconds", self.busy_seconds)?;
         seconds("rwnd_limited_seconds", self.rwnd_limited_seconds)?;
         seconds("sndbuf_limited_seconds", self.sndbuf_limited_seconds)?;
+        self.busy_poll.iter().try_for_each(|busy_poll| busy_poll.check(ids))?;
         are_of_test(self.processors.iter().map(|stream| stream.id), ids)?;
         self.processors.iter().try_for_each(ProcessorReport::check)?;
         self.sizes.iter().try_for_each(SizesReport::check)
@@ -309,6 +330,17 @@ impl SizesReport {
         possible("others", self.others.len() <= Self::MAX_OTHERS)?;
         let shares = || self.others.iter().filter_map(|other| other.rate_share);
         possible("rate_share", shares().all(|share| (0.0..=MAX_SHARE).contains(&share)))
+    }
+}
+
+impl BusyPollReport {
+    fn check(&self, ids: &[u32]) -> Result<(), PartError> {
+        let Self { asked_us, set_us, streams, napi_streams } = *self;
+        let is_time = |micros| micros <= MAX_POLL_US;
+        possible("asked_us", (1..=MAX_POLL_US).contains(&asked_us))?;
+        possible("set_us", set_us.is_none_or(is_time))?;
+        possible("streams", usize::try_from(streams).is_ok_and(|streams| streams <= ids.len()))?;
+        possible("napi_streams", napi_streams.is_none_or(|of_napi| of_napi <= streams))
     }
 }
 
@@ -424,7 +456,8 @@ mod tests {
         r#""p999_us":50.5,"max_us":60.0},"completion":null,"release":null},"pacing":"#,
         r#"{"target_bits_per_second":10000000.0,"achieved_bits_per_second":9990000.0,"bursts":850,"#,
         r#""burst_mean":1.5,"burst_max":4,"inter_departure":null},"busy_seconds":2.0,"#,
-        r#""rwnd_limited_seconds":0.5,"sndbuf_limited_seconds":0.25,"placement":"a place","processors":["#,
+        r#""rwnd_limited_seconds":0.5,"sndbuf_limited_seconds":0.25,"placement":"a place","busy_poll":"#,
+        r#"{"asked_us":50,"set_us":50,"streams":2,"napi_streams":1},"processors":["#,
         r#"{"id":1,"placed":3,"#,
         r#""looks":200,"moves":4,"distinct":2,"shares":[{"cpu":3,"percent":98.0},{"cpu":0,"percent":2.0}],"#,
         r#""interrupts":{"processor_percent":2.0,"core_percent":50.0}}"#,
@@ -469,7 +502,7 @@ mod tests {
     }
 
     /// What each lie stands in the place of, the lie, and what is said to be wrong.
-    const LIES: [(&str, &str, &str); 58] = [
+    const LIES: [(&str, &str, &str); 63] = [
         ("\"version\":\"0.1.0\"", "\"version\":\"\"", "version"),
         ("\"version\":\"0.1.0\"", "\"version\":\"\\u001b[2J\"", "version"),
         ("\"cpu_user_seconds\":0.1", "\"cpu_user_seconds\":-1", "cpu_user_seconds"),
@@ -515,6 +548,11 @@ mod tests {
         ("\"processor_percent\":2.0", "\"processor_percent\":-1", "processor_percent"),
         ("\"processor_percent\":2.0,", "", "keys"),
         ("\"core_percent\":50.0", "\"core_percent\":100.5", "core_percent"),
+        ("\"asked_us\":50", "\"asked_us\":0", "asked_us"),
+        ("\"set_us\":50", "\"set_us\":4294967295", "set_us"),
+        ("\"streams\":2", "\"streams\":3", "streams"),
+        ("\"napi_streams\":1", "\"napi_streams\":3", "napi_streams"),
+        ("\"napi_streams\":1", "\"napi_streams\":-1", "keys"),
         ("\"placement\":\"a place\"", "\"placement\":7", "keys"),
         ("{\"id\":3,", "{\"id\":3},{\"id\":3,", "id"),
         ("\"received\":1276", "\"received\":4", "reordered"),

@@ -15,5 +15,6 @@ mod seam;
 
 pub use buffers::ReceiveBuffers;
 pub use operations::Operation;
+pub(super) use ring::BUSY_POLL_STEP;
 pub use ring::{Ring, RingBuilder, SetupError, probe};
 pub use seam::{AnyRing, Completion, ReceiveRing, SendRing};

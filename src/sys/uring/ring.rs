@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{Fixed, SubmitArgs, Timespec};
+use io_uring::types::{Fixed, Napi, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use super::super::datagram::CONTROL_BYTES;
@@ -33,6 +33,9 @@ const DROP_WAIT_MAX: Duration = Duration::from_millis(200);
 
 /// How long a closed ring may take to give back what it had locked.
 const LIMIT_WAIT: Duration = Duration::from_millis(50);
+
+/// What a ring is being told when it is to poll the network card.
+pub const BUSY_POLL_STEP: &str = "having io_uring poll the network card";
 
 /// Why a ring could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +133,17 @@ impl RingBuilder {
             .map_err(|source| SetupError { step: "registering a buffer ring with io_uring", source })?;
         *ring.buffers = Some(buffers);
         Ok(())
+    }
+
+    /// Polls the network card for so many microseconds in each wait, if a NAPI instance brings the socket's
+    /// packets.
+    ///
+    /// # Errors
+    /// EINVAL before Linux 6.9.
+    pub fn busy_poll(&mut self, micros: u32) -> Result<(), SetupError> {
+        let mut napi = Napi::new().set_busy_poll_timeout(micros);
+        let registered = self.0.uring.submitter().register_napi(&mut napi);
+        registered.map_err(|source| SetupError { step: BUSY_POLL_STEP, source })
     }
 
     /// Takes the memory that [`ReceiveRing::push_receive`] receives into.
