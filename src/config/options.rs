@@ -360,8 +360,8 @@ pub(super) struct EngineOptions {
     /// One datagram per operation: no UDP segmentation or receive offload at this end. No effect with TCP
     #[arg(long)]
     pub(super) no_offload: bool,
-    /// Try no other sizes while a TCP test runs: the first ones stay. Nothing is tried either with -l, with a
-    /// rate, or over UDP
+    /// Try nothing out while a TCP test runs: receivers keep their receive mark, and --engine sync sends one
+    /// block at a time, as iperf3
     #[arg(long)]
     pub(super) no_adapt: bool,
     /// Processors of the stream threads of this end, not with -A: a list such as 2-9,14, of which each stream

@@ -261,8 +261,6 @@ impl ReceiveRing for NullReceiveRing {
     fn give_back(&mut self, buffer: u16) {
         self.free.push(buffer);
     }
-
-    fn limit_buffers(&mut self, _bytes: u32) {}
 }
 
 fn as_result(bytes: u32) -> i32 {

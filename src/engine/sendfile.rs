@@ -8,7 +8,7 @@ use super::blocking;
 use super::gate::SendGate;
 use super::payload::payload;
 use super::recorder::Recorder;
-use super::sizes::file_send_ways;
+use super::sizes::file_send_way;
 use crate::sys::{Missing, PayloadFile, plain};
 
 /// Sends the file from its beginning, one block per call, or several.
@@ -19,7 +19,7 @@ pub(super) struct Sendfile {
 
 impl Sendfile {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let ways = Ways::new(job, file_send_ways(job));
+        let ways = Ways::new(job, vec![file_send_way(job)]);
         let payload = payload(job, ways.most_bytes())?;
         let file = PayloadFile::new(payload.as_slice()).map_err(|error| Missing {
             reason: format!("no file for sendfile: {}", plain(&error)),

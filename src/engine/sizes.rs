@@ -3,8 +3,8 @@
 //!
 //! Large operations save calls, small ones stay in the processor's cache. Which weighs more depends on the
 //! machine (its second-level cache) and on whether the ends of a stream share a processor; docs/ENGINES.md
-//! has what was measured. Where there is more than one good answer, these are the ways that are tried while
-//! the test runs, the likeliest one first. A size that the user fixed (`-l`, `--tune`) is what it is.
+//! has what was measured. Whether a receiver has a receive mark is tried while the test runs, the likelier
+//! way first. A size that the user fixed (`-l`, `--tune`) is what it is.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -76,69 +76,51 @@ pub(super) fn unreleased_sends(job: &StreamJob, zero_copy: bool) -> usize {
 }
 
 /// Sends of a ring.
-pub(super) fn ring_send_ways(job: &StreamJob) -> Vec<Way> {
-    sends(job, &[ring_send_bytes(job), job.block.bytes])
+pub(super) fn ring_send_way(job: &StreamJob) -> Way {
+    send_way(job, ring_send_bytes(job))
 }
 
 /// Calls of sendfile(2) or splice(2): fewer, longer ones leave the kernel fewer small segments at their ends.
-pub(super) fn file_send_ways(job: &StreamJob) -> Vec<Way> {
-    sends(job, &[if job.block.explicit { job.block.bytes } else { SEND_BYTES }, job.block.bytes])
+pub(super) fn file_send_way(job: &StreamJob) -> Way {
+    send_way(job, if job.block.explicit { job.block.bytes } else { SEND_BYTES })
 }
 
 /// Calls of send(2).
-pub(super) fn plain_send_ways(job: &StreamJob) -> Vec<Way> {
+pub(super) fn plain_send_way(job: &StreamJob) -> Way {
     match job.adaptation {
-        Some(_) => sends(job, &[whole_blocks(job.block, job.streams, SEND_BYTES), job.block.bytes]),
-        None => sends(job, &[job.block.bytes]),
+        Some(_) => send_way(job, whole_blocks(job.block, job.streams, SEND_BYTES)),
+        None => send_way(job, job.block.bytes),
     }
 }
 
 /// Provided buffers of a receiving ring, of which there are [`RECEIVE_BUFFERS`].
 pub(super) fn ring_receive_ways(job: &StreamJob) -> Vec<Way> {
-    let likeliest = receive_share(job.block, job.streams, cache_bytes());
-    let other = match likeliest {
-        RECEIVE_BYTES_MIN => receive_share(job.block, job.streams, None),
-        _ => RECEIVE_BYTES_MIN,
-    };
-    // Where the kernel throws the bytes away there is no buffer.
-    let other = if job.skip_rx_copy || job.block.explicit { likeliest } else { other };
-    receives(job, &[likeliest, other])
+    receive_ways(job, receive_share(job.block, job.streams, cache_bytes()))
 }
 
 /// Calls of recv(2).
 pub(super) fn plain_receive_ways(job: &StreamJob) -> Vec<Way> {
     let usual = if job.block.explicit { job.block.bytes } else { PLAIN_RECEIVE_BYTES };
-    receives(job, &[usual.clamp(1, MAX_BLOCK_BYTES)])
+    receive_ways(job, usual.clamp(1, MAX_BLOCK_BYTES))
 }
 
-/// A sender's ways: these sizes, without those that there were before. Where the size is fixed, or the rate,
-/// there is one.
-fn sends(job: &StreamJob, sizes: &[u32]) -> Vec<Way> {
-    let way = |bytes| Way { bytes, marked: true };
-    if let Some(bytes) = job.tuning.send_bytes {
-        return vec![way(bytes)];
-    }
-    let mut ways: Vec<Way> = sizes.iter().copied().map(way).collect();
-    ways.dedup();
-    ways.truncate(if is_paced(job) { 1 } else { ways.len() });
-    ways
+fn send_way(job: &StreamJob, bytes: u32) -> Way {
+    Way { bytes: job.tuning.send_bytes.unwrap_or(bytes), marked: true }
 }
 
-/// A receiver's ways: the first size with a receive mark and without, the others with it.
-fn receives(job: &StreamJob, sizes: &[u32]) -> Vec<Way> {
-    let way = |bytes, marked| Way { bytes, marked };
-    let first = job.tuning.receive_bytes.unwrap_or(sizes[0]);
-    if job.block.explicit || is_paced(job) {
-        return vec![way(first, true)];
-    }
-    let mut ways = vec![way(first, true)];
-    if job.tuning.mark_bytes.is_none() {
-        ways.push(way(first, false));
-    }
-    if job.tuning.receive_bytes.is_none() {
-        ways.extend(sizes[1..].iter().filter(|size| **size != first).map(|&size| way(size, true)));
-    }
-    ways
+/// With a receive mark and without, where there may be a difference that can be seen.
+fn receive_ways(job: &StreamJob, bytes: u32) -> Vec<Way> {
+    let bytes = job.tuning.receive_bytes.unwrap_or(bytes);
+    let is_decided = job.block.explicit || job.tuning.mark_bytes.is_some() || is_paced(job);
+    let ways: &[bool] = if is_decided || shares_processors(job) { &[true] } else { &[true, false] };
+    ways.iter().map(|&marked| Way { bytes, marked }).collect()
+}
+
+/// Whether streams of this test have to take turns on processors. Then it is the scheduler that decides
+/// rates, and a short trial tells about its turns.
+fn shares_processors(job: &StreamJob) -> bool {
+    let ends = if job.socket.has_both_ends_here() { 2 } else { 1 };
+    job.streams.saturating_mul(ends) > job.processors
 }
 
 /// Whether the rate is asked for, so that sizes do not decide it.
@@ -180,7 +162,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::config::{Flow, Pacing};
+    use crate::config::{Flow, Pacing, Tuning};
     use crate::sys::Socket;
 
     const MIB: u64 = 1024 * 1024;
@@ -207,6 +189,31 @@ mod tests {
         assert_eq!(paced_depth(10_000_000, 100), 100);
         assert_eq!(paced_depth(1_000, 0), 1);
         assert_eq!(paced_depth(0, 0), usize::MAX);
+    }
+
+    #[test]
+    fn a_receive_mark_is_tried_where_streams_have_a_processor_each() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let job = StreamJob::bare(Socket::from_stream(near), Flow::Receive);
+        let marks = |job: &StreamJob| -> Vec<bool> {
+            [ring_receive_ways(job), plain_receive_ways(job)].concat().iter().map(|way| way.marked).collect()
+        };
+        let both = StreamJob { processors: 2, ..job };
+        assert_eq!(marks(&both), [true, false, true, false]);
+        let explicit = BlockSize { explicit: true, ..BlockSize::default() };
+        let paced = Pacing { bits_per_second: 1, burst_blocks: 0 };
+        let fixed = Tuning { mark_bytes: Some(0), ..Tuning::default() };
+        for one in [
+            // Both ends are here.
+            StreamJob { processors: 1, ..both.clone() },
+            StreamJob { streams: 2, ..both.clone() },
+            StreamJob { block: explicit, ..both.clone() },
+            StreamJob { pacing: paced, ..both.clone() },
+            StreamJob { tuning: fixed, ..both.clone() },
+        ] {
+            assert_eq!(marks(&one), [true, true], "{one:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::blocking;
 use super::gate::SendGate;
 use super::payload::payload;
 use super::recorder::Recorder;
-use super::sizes::file_send_ways;
+use super::sizes::file_send_way;
 use crate::config::MAX_BLOCK_BYTES;
 use crate::sys::{Missing, Pipe, Region, plain};
 
@@ -29,7 +29,7 @@ pub(super) struct Splice {
 
 impl Splice {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let ways = Ways::new(job, file_send_ways(job));
+        let ways = Ways::new(job, vec![file_send_way(job)]);
         let part_bytes = if job.block.explicit { job.block.bytes } else { PART_BYTES };
         let part_bytes = usize::try_from(part_bytes.min(PAYLOAD_BYTES)).expect("fits a usize on Linux");
         let pipe_bytes =

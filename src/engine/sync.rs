@@ -11,7 +11,7 @@ use super::gate::SendGate;
 use super::payload::{memory, repeating_payload};
 use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
-use super::sizes::{plain_receive_ways, plain_send_ways};
+use super::sizes::{plain_receive_ways, plain_send_way};
 use crate::sys::{Missing, Region};
 
 /// Sends one block per call, or several.
@@ -22,7 +22,7 @@ pub(super) struct SyncSend {
 
 impl SyncSend {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let ways = Ways::new(job, plain_send_ways(job));
+        let ways = Ways::new(job, vec![plain_send_way(job)]);
         let bytes = ways.most_bytes();
         Ok(Self { payload: repeating_payload(job, job.block.bytes.min(bytes), bytes)?, ways })
     }
@@ -65,9 +65,7 @@ impl SyncReceive {
         let buffer = buffer.as_mut_slice();
         let mut mark = ReceiveMark::new(job);
         loop {
-            let way = ways.now();
-            mark.allow(way.marked);
-            let buffer = &mut buffer[..usize::try_from(way.bytes).expect("a u32 fits a usize on Linux")];
+            mark.allow(ways.now().marked);
             let received = if job.skip_rx_copy && job.file.is_none() {
                 job.socket.receive_discarding(buffer)
             } else {

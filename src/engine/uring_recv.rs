@@ -61,9 +61,7 @@ impl<R: ReceiveRing> UringReceive<R> {
         self.arm();
         loop {
             recorder.publish();
-            let way = self.ways.now();
-            mark.allow(way.marked);
-            self.ring.limit_buffers(way.bytes);
+            mark.allow(self.ways.now().marked);
             let waits_since = now;
             self.ring.wait(WAIT_MAX)?;
             let before = recorder.bytes();

@@ -11,7 +11,7 @@ use super::adapt::Ways;
 use super::gate::{GateState, SendGate};
 use super::payload::repeating_payload;
 use super::recorder::Recorder;
-use super::sizes::{paced_depth, ring_depth, ring_send_bytes, ring_send_ways, unreleased_sends};
+use super::sizes::{paced_depth, ring_depth, ring_send_bytes, ring_send_way, unreleased_sends};
 use super::zero_copy::Judge;
 use crate::config::EngineChoice;
 use crate::sys::Missing;
@@ -88,7 +88,7 @@ impl<R: SendRing> UringSend<R> {
         Self {
             ring,
             operation_bytes,
-            ways: Ways::new(job, ring_send_ways(job)),
+            ways: Ways::new(job, vec![ring_send_way(job)]),
             depth: ring_depth(job).min(paced_depth(job)),
             zero_copy,
             slots: vec![Slot { bytes: 0, zero_copy, submitted }; slots],

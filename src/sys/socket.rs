@@ -156,6 +156,14 @@ impl Socket {
         address(&self.inner.peer_addr()?)
     }
 
+    /// Whether the other end is on this machine, as far as the addresses tell: both are the same, or of the
+    /// loopback.
+    #[must_use]
+    pub fn has_both_ends_here(&self) -> bool {
+        let (Ok(local), Ok(peer)) = (self.local_addr(), self.peer_addr()) else { return false };
+        local.ip() == peer.ip() || peer.ip().to_canonical().is_loopback()
+    }
+
     /// Blocking mode with every send and receive limited to `wait`, so no thread is ever out of reach.
     ///
     /// # Errors

@@ -64,10 +64,6 @@ pub(super) struct HostileReceiveRing {
     life: Life,
     source: Source,
     buffers: Vec<Vec<u8>>,
-    /// Bytes of a buffer that is given back now, ...
-    limit: usize,
-    /// ... and of each when it was.
-    lent_bytes: Vec<usize>,
     /// Of each buffer: length of one of its datagrams.
     segments: Vec<usize>,
     /// Buffers that are the kernel's.
@@ -96,8 +92,6 @@ impl HostileReceiveRing {
             life,
             source,
             buffers: vec![vec![0; bytes]; buffers.into()],
-            limit: bytes,
-            lent_bytes: vec![bytes; buffers.into()],
             segments: vec![1; buffers.into()],
             free: (0..buffers).collect(),
             messages: VecDeque::new(),
@@ -219,7 +213,7 @@ impl HostileReceiveRing {
                 self.segments[place] = message.segment_bytes;
                 (u64::try_from(message.contents.len()).unwrap(), message.new, message.again)
             }
-            None => (self.take_bytes(u64::try_from(self.lent_bytes[place]).unwrap()), 0, 0),
+            None => (self.take_bytes(u64::try_from(self.buffers[place].len()).unwrap()), 0, 0),
         };
         let more = !self.life.dice.chance(10);
         if !more {
@@ -327,13 +321,7 @@ impl ReceiveRing for HostileReceiveRing {
         assert!(!self.free.contains(&buffer), "buffer {buffer} is given back twice");
         let posted = self.posted.iter().any(|(completion, ..)| completion.buffer == Some(buffer));
         assert!(!posted, "buffer {buffer} is given back before the loop was told of it");
-        self.lent_bytes[usize::from(buffer)] = self.limit;
         self.free.push(buffer);
-    }
-
-    fn limit_buffers(&mut self, bytes: u32) {
-        assert!(bytes > 0, "a buffer has room");
-        self.limit = usize::try_from(bytes).unwrap().min(self.buffers.first().map_or(0, Vec::len));
     }
 }
 

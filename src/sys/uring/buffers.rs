@@ -18,8 +18,6 @@ pub struct ReceiveBuffers {
     entries: Region,
     memory: Region,
     buffer_bytes: u32,
-    /// What the kernel may use of a buffer: at most all of it.
-    lent_bytes: u32,
     count: u16,
     tail: u16,
     /// Of each buffer, whether the kernel has it, which may write to it at any moment then.
@@ -41,7 +39,6 @@ impl ReceiveBuffers {
             entries: Region::new(usize::from(count) * size_of::<BufRingEntry>())?,
             memory: Region::new(bytes)?,
             buffer_bytes,
-            lent_bytes: buffer_bytes,
             count,
             tail: 0,
             lent: vec![false; count.into()],
@@ -90,11 +87,6 @@ impl ReceiveBuffers {
         Ok(())
     }
 
-    /// The kernel may use so many bytes of the buffers that it gets from now on: at least one, and at most all.
-    pub(super) fn limit(&mut self, bytes: u32) {
-        self.lent_bytes = bytes.clamp(1, self.buffer_bytes);
-    }
-
     /// Returns a buffer to the kernel.
     ///
     /// # Panics
@@ -104,14 +96,14 @@ impl ReceiveBuffers {
         let base = self.entries.as_ptr().cast::<BufRingEntry>();
         let offset = usize::from(index) * usize::try_from(self.buffer_bytes).expect("fits a usize on Linux");
         debug_assert!(offset < self.memory.len());
-        // SAFETY: `tail & (count - 1)` is inside the entries; the buffer's address is inside `memory`, and
-        // `lent_bytes` is at most what is there of it. The kernel reads an entry only once the tail below has passed it, so this thread is the only one to
+        // SAFETY: `tail & (count - 1)` is inside the entries; the buffer's address is inside `memory`. The
+        // kernel reads an entry only once the tail below has passed it, so this thread is the only one to
         // touch it now. The tail is aligned and inside the first entry, as the kernel lays it out, and only
         // this thread writes it.
         unsafe {
             let entry = &mut *base.add(usize::from(self.tail & (self.count - 1)));
             entry.set_addr(self.memory.as_ptr().add(offset) as u64);
-            entry.set_len(self.lent_bytes);
+            entry.set_len(self.buffer_bytes);
             entry.set_bid(index);
             self.tail = self.tail.wrapping_add(1);
             let tail = BufRingEntry::tail(base).cast::<AtomicU16>();

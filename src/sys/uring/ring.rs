@@ -331,12 +331,6 @@ impl ReceiveRing for Ring {
     fn give_back(&mut self, buffer: u16) {
         self.buffers.as_mut().expect("a buffer came from somewhere").give_back(buffer);
     }
-
-    fn limit_buffers(&mut self, bytes: u32) {
-        if let Some(buffers) = self.buffers.as_mut() {
-            buffers.limit(bytes);
-        }
-    }
 }
 
 impl Ring {

@@ -140,8 +140,4 @@ pub trait ReceiveRing: AnyRing {
     /// # Panics
     /// If there is no such buffer.
     fn give_back(&mut self, buffer: u16);
-
-    /// Buffers that are given back from now on take at most so many bytes each, so that a processor's cache
-    /// may hold them.
-    fn limit_buffers(&mut self, bytes: u32);
 }
