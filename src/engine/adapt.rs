@@ -110,18 +110,13 @@ impl Ways {
         Self { ways, shared }
     }
 
-    /// Operations of this many bytes, always.
-    pub(super) fn fixed(bytes: u32) -> Self {
-        Self { ways: vec![Way { bytes, marked: true }], shared: None }
-    }
-
     /// The way to use now.
     pub(super) fn now(&self) -> Way {
         self.shared.as_ref().map_or(self.ways[0], |shared| self.ways[shared.way.load(Ordering::Relaxed)])
     }
 
-    /// Bytes of the largest.
-    pub(super) fn most_bytes(&self) -> u32 {
+    /// Bytes of one operation or buffer of the largest.
+    pub(super) fn bytes(&self) -> u32 {
         self.ways.iter().map(|way| way.bytes).max().expect("there is a way")
     }
 

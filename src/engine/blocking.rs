@@ -3,26 +3,24 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::adapt::Ways;
 use super::gate::{GateState, SendGate};
 use super::recorder::Recorder;
 
 /// Longest sleep of a paced sender before it looks at the stop token again.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 
-/// Sends through `send` whatever the gate grants, in operations of the size that `ways` says, until the gate
-/// closes.
+/// Sends through `send` whatever the gate grants, `operation_bytes` at a time, until the gate closes.
 ///
 /// `send` gets a number of bytes and the time, and returns how many the kernel took; 0 means that there are
 /// no more, and WouldBlock that the socket's timeout is over and it is time to look up. The clock is read
 /// twice per grant of the gate, not per operation.
 pub(super) fn run(
-    ways: &Ways,
+    operation_bytes: u32,
     gate: &mut SendGate,
     recorder: &mut Recorder,
     mut send: impl FnMut(usize, Instant, &mut Recorder) -> io::Result<usize>,
 ) -> io::Result<()> {
-    gate.widen(u64::from(ways.most_bytes()));
+    gate.widen(u64::from(operation_bytes));
     let mut now = Instant::now();
     loop {
         match gate.refresh(now) {
@@ -37,10 +35,8 @@ pub(super) fn run(
             GateState::Exhausted | GateState::Stopped => return Ok(()),
         }
         let mut timed = false;
-        let before = recorder.bytes();
-        let operation_bytes = u64::from(ways.now().bytes);
         loop {
-            let wanted = gate.take(operation_bytes);
+            let wanted = gate.take(u64::from(operation_bytes));
             if wanted == 0 {
                 break;
             }
@@ -68,7 +64,6 @@ pub(super) fn run(
         }
         recorder.publish();
         now = Instant::now();
-        ways.moved(recorder.bytes() - before, now);
         recorder.sample_rtt(now);
     }
 }

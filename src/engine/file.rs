@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use super::StreamJob;
-use super::adapt::Ways;
 use super::blocking;
 use super::gate::SendGate;
 use super::payload::memory;
@@ -38,7 +37,7 @@ impl FileSend {
     ) -> io::Result<()> {
         let Self { file, buffer, filled, sent } = self;
         let socket = job.socket.as_ref();
-        blocking::run(&Ways::fixed(job.block.bytes), gate, recorder, |bytes, _, _| {
+        blocking::run(job.block.bytes, gate, recorder, |bytes, _, _| {
             let Some(buffer) = buffer else { return send_file(file, socket, bytes) };
             let buffer = buffer.as_mut_slice();
             if sent == filled {

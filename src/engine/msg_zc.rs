@@ -5,7 +5,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::StreamJob;
-use super::adapt::Ways;
 use super::blocking;
 use super::gate::SendGate;
 use super::payload::payload;
@@ -43,7 +42,7 @@ impl MsgZc {
         let Self { payload, outstanding } = self;
         let payload = payload.as_slice();
         let mut queue = ErrorQueue::new(&job.socket);
-        blocking::run(&Ways::fixed(job.block.bytes), gate, recorder, |bytes, now, recorder| {
+        blocking::run(job.block.bytes, gate, recorder, |bytes, now, recorder| {
             if outstanding.sends.len() >= OUTSTANDING_READ {
                 outstanding.read(&mut queue, recorder)?;
             }

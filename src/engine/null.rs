@@ -4,7 +4,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::StreamJob;
-use super::adapt::Ways;
 use super::blocking;
 use super::gate::SendGate;
 use super::recorder::Recorder;
@@ -20,7 +19,7 @@ pub(super) fn run(job: &StreamJob, gate: &mut SendGate, recorder: &mut Recorder)
     match job.flow {
         Flow::Send => {
             gate.widen(u64::from(job.block.bytes) * u64::from(OPERATIONS_PER_LOOK));
-            blocking::run(&Ways::fixed(job.block.bytes), gate, recorder, |bytes, _, _| Ok(bytes))
+            blocking::run(job.block.bytes, gate, recorder, |bytes, _, _| Ok(bytes))
         }
         Flow::Receive => receive(job, recorder),
     }

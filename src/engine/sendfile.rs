@@ -14,18 +14,18 @@ use crate::sys::{Missing, PayloadFile, plain};
 /// Sends the file from its beginning, one block per call, or several.
 pub(super) struct Sendfile {
     file: PayloadFile,
-    ways: Ways,
+    operation_bytes: u32,
 }
 
 impl Sendfile {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let ways = Ways::new(job, vec![file_send_way(job)]);
-        let payload = payload(job, ways.most_bytes())?;
+        let operation_bytes = Ways::new(job, vec![file_send_way(job)]).bytes();
+        let payload = payload(job, operation_bytes)?;
         let file = PayloadFile::new(payload.as_slice()).map_err(|error| Missing {
             reason: format!("no file for sendfile: {}", plain(&error)),
             fix: "raise the limit of open files, or set TMPDIR to a directory with room".to_owned(),
         })?;
-        Ok(Self { file, ways })
+        Ok(Self { file, operation_bytes })
     }
 
     pub(super) fn run(
@@ -35,6 +35,6 @@ impl Sendfile {
         recorder: &mut Recorder,
     ) -> io::Result<()> {
         let socket = job.socket.as_ref();
-        blocking::run(&self.ways, gate, recorder, |bytes, _, _| self.file.send_to(socket, bytes))
+        blocking::run(self.operation_bytes, gate, recorder, |bytes, _, _| self.file.send_to(socket, bytes))
     }
 }

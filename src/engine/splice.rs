@@ -22,23 +22,23 @@ const PART_BYTES: u32 = 32 * 1024;
 pub(super) struct Splice {
     payload: Region,
     pipe: Pipe,
-    ways: Ways,
+    operation_bytes: u32,
     part_bytes: usize,
     in_pipe: usize,
 }
 
 impl Splice {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let ways = Ways::new(job, vec![file_send_way(job)]);
+        let operation_bytes = Ways::new(job, vec![file_send_way(job)]).bytes();
         let part_bytes = if job.block.explicit { job.block.bytes } else { PART_BYTES };
         let part_bytes = usize::try_from(part_bytes.min(PAYLOAD_BYTES)).expect("fits a usize on Linux");
         let pipe_bytes =
-            usize::try_from(ways.most_bytes().min(MAX_BLOCK_BYTES)).expect("fits a usize on Linux");
+            usize::try_from(operation_bytes.min(MAX_BLOCK_BYTES)).expect("fits a usize on Linux");
         let pipe = Pipe::new(pipe_bytes).map_err(|error| Missing {
             reason: format!("no pipe for splice: {}", plain(&error)),
             fix: "raise the limit of open files, or sysctl fs.pipe-user-pages-soft".to_owned(),
         })?;
-        Ok(Self { payload: payload(job, PAYLOAD_BYTES)?, pipe, ways, part_bytes, in_pipe: 0 })
+        Ok(Self { payload: payload(job, PAYLOAD_BYTES)?, pipe, operation_bytes, part_bytes, in_pipe: 0 })
     }
 
     pub(super) fn run(
@@ -47,9 +47,9 @@ impl Splice {
         gate: &mut SendGate,
         recorder: &mut Recorder,
     ) -> io::Result<()> {
-        let Self { payload, pipe, ways, part_bytes, in_pipe } = self;
+        let Self { payload, pipe, operation_bytes, part_bytes, in_pipe } = self;
         let part = &payload.as_slice()[..*part_bytes];
-        blocking::run(ways, gate, recorder, |bytes, _, _| {
+        blocking::run(*operation_bytes, gate, recorder, |bytes, _, _| {
             if *in_pipe == 0 {
                 *in_pipe = pipe.fill_from(part, bytes)?;
             }

@@ -17,14 +17,14 @@ use crate::sys::{Missing, Region};
 /// Sends one block per call, or several.
 pub(super) struct SyncSend {
     payload: Region,
-    ways: Ways,
+    operation_bytes: u32,
 }
 
 impl SyncSend {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
-        let ways = Ways::new(job, vec![plain_send_way(job)]);
-        let bytes = ways.most_bytes();
-        Ok(Self { payload: repeating_payload(job, job.block.bytes.min(bytes), bytes)?, ways })
+        let operation_bytes = Ways::new(job, vec![plain_send_way(job)]).bytes();
+        let payload = repeating_payload(job, job.block.bytes.min(operation_bytes), operation_bytes)?;
+        Ok(Self { payload, operation_bytes })
     }
 
     pub(super) fn run(
@@ -34,7 +34,7 @@ impl SyncSend {
         recorder: &mut Recorder,
     ) -> io::Result<()> {
         let payload = self.payload.as_slice();
-        blocking::run(&self.ways, gate, recorder, |bytes, _, _| job.socket.send(&payload[..bytes]))
+        blocking::run(self.operation_bytes, gate, recorder, |bytes, _, _| job.socket.send(&payload[..bytes]))
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) struct SyncReceive {
 impl SyncReceive {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let ways = Ways::new(job, plain_receive_ways(job));
-        Ok(Self { buffer: memory(ways.most_bytes())?, ways })
+        Ok(Self { buffer: memory(ways.bytes())?, ways })
     }
 
     pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {

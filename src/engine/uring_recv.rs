@@ -28,7 +28,7 @@ impl UringReceive<Ring> {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
         let mut ring = job.ring(8)?;
-        let buffer_bytes = Ways::new(job, ring_receive_ways(job)).most_bytes();
+        let buffer_bytes = Ways::new(job, ring_receive_ways(job)).bytes();
         let operation = if job.skip_rx_copy {
             ring.set_receive_memory(memory(buffer_bytes)?);
             Operation::Receive

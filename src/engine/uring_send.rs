@@ -30,9 +30,7 @@ fn operations(zero_copy: bool) -> &'static [Operation] {
 /// The loop of one sending ring.
 pub(super) struct UringSend<R> {
     ring: R,
-    /// Bytes of the largest operation.
     operation_bytes: u32,
-    ways: Ways,
     depth: usize,
     zero_copy: bool,
     slots: Vec<Slot>,
@@ -54,7 +52,7 @@ impl UringSend<Ring> {
     /// registration and not the engine; the note says so.
     pub(super) fn prepare(job: &StreamJob, zero_copy: bool) -> Result<(Self, Option<Missing>), Missing> {
         let automatic = job.asked == EngineChoice::Auto;
-        let operation_bytes = ring_send_bytes(job);
+        let operation_bytes = Ways::new(job, vec![ring_send_way(job)]).bytes();
         let slots = unreleased_sends(job, zero_copy);
         let entries = u32::try_from(slots + 2).expect("a few hundred").next_power_of_two();
         let refused = |error| Missing::from(&error);
@@ -88,7 +86,6 @@ impl<R: SendRing> UringSend<R> {
         Self {
             ring,
             operation_bytes,
-            ways: Ways::new(job, vec![ring_send_way(job)]),
             depth: ring_depth(job).min(paced_depth(job)),
             zero_copy,
             slots: vec![Slot { bytes: 0, zero_copy, submitted }; slots],
@@ -122,9 +119,7 @@ impl<R: SendRing> UringSend<R> {
             };
             self.ring.wait(gate.wait_at_most(now, longest))?;
             now = self.ring.now();
-            let before = recorder.bytes();
             self.reap(gate, recorder, now)?;
-            self.ways.moved(recorder.bytes() - before, now);
             recorder.sample_rtt(now);
         }
     }
@@ -157,10 +152,10 @@ impl<R: SendRing> UringSend<R> {
 
     /// Fills the ring with what the gate grants.
     fn submit(&mut self, gate: &mut SendGate, now: Instant) {
-        let operation_bytes = self.ways.now().bytes;
         while self.unsent < self.depth {
             let Some(&slot) = self.free.last() else { return };
-            let bytes = u32::try_from(gate.take(u64::from(operation_bytes))).expect("at most an operation");
+            let bytes =
+                u32::try_from(gate.take(u64::from(self.operation_bytes))).expect("at most an operation");
             if bytes == 0 {
                 return;
             }
