@@ -39,7 +39,7 @@ pub fn peers() -> (Vec<Tool>, Vec<&'static str>) {
     let known: [(&str, &[&str]); 3] = [
         ("iperf3-rs", &[]),
         // That of Debian 12 is older than these options.
-        ("iperf3", &["--gsro", "--skip-rx-copy"]),
+        ("iperf3", &["--gsro", "--skip-rx-copy", "-m"]),
         ("riperf3", &["--gsro"]),
     ];
     let mut found = Vec::new();

@@ -18,7 +18,7 @@ pub struct Tuning {
     pub receive_bytes: Option<u32>,
     /// Largest receive mark (SO_RCVLOWAT) in bytes; 0 for none.
     pub mark_bytes: Option<u32>,
-    /// Sends of a ring in flight, 1 to [`DEPTH_MAX`].
+    /// Sends of a ring in flight, 1 to 256.
     pub depth: Option<u32>,
 }
 
