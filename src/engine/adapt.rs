@@ -81,14 +81,23 @@ impl Adaptation {
 
     /// Bytes that a stream has moved by `now`. Whoever finds that it is time looks for all.
     fn moved(&self, bytes: u64, now: Instant) {
-        let moved_bytes = self.moved_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
         let began = *self.began.get_or_init(|| now);
         let ns = u64::try_from(now.saturating_duration_since(began).as_nanos()).unwrap_or(u64::MAX);
+        if ns >= self.due_ns.load(Ordering::Relaxed) {
+            self.look(ns);
+        }
+    }
+
+    /// Goes on at `ns` nanoseconds, unless another stream does or has done so.
+    fn look(&self, ns: u64) {
+        let Ok(mut course) = self.course.try_lock() else { return };
+        // Another one may have gone on since this one read its clock, to a moment that is later.
         if ns < self.due_ns.load(Ordering::Relaxed) {
             return;
         }
-        let Ok(mut course) = self.course.try_lock() else { return };
         let ways = self.ways.get().map_or(1, Vec::len);
+        let moved_bytes = self.moved_bytes.load(Ordering::Relaxed);
         let (way, wait) = course.get_or_insert_with(|| Course::new(ways)).look(ns, moved_bytes);
         let wait_ns = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
         self.way.store(way, Ordering::Relaxed);
@@ -145,6 +154,7 @@ struct Course {
 
 #[derive(Debug)]
 enum Stage {
+    New,
     WarmUp,
     /// The next way begins to be measured.
     Settling(Plan),
@@ -166,7 +176,7 @@ impl Course {
     fn new(ways: usize) -> Self {
         Self {
             best: 0,
-            stage: Stage::WarmUp,
+            stage: Stage::New,
             window: (0, 0),
             surveyed: vec![Vec::new(); ways],
             checked: vec![Vec::new(); ways],
@@ -177,7 +187,7 @@ impl Course {
     /// Goes on at `ns` nanoseconds, when so many bytes were moved: the way to use, and when to look again.
     fn look(&mut self, ns: u64, moved_bytes: u64) -> (usize, Duration) {
         match std::mem::replace(&mut self.stage, Stage::Resting) {
-            Stage::WarmUp if ns == 0 => {
+            Stage::New => {
                 self.stage = Stage::WarmUp;
                 (self.best, WARM_UP)
             }
@@ -358,6 +368,22 @@ mod tests {
     #[test]
     fn one_way_is_no_choice() {
         assert_eq!(run(1, SECOND, |_, _| 5e9).0, 0);
+    }
+
+    #[test]
+    fn a_stream_that_looks_late_with_an_earlier_moment_changes_nothing() {
+        let adaptation = Adaptation::default();
+        let way = |marked| Way { bytes: 1, marked };
+        assert!(adaptation.join(&[way(true), way(false)]));
+        let state = || (adaptation.way.load(Ordering::Relaxed), adaptation.due_ns.load(Ordering::Relaxed));
+        for millis in [0, 10, 11] {
+            adaptation.look(millis * 1_000_000);
+        }
+        let before = state();
+        adaptation.look(10_500_000);
+        assert_eq!(state(), before);
+        adaptation.look(15_000_000);
+        assert_ne!(state(), before);
     }
 
     #[test]
