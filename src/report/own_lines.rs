@@ -164,9 +164,9 @@ fn sizes_line(sizes: &SizesReport) -> String {
             Some(true) => " with a receive mark",
             Some(false) => " without a receive mark",
         };
-        format!("{}s{mark}", size.trim_start())
+        format!("{}s at a time{mark}", size.trim_start())
     };
-    let mut text = format!("      Sizes: {} at a time", way(sizes.bytes, sizes.marked));
+    let mut text = format!("      Sizes: {}", way(sizes.bytes, sizes.marked));
     for other in &sizes.others {
         let share = other
             .rate_share
@@ -350,7 +350,7 @@ mod tests {
             "\
 Engine: send uring (asked auto): zero-copy is copied on this path, stepped down from uring-zc
       Zero-copy: 25.0% of 1.00 MBytes not copied, 2 notifications never came
-      Sizes: 1.00 MBytes at a time; 128 KBytes: 0.75 of its rate
+      Sizes: 1.00 MBytes at a time; 128 KBytes at a time: 0.75 of its rate
       Processors: stream 1 on 3 (98% of 200 looks, 2 processors, 4 moves)
       Round trip: p50 20.0 us, p90 30.0 us, p99 40.0 us, p99.9 50.5 us, max 60.0 us (7 times)
       Limits: busy 2.00 s, rwnd-limited 0.50 s, sndbuf-limited 0.25 s
