@@ -183,6 +183,8 @@ impl HostileSendRing {
         }
         let datagrams = self.datagrams(send);
         if let Some(errno) = self.refusals.segmentation.filter(|_| datagrams > 1) {
+            // Where the stream is stopped before it can do without, nothing was sent at all.
+            self.ledger.borrow_mut().refused = true;
             return -errno;
         }
         if self.life.peer_is_gone() {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::super::StreamJob;
 use super::super::recorder::Recorder;
+use super::too_large;
 use crate::sys::{plain, tells_of_the_way};
 
 /// Nothing left for so long: there is no way to the peer.
@@ -82,10 +83,16 @@ pub(super) fn send_error(job: &StreamJob, errno: i32) -> io::Error {
         libc::EMSGSIZE => {
             let mtu = job.socket.path_mtu().map_or_else(|_| "unknown".to_owned(), |mtu| mtu.to_string());
             let bytes = job.block.bytes;
-            Error::other(format!(
-                "datagrams of {bytes} bytes do not fit the path's MTU of {mtu} and may not be fragmented; use a \
-                 smaller -l or drop --dont-fragment"
-            ))
+            Error::other(match too_large(job) {
+                Some(_) => format!(
+                    "datagrams of {bytes} bytes do not fit the path's MTU of {mtu} and may not be fragmented; \
+                     use a smaller -l or drop --dont-fragment"
+                ),
+                None => format!(
+                    "datagrams of {bytes} bytes are refused as too large, although they fit the path's MTU of \
+                     {mtu}; use a smaller -l"
+                ),
+            })
         }
         libc::ECONNREFUSED => {
             Error::new(ErrorKind::ConnectionRefused, "the peer's UDP port is closed (or a firewall says so)")
