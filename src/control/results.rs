@@ -330,18 +330,22 @@ fn engine_report(streams: &Streams, flow: Flow, test: &TestConfig) -> Option<Eng
 
 /// What the streams of a flow moved at a time.
 fn sizes_report(found: &Found, flow: Flow) -> SizesReport {
-    let marked = |way: &Way| (flow == Flow::Receive).then_some(way.marked);
+    let receives = flow == Flow::Receive;
+    let (marked, plain) =
+        (|way: &Way| receives.then_some(way.marked), |way: &Way| receives.then_some(way.plain));
     let mut others: Vec<_> = found
         .others
         .iter()
         .map(|(way, rate_share)| TriedSizes {
             bytes: way.bytes,
             marked: marked(way),
+            plain: plain(way),
             rate_share: *rate_share,
         })
         .collect();
     others.truncate(SizesReport::MAX_OTHERS);
-    SizesReport { bytes: found.used.bytes, marked: marked(&found.used), others }
+    let used = &found.used;
+    SizesReport { bytes: used.bytes, marked: marked(used), plain: plain(used), others }
 }
 
 /// Whether the sockets of one direction could poll the network card.

@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_millis(4);
 /// A window that took longer than this tells of something else than sizes.
 const WINDOW_MAX: Duration = Duration::from_millis(12);
 /// How often each way is measured before the first choice.
-const SURVEYS: usize = 8;
+const SURVEYS: usize = 6;
 /// Time between two looks at a way that is not the fastest, for things that change.
 const CHECK_EVERY: Duration = Duration::from_millis(200);
 /// Looks at a way that count; the median of at least [`CHECKS_MIN`] decides.
@@ -38,6 +38,8 @@ pub struct Way {
     pub bytes: u32,
     /// Whether a receiver that is busy is woken for many bytes at once (SO_RCVLOWAT), or for each.
     pub marked: bool,
+    /// Whether plain system calls do it, and no ring.
+    pub plain: bool,
 }
 
 /// What was found out about a direction: each way with its rate as a share of that of the way that is used.
@@ -72,6 +74,13 @@ impl Adaptation {
         let others = (0..ways.len()).filter(|way| *way != best);
         let share = |way| course.as_ref().and_then(|course| course.share(way));
         Some(Found { used: ways[best], others: others.map(|way| (ways[way], share(way))).collect() })
+    }
+
+    /// Uses this one of the ways from now on, as if it had been found to be the fastest.
+    #[cfg(test)]
+    pub(super) fn use_way(&self, index: usize) {
+        let ways = self.ways.get().map_or(1, Vec::len);
+        self.way.store(index % ways, Ordering::Relaxed);
     }
 
     /// Takes part with these ways, which are those of all; says whether they are.
@@ -124,9 +133,19 @@ impl Ways {
         self.shared.as_ref().map_or(self.ways[0], |shared| self.ways[shared.way.load(Ordering::Relaxed)])
     }
 
-    /// Bytes of one operation or buffer of the largest.
+    /// All of them, whichever is used.
+    pub(super) fn all(&self) -> &[Way] {
+        &self.ways
+    }
+
+    /// Bytes of one operation of the only way.
     pub(super) fn bytes(&self) -> u32 {
-        self.ways.iter().map(|way| way.bytes).max().expect("there is a way")
+        self.ways[0].bytes
+    }
+
+    /// The way that is used in the end, with what was found out about the others.
+    pub(super) fn found(&self) -> Option<Found> {
+        self.shared.as_ref()?.found()
     }
 
     /// So many bytes were moved by `now`.
@@ -373,7 +392,7 @@ mod tests {
     #[test]
     fn a_stream_that_looks_late_with_an_earlier_moment_changes_nothing() {
         let adaptation = Adaptation::default();
-        let way = |marked| Way { bytes: 1, marked };
+        let way = |marked| Way { bytes: 1, marked, plain: false };
         assert!(adaptation.join(&[way(true), way(false)]));
         let state = || (adaptation.way.load(Ordering::Relaxed), adaptation.due_ns.load(Ordering::Relaxed));
         for millis in [0, 10, 11] {
@@ -388,7 +407,7 @@ mod tests {
 
     #[test]
     fn streams_with_other_ways_take_no_part() {
-        let way = |bytes| Way { bytes, marked: true };
+        let way = |bytes| Way { bytes, marked: true, plain: false };
         let adaptation = Adaptation::default();
         assert_eq!(adaptation.found(), None);
         assert!(adaptation.join(&[way(1), way(2)]));

@@ -3,21 +3,24 @@
 //!
 //! Large operations save calls, small ones stay in the processor's cache. Which weighs more depends on the
 //! machine (its second-level cache) and on whether the ends of a stream share a processor; docs/ENGINES.md
-//! has what was measured. Whether a receiver has a receive mark is tried while the test runs, the likelier
-//! way first. A size that the user fixed (`-l`, `--tune`) is what it is.
+//! has what was measured. What no fact decides is tried while the test runs, the likeliest way first. A size
+//! that the user fixed (`-l`, `--tune`) is what it is.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::StreamJob;
 use super::adapt::Way;
-use crate::config::{BlockSize, MAX_BLOCK_BYTES};
+use crate::config::{BlockSize, EngineChoice, MAX_BLOCK_BYTES};
 use crate::sys::second_level_cache_bytes;
 
 /// Bytes of one send when no block size was asked for.
 const SEND_BYTES: u32 = 1024 * 1024;
-/// Registered memory of all sending rings of a test, so that the usual limit of 8 MiB per user is enough.
-const REGISTERED_BYTES_MAX: u32 = 4 * 1024 * 1024;
+/// The same where the receiver takes it on the same processor, from a cache that is large enough.
+const NEAR_SEND_BYTES: u32 = 128 * 1024;
+/// Sends of all streams of a test together, as long as each is a block at least. Their memory is registered,
+/// so the usual limit of 8 MiB per user is enough.
+const ALL_SEND_BYTES: u32 = 2 * 1024 * 1024;
 /// Bytes of one receive buffer where the cache is too small for any that is worth a system call.
 const RECEIVE_BYTES: u32 = 1024 * 1024;
 /// Bytes of one receive buffer at least where a block size was asked for.
@@ -49,7 +52,7 @@ const CACHE_BYTES_MIN: u64 = 1024 * 1024;
 
 /// Bytes of one send of a ring.
 pub(super) fn ring_send_bytes(job: &StreamJob) -> u32 {
-    job.tuning.send_bytes.unwrap_or_else(|| whole_blocks(job.block, job.streams, SEND_BYTES))
+    job.tuning.send_bytes.unwrap_or_else(|| usual_send_bytes(job))
 }
 
 /// Sends of a ring that may be unsent.
@@ -88,14 +91,20 @@ pub(super) fn file_send_way(job: &StreamJob) -> Way {
 /// Calls of send(2).
 pub(super) fn plain_send_way(job: &StreamJob) -> Way {
     match job.adaptation {
-        Some(_) => send_way(job, whole_blocks(job.block, job.streams, SEND_BYTES)),
+        Some(_) => send_way(job, usual_send_bytes(job)),
         None => send_way(job, job.block.bytes),
     }
 }
 
-/// Provided buffers of a receiving ring, of which there are [`RECEIVE_BUFFERS`].
+/// Provided buffers of a receiving ring, of which there are [`RECEIVE_BUFFERS`], and calls of recv(2) where
+/// they are tried beside it.
 pub(super) fn ring_receive_ways(job: &StreamJob) -> Vec<Way> {
-    receive_ways(job, receive_share(job.block, job.streams, cache_bytes()))
+    let bytes = receive_share(job.block, job.streams, shares_with_peer(job), cache_bytes());
+    let mut ways = receive_ways(job, bytes);
+    if ways.len() > 1 && job.asked == EngineChoice::Auto {
+        ways.extend(plain_receive_ways(job).into_iter().map(|way| Way { plain: true, ..way }));
+    }
+    ways
 }
 
 /// Calls of recv(2).
@@ -105,22 +114,27 @@ pub(super) fn plain_receive_ways(job: &StreamJob) -> Vec<Way> {
 }
 
 fn send_way(job: &StreamJob, bytes: u32) -> Way {
-    Way { bytes: job.tuning.send_bytes.unwrap_or(bytes), marked: true }
+    Way { bytes: job.tuning.send_bytes.unwrap_or(bytes), marked: true, plain: false }
 }
 
 /// With a receive mark and without, where there may be a difference that can be seen.
 fn receive_ways(job: &StreamJob, bytes: u32) -> Vec<Way> {
     let bytes = job.tuning.receive_bytes.unwrap_or(bytes);
     let is_decided = job.block.explicit || job.tuning.mark_bytes.is_some() || is_paced(job);
-    let ways: &[bool] = if is_decided || shares_processors(job) { &[true] } else { &[true, false] };
-    ways.iter().map(|&marked| Way { bytes, marked }).collect()
+    let ways: &[bool] = match () {
+        () if is_decided => &[true],
+        // While the peer has its turn enough comes together by itself.
+        () if shares_with_peer(job) => &[false],
+        () if job.streams > job.processors => &[true],
+        () => &[true, false],
+    };
+    ways.iter().map(|&marked| Way { bytes, marked, plain: false }).collect()
 }
 
-/// Whether streams of this test have to take turns on processors. Then it is the scheduler that decides
-/// rates, and a short trial tells about its turns.
-fn shares_processors(job: &StreamJob) -> bool {
-    let ends = if job.socket.has_both_ends_here() { 2 } else { 1 };
-    job.streams.saturating_mul(ends) > job.processors
+/// Whether the two ends of a stream are here and have to take turns on processors. Then it is the scheduler
+/// that decides rates, and a short trial tells about its turns.
+fn shares_with_peer(job: &StreamJob) -> bool {
+    job.socket.has_both_ends_here() && job.streams.saturating_mul(2) > job.processors
 }
 
 /// Whether the rate is asked for, so that sizes do not decide it.
@@ -128,27 +142,43 @@ fn is_paced(job: &StreamJob) -> bool {
     job.pacing.bits_per_second > 0
 }
 
-/// As many blocks as `most` holds, less where many streams share the registered memory; at least one. A block
+fn usual_send_bytes(job: &StreamJob) -> u32 {
+    whole_blocks(job.block, job.streams, send_most(shares_with_peer(job), cache_bytes()))
+}
+
+/// Bytes of one send, whatever the block is and however few streams there are.
+fn send_most(shares_with_peer: bool, cache_bytes: Option<u64>) -> u32 {
+    if shares_with_peer && cache_share(cache_bytes).is_some() { NEAR_SEND_BYTES } else { SEND_BYTES }
+}
+
+/// As many blocks as `most` holds, less where there are many streams; at least one. A block
 /// size that was asked for stays alone.
 fn whole_blocks(block: BlockSize, streams: u32, most: u32) -> u32 {
     if block.explicit {
         return block.bytes;
     }
-    let share = (REGISTERED_BYTES_MAX / streams.max(1)).min(most);
+    let share = (ALL_SEND_BYTES / streams.max(1)).min(most);
     block.bytes * (share / block.bytes).max(1)
 }
 
-fn receive_share(block: BlockSize, streams: u32, cache_bytes: Option<u64>) -> u32 {
+fn receive_share(block: BlockSize, streams: u32, shares_with_peer: bool, cache_bytes: Option<u64>) -> u32 {
     if block.explicit {
         // Smaller buffers would only add completions.
         return block.bytes.max(EXPLICIT_RECEIVE_BYTES_MIN);
     }
-    // Both buffers take a quarter of the cache.
-    let fits = cache_bytes.filter(|cache| *cache >= CACHE_BYTES_MIN).map(|cache| cache / 8);
-    let most =
-        fits.and_then(|fits| u32::try_from(fits).ok()).map_or(RECEIVE_BYTES, |fits| fits.min(RECEIVE_BYTES));
+    let most = match cache_share(cache_bytes) {
+        Some(_) if shares_with_peer => NEAR_SEND_BYTES,
+        Some(share) => share.min(RECEIVE_BYTES),
+        None => RECEIVE_BYTES,
+    };
     let share = ALL_RECEIVE_BYTES / (streams.max(1) * u32::from(RECEIVE_BUFFERS));
     share.clamp(RECEIVE_BYTES_MIN, most.max(RECEIVE_BYTES_MIN))
+}
+
+/// Bytes of one of two buffers that take a quarter of the cache together; `None` where that is too small.
+fn cache_share(cache_bytes: Option<u64>) -> Option<u32> {
+    let share = cache_bytes.filter(|cache| *cache >= CACHE_BYTES_MIN)? / 8;
+    Some(u32::try_from(share).unwrap_or(u32::MAX))
 }
 
 /// The second-level cache of a processor, which does not change.
@@ -172,8 +202,20 @@ mod tests {
         let block = |bytes, explicit| BlockSize { bytes, explicit };
         assert_eq!(whole_blocks(block(64, true), 1, SEND_BYTES), 64);
         assert_eq!(whole_blocks(block(128 * 1024, false), 1, SEND_BYTES), SEND_BYTES);
-        assert_eq!(whole_blocks(block(128 * 1024, false), 16, SEND_BYTES), 256 * 1024);
+        assert_eq!(whole_blocks(block(128 * 1024, false), 8, SEND_BYTES), 256 * 1024);
         assert_eq!(whole_blocks(block(128 * 1024, false), 128, SEND_BYTES), 128 * 1024);
+    }
+
+    #[test]
+    fn sends_are_small_where_the_receiver_finds_them_in_its_cache() {
+        for (shares_with_peer, cache, bytes) in [
+            (true, Some(2 * MIB), NEAR_SEND_BYTES),
+            (true, Some(MIB / 2), SEND_BYTES),
+            (true, None, SEND_BYTES),
+            (false, Some(2 * MIB), SEND_BYTES),
+        ] {
+            assert_eq!(send_most(shares_with_peer, cache), bytes, "{shares_with_peer} {cache:?}");
+        }
     }
 
     #[test]
@@ -200,20 +242,24 @@ mod tests {
             [ring_receive_ways(job), plain_receive_ways(job)].concat().iter().map(|way| way.marked).collect()
         };
         let both = StreamJob { processors: 2, ..job };
-        assert_eq!(marks(&both), [true, false, true, false]);
+        assert_eq!(marks(&both), [true, false, true, false, true, false]);
+        let plain: Vec<bool> = ring_receive_ways(&both).iter().map(|way| way.plain).collect();
+        assert_eq!(plain, [false, false, true, true]);
+        // Who asks for a ring gets no plain calls.
+        assert_eq!(marks(&StreamJob { asked: EngineChoice::Uring, ..both.clone() }).len(), 4);
         let explicit = BlockSize { explicit: true, ..BlockSize::default() };
         let paced = Pacing { bits_per_second: 1, burst_blocks: 0 };
         let fixed = Tuning { mark_bytes: Some(0), ..Tuning::default() };
         for one in [
-            // Both ends are here.
-            StreamJob { processors: 1, ..both.clone() },
-            StreamJob { streams: 2, ..both.clone() },
             StreamJob { block: explicit, ..both.clone() },
             StreamJob { pacing: paced, ..both.clone() },
             StreamJob { tuning: fixed, ..both.clone() },
         ] {
             assert_eq!(marks(&one), [true, true], "{one:?}");
         }
+        // Both ends are here.
+        assert_eq!(marks(&StreamJob { processors: 1, ..both.clone() }), [false, false]);
+        assert_eq!(marks(&StreamJob { streams: 2, ..both }), [false, false]);
     }
 
     #[test]
@@ -229,9 +275,12 @@ mod tests {
             (8, Some(MIB / 2), 256 * 1024),
             (256, Some(2 * MIB), RECEIVE_BYTES_MIN),
         ] {
-            assert_eq!(receive_share(default, streams, cache), bytes, "{streams} streams, cache {cache:?}");
+            let share = receive_share(default, streams, false, cache);
+            assert_eq!(share, bytes, "{streams} streams, cache {cache:?}");
         }
+        assert_eq!(receive_share(default, 2, true, Some(2 * MIB)), NEAR_SEND_BYTES);
+        assert_eq!(receive_share(default, 2, true, Some(MIB / 2)), RECEIVE_BYTES);
         let explicit = BlockSize { bytes: 64, explicit: true };
-        assert_eq!(receive_share(explicit, 1, Some(2 * MIB)), EXPLICIT_RECEIVE_BYTES_MIN);
+        assert_eq!(receive_share(explicit, 1, false, Some(2 * MIB)), EXPLICIT_RECEIVE_BYTES_MIN);
     }
 }

@@ -1,10 +1,13 @@
-//! Receives through io_uring: one multishot receive into a few large buffers that go round.
+//! Receives through io_uring: one multishot receive into a few large buffers that go round. Where a trial
+//! finds recv(2) to be faster, it takes the receive back and calls that.
 
 use std::io;
 use std::time::Duration;
 
+use super::Engine;
 use super::StreamJob;
-use super::adapt::Ways;
+use super::adapt::{Way, Ways};
+use super::blocking;
 use super::payload::memory;
 use super::receive_mark::ReceiveMark;
 use super::recorder::Recorder;
@@ -28,7 +31,9 @@ impl UringReceive<Ring> {
     pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
         let mut ring = job.ring(8)?;
-        let buffer_bytes = Ways::new(job, ring_receive_ways(job)).bytes();
+        let ways = Ways::new(job, ring_receive_ways(job));
+        let bytes = |plain| ways.all().iter().find(|way| way.plain == plain).map(|way| way.bytes);
+        let buffer_bytes = bytes(false).expect("a ring is the first way");
         let operation = if job.skip_rx_copy {
             ring.set_receive_memory(memory(buffer_bytes)?);
             Operation::Receive
@@ -38,6 +43,9 @@ impl UringReceive<Ring> {
                 fix: "use fewer streams".to_owned(),
             })?;
             ring.register_buffers(buffers).map_err(refused)?;
+            if let Some(plain_bytes) = bytes(true) {
+                ring.set_receive_memory(memory(plain_bytes)?);
+            }
             Operation::ReceiveMultishot
         };
         Ok(Self::over(ring.enable(&[operation]).map_err(refused)?, job))
@@ -56,23 +64,30 @@ impl<R: ReceiveRing> UringReceive<R> {
     }
 
     pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+        let result = self.receive_all(job, recorder);
+        if self.ways.found().is_some_and(|found| found.used.plain) {
+            recorder.explain(Engine::Sync, "in turns with io_uring recv(2) brought more".to_owned());
+        }
+        result
+    }
+
+    fn receive_all(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         let mut mark = ReceiveMark::new(job);
         let mut now = self.ring.now();
-        self.arm();
         loop {
             recorder.publish();
-            mark.allow(self.ways.now().marked);
+            let way = self.ways.now();
+            mark.allow(way.marked);
             let waits_since = now;
-            self.ring.wait(WAIT_MAX)?;
             let before = recorder.bytes();
-            let reaped = self.reap(recorder);
+            let is_over = self.receive(way, recorder);
             now = self.ring.now();
             let received = recorder.bytes() - before;
             if received > 0 {
                 recorder.received(received, now);
             }
             // The last bytes and the end may come in one.
-            if reaped? {
+            if is_over? {
                 return Ok(());
             }
             if received > 0 {
@@ -93,6 +108,30 @@ impl<R: ReceiveRing> UringReceive<R> {
         }
     }
 
+    /// Waits for something and takes it; says whether the peer is done.
+    fn receive(&mut self, way: Way, recorder: &mut Recorder) -> io::Result<bool> {
+        let in_flight = self.ring.in_flight() > 0;
+        match (way.plain, in_flight) {
+            (true, false) => return self.receive_plainly(recorder),
+            // What it has brought by then still comes.
+            (true, true) => self.ring.cancel_all(),
+            (false, false) => self.arm(),
+            (false, true) => {}
+        }
+        self.ring.wait(WAIT_MAX)?;
+        self.reap(recorder)
+    }
+
+    fn receive_plainly(&mut self, recorder: &mut Recorder) -> io::Result<bool> {
+        match self.ring.receive_plainly(self.discard) {
+            Ok(0) => return Ok(true),
+            Ok(bytes) => recorder.moved(u64::try_from(bytes).expect("a usize fits a u64")),
+            Err(error) if blocking::is_pause(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(false)
+    }
+
     /// Takes every completion that is there; says whether the peer is done.
     fn reap(&mut self, recorder: &mut Recorder) -> io::Result<bool> {
         while let Some(completion) = self.ring.next_completion() {
@@ -102,12 +141,8 @@ impl<R: ReceiveRing> UringReceive<R> {
             match u64::try_from(completion.result) {
                 Ok(0) => return Ok(true),
                 Ok(bytes) => recorder.moved(bytes),
-                // All buffers were full at once; they are given back by now.
-                Err(_) if matches!(-completion.result, libc::ENOBUFS | libc::EAGAIN | libc::EINTR) => {}
+                Err(_) if is_nothing(-completion.result) => {}
                 Err(_) => return Err(io::Error::from_raw_os_error(-completion.result)),
-            }
-            if !completion.more {
-                self.arm();
             }
         }
         Ok(false)
@@ -122,17 +157,23 @@ impl<R: ReceiveRing> UringReceive<R> {
     }
 }
 
+/// Whether a receive has failed only for now: all buffers were full at once and are given back by then, it
+/// was interrupted, or was taken back.
+fn is_nothing(errno: i32) -> bool {
+    matches!(errno, libc::ENOBUFS | libc::EAGAIN | libc::EINTR | libc::ECANCELED)
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::net::{Shutdown, TcpListener, TcpStream};
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
     use std::thread;
     use std::time::Instant;
 
     use super::*;
     use crate::config::{EngineChoice, Flow};
-    use crate::engine;
+    use crate::engine::{self, Adaptation};
     use crate::sys::Socket;
 
     /// What is below the receive mark when reading is ended is taken, and then the loop ends.
@@ -162,5 +203,35 @@ mod tests {
         job.socket.shutdown(Shutdown::Both);
         assert_eq!(thread.join().unwrap().totals.bytes, 1010);
         assert!(in_time, "the loop went on although reading was ended");
+    }
+
+    /// Bytes are counted once, whichever way they come, and the end is seen on each.
+    #[test]
+    fn ring_and_plain_calls_take_turns_without_losing_a_byte() {
+        const PIECES: usize = 400;
+        for last_way in 0..4 {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let far = Socket::from_stream(listener.accept().unwrap().0);
+            far.set_blocking(Duration::from_millis(20)).unwrap();
+            let trial = Arc::new(Adaptation::default());
+            let job = StreamJob {
+                processors: 2,
+                adaptation: Some(Arc::clone(&trial)),
+                ..StreamJob::bare(far, Flow::Receive)
+            };
+            job.start.open(Instant::now());
+            let stream = job.clone();
+            let thread = thread::spawn(move || engine::run(&stream, &|_| ()));
+            for piece in 0..PIECES {
+                trial.use_way(piece);
+                near.write_all(&[0; 10_000]).unwrap();
+            }
+            trial.use_way(last_way);
+            drop(near);
+            let exit = thread.join().unwrap();
+            assert!(exit.fault.is_none(), "{:?}", exit.fault);
+            assert_eq!(exit.totals.bytes, 10_000 * u64::try_from(PIECES).unwrap());
+        }
     }
 }

@@ -254,8 +254,8 @@ pub(crate) fn processors() -> ProcessorReport {
 
 /// Large sends, beside small ones that were slower.
 fn sizes() -> SizesReport {
-    let others = vec![TriedSizes { bytes: 128 * 1024, marked: None, rate_share: Some(0.75) }];
-    SizesReport { bytes: 1024 * 1024, marked: None, others }
+    let others = vec![TriedSizes { bytes: 128 * 1024, marked: None, plain: None, rate_share: Some(0.75) }];
+    SizesReport { bytes: 1024 * 1024, marked: None, plain: None, others }
 }
 
 fn plain_engine(flow: &str, name: &str) -> EngineReport {

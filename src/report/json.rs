@@ -316,7 +316,7 @@ mod tests {
             percentiles,
             "n",
             "{id:n,placed:n,looks:n,moves:n,distinct:n,shares:[{cpu:n,percent:n}]}",
-            "{bytes:n,marked:null,others:[{bytes:n,marked:null,rate_share:n}]}",
+            "{bytes:n,marked:null,plain:null,others:[{bytes:n,marked:null,plain:null,rate_share:n}]}",
         );
         let receiving = engine("null", "null", "null", "", "null");
         let expected = format!(

@@ -157,21 +157,22 @@ fn details(engine: &EngineReport) -> String {
 
 /// What was moved at a time, and what else was tried.
 fn sizes_line(sizes: &SizesReport) -> String {
-    let way = |bytes: u32, marked: Option<bool>| {
+    let way = |bytes: u32, marked: Option<bool>, plain: Option<bool>| {
         let size = transfer(u64::from(bytes));
         let mark = match marked {
             None => "",
             Some(true) => " with a receive mark",
             Some(false) => " without a receive mark",
         };
-        format!("{}s at a time{mark}", size.trim_start())
+        let call = if plain == Some(true) { " by recv(2)" } else { "" };
+        format!("{}s at a time{call}{mark}", size.trim_start())
     };
-    let mut text = format!("      Sizes: {}", way(sizes.bytes, sizes.marked));
+    let mut text = format!("      Sizes: {}", way(sizes.bytes, sizes.marked, sizes.plain));
     for other in &sizes.others {
         let share = other
             .rate_share
             .map_or_else(|| "not tried".to_owned(), |share| format!("{share:.2} of its rate"));
-        text += &format!("; {}: {share}", way(other.bytes, other.marked));
+        text += &format!("; {}: {share}", way(other.bytes, other.marked, other.plain));
     }
     text.push('\n');
     text

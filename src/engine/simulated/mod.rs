@@ -60,7 +60,8 @@ fn no_kernel_breaks_a_loop() {
     // Nothing is ever sent through the sockets of TCP; they are only asked about themselves.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let tcp = StreamJob::bare(Socket::from_stream(stream), Flow::Send);
+    // With a processor for each end there is something to try.
+    let tcp = StreamJob { processors: 2, ..StreamJob::bare(Socket::from_stream(stream), Flow::Send) };
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
     datagrams.connect(datagrams.local_addr().unwrap()).unwrap();
     let udp = Socket::from_udp(datagrams);
@@ -252,7 +253,8 @@ fn receive_stream(mut dice: Dice, base: &StreamJob) {
     if matches!(source, Source::Stream { ends: false, .. }) {
         life.must_be_stopped();
     }
-    let (ring, arrivals) = HostileReceiveRing::new(life, source, buffers, BUFFER_BYTES);
+    let (ring, arrivals) =
+        HostileReceiveRing::new(life, source, buffers, BUFFER_BYTES, job.adaptation.clone());
     let mut engine = UringReceive::over(ring, &job);
     let mut recorder = recorder(&job, false, start);
     let result = engine.run(&job, &mut recorder);
@@ -278,7 +280,7 @@ fn receive_datagrams(mut dice: Dice, base: &StreamJob) {
     let buffers = dice.pick(&[1, 4, 16]);
     let mut life = Life::new(dice, start, job.stop.clone());
     life.must_be_stopped();
-    let (ring, arrivals) = HostileReceiveRing::new(life, source, buffers, BUFFER_BYTES);
+    let (ring, arrivals) = HostileReceiveRing::new(life, source, buffers, BUFFER_BYTES, None);
     let mut engine = UdpUringReceive::over(ring, &job, udp, buffers);
     let mut recorder = recorder(&job, false, start);
     let result = engine.run(&job, &mut recorder);

@@ -2,17 +2,22 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::life::Life;
+use crate::engine::adapt::Adaptation;
 use crate::engine::udp::Stamper;
 use crate::sys::Message;
 use crate::sys::uring::{AnyRing, Completion, ReceiveRing};
 
 /// Failures in a row for no reason: a kernel that always fails does not receive.
 const FAILURES_MAX: u32 = 4;
+/// Bytes that a plain receive takes at most, and how long it waits.
+const PLAIN_BYTES: u64 = 10_000;
+const PLAIN_WAIT: Duration = Duration::from_millis(20);
 
 /// What came, seen from outside.
 #[derive(Debug, Default)]
@@ -78,6 +83,8 @@ pub(super) struct HostileReceiveRing {
     /// Failures for no reason since something was delivered.
     failures: u32,
     arrivals: Rc<RefCell<Arrivals>>,
+    /// The trial of the loop, which finds now this way to be the fastest and now that one.
+    trial: Option<Arc<Adaptation>>,
 }
 
 impl HostileReceiveRing {
@@ -86,6 +93,7 @@ impl HostileReceiveRing {
         source: Source,
         buffers: u16,
         bytes: usize,
+        trial: Option<Arc<Adaptation>>,
     ) -> (Self, Rc<RefCell<Arrivals>>) {
         let arrivals = Rc::new(RefCell::new(Arrivals::default()));
         let ring = Self {
@@ -101,6 +109,7 @@ impl HostileReceiveRing {
             posted: VecDeque::new(),
             failures: 0,
             arrivals: Rc::clone(&arrivals),
+            trial,
         };
         (ring, arrivals)
     }
@@ -110,6 +119,17 @@ impl HostileReceiveRing {
         assert!(nothing, "a receive is armed while another one is");
         self.queued = Some(operation);
         self.life.gets_somewhere();
+    }
+
+    fn begin_wait(&mut self) -> io::Result<bool> {
+        if let Some(trial) = &self.trial
+            && self.life.dice.chance(20)
+        {
+            trial.use_way(self.life.dice.index(8));
+        }
+        let works = self.life.begin_wait();
+        self.arrivals.borrow_mut().broken |= works.is_err();
+        works
     }
 
     /// Something reaches the socket.
@@ -252,9 +272,7 @@ impl AnyRing for HostileReceiveRing {
         let is_armed = self.queued.is_some() || self.armed.is_some() || !self.posted.is_empty();
         assert!(is_armed, "the loop waits, and nothing can come");
         assert_eq!(self.count_missing_buffers(), 0, "the loop waits with a buffer in its hands");
-        let works = self.life.begin_wait();
-        self.arrivals.borrow_mut().broken |= works.is_err();
-        let works = works?;
+        let works = self.begin_wait()?;
         if !self.life.peer_stalls() {
             self.arrive();
         }
@@ -288,8 +306,7 @@ impl AnyRing for HostileReceiveRing {
     }
 
     fn cancel_all(&mut self) {
-        self.queued = None;
-        if self.armed.is_some() {
+        if self.queued.take().is_some() || self.armed.is_some() {
             self.end(-libc::ECANCELED);
         }
     }
@@ -302,6 +319,34 @@ impl ReceiveRing for HostileReceiveRing {
 
     fn push_receive_multishot(&mut self, _token: u64) {
         self.push(Armed::Multishot);
+    }
+
+    fn receive_plainly(&mut self, _discard: bool) -> io::Result<usize> {
+        assert_eq!(self.in_flight(), 0, "a plain receive takes what a receive in flight waits for");
+        if !self.begin_wait()? {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if !self.life.peer_stalls() {
+            self.arrive();
+        }
+        if self.life.peer_is_gone() {
+            self.arrivals.borrow_mut().failed = true;
+            return Err(io::Error::from_raw_os_error(libc::ENOTCONN));
+        }
+        if self.is_at_the_end() {
+            self.arrivals.borrow_mut().ended = true;
+            return Ok(0);
+        }
+        self.life.end_wait(self.bytes > 0, PLAIN_WAIT);
+        if self.bytes == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let bytes = self.take_bytes(PLAIN_BYTES);
+        self.life.gets_somewhere();
+        let mut arrivals = self.arrivals.borrow_mut();
+        arrivals.bytes += bytes;
+        arrivals.unread -= bytes;
+        Ok(usize::try_from(bytes).unwrap())
     }
 
     fn push_receive_messages(&mut self, _discard: bool, _token: u64) {

@@ -101,6 +101,9 @@ pub struct SizesReport {
     pub bytes: u32,
     /// Whether a busy receiver was woken for many bytes at once (SO_RCVLOWAT), in the end; `None` of senders.
     pub marked: Option<bool>,
+    /// Whether recv(2) brought the bytes in the end, and no ring; `None` of senders, or of an older ringperf.
+    #[serde(default)]
+    pub plain: Option<bool>,
     /// The other ways that were tried, at most [`Self::MAX_OTHERS`].
     pub others: Vec<TriedSizes>,
 }
@@ -117,6 +120,9 @@ pub struct TriedSizes {
     pub bytes: u32,
     /// See [`SizesReport::marked`].
     pub marked: Option<bool>,
+    /// See [`SizesReport::plain`].
+    #[serde(default)]
+    pub plain: Option<bool>,
     /// Its rate as a share of the rate of the way that is used; `None` where the test was too short, or too
     /// slow for sizes to matter.
     pub rate_share: Option<f64>,
@@ -461,8 +467,8 @@ mod tests {
         r#"{"id":1,"placed":3,"#,
         r#""looks":200,"moves":4,"distinct":2,"shares":[{"cpu":3,"percent":98.0},{"cpu":0,"percent":2.0}],"#,
         r#""interrupts":{"processor_percent":2.0,"core_percent":50.0}}"#,
-        r#"],"sizes":{"bytes":1048576,"marked":null,"others":[{"bytes":131072,"marked":null,"#,
-        r#""rate_share":0.75}]}}],"datagrams":[{"id":3,"received":1276,"duplicates":2,"reordered":5,"lost_in_socket":1,"#,
+        r#"],"sizes":{"bytes":1048576,"marked":null,"plain":null,"others":[{"bytes":131072,"#,
+        r#""marked":null,"plain":null,"rate_share":0.75}]}}],"datagrams":[{"id":3,"received":1276,"duplicates":2,"reordered":5,"lost_in_socket":1,"#,
         r#""dropped_after_last":0,"foreign":0}],"queues":[{"device":"eth0","kind":"fq_codel","#,
         r#""dropped_packets":17}]}"#
     );

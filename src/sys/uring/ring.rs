@@ -146,7 +146,7 @@ impl RingBuilder {
         registered.map_err(|source| SetupError { step: BUSY_POLL_STEP, source })
     }
 
-    /// Takes the memory that [`ReceiveRing::push_receive`] receives into.
+    /// Takes the memory that [`ReceiveRing::push_receive`] and [`ReceiveRing::receive_plainly`] receive into.
     pub fn set_receive_memory(&mut self, memory: Region) {
         assert!(self.0.scratch.is_none(), "receive memory is set once");
         *self.0.scratch = Some(memory);
@@ -299,6 +299,16 @@ impl ReceiveRing for Ring {
     fn push_receive_multishot(&mut self, token: u64) {
         assert!(self.buffers.is_some(), "buffers are registered before the first receive");
         self.push(opcode::RecvMulti::new(SOCKET, GROUP).build(), Owner::Loop(token));
+    }
+
+    fn receive_plainly(&mut self, discard: bool) -> io::Result<usize> {
+        assert_eq!(self.in_flight.count(), 0, "the receive memory is nobody else's");
+        let memory = self.scratch.as_mut().expect("receive memory is set before the first receive");
+        if discard {
+            self.socket.receive_discarding(memory.as_mut_slice())
+        } else {
+            self.socket.receive(memory.as_mut_slice())
+        }
     }
 
     fn push_receive_messages(&mut self, discard: bool, token: u64) {

@@ -123,6 +123,16 @@ pub trait ReceiveRing: AnyRing {
     /// If there are no receive buffers or the submission queue is full.
     fn push_receive_multishot(&mut self, token: u64);
 
+    /// Receives once into the receive memory with recv(2), which waits as long as the socket says. With
+    /// `discard` the kernel throws the bytes away. 0 means that the peer is done.
+    ///
+    /// # Errors
+    /// The socket's; EAGAIN when nothing came in time.
+    ///
+    /// # Panics
+    /// If there is no receive memory or an operation may be using it.
+    fn receive_plainly(&mut self, discard: bool) -> io::Result<usize>;
+
     /// Receives messages, with what the kernel says about each, until a completion comes without `more`. With
     /// `discard` the kernel copies no more than fits a buffer and says how long each message really was.
     /// [`Self::message`] has what came.
