@@ -34,6 +34,8 @@ pub(super) const RECEIVE_BUFFERS: u16 = 2;
 /// Bytes of the only buffer of recv(2): large enough for what one wake-up brings, small enough for the
 /// second-level cache.
 const PLAIN_RECEIVE_BYTES: u32 = 256 * 1024;
+/// The same that is tried beside it: it saves calls where a sender that copies nothing brings more.
+const LARGE_PLAIN_RECEIVE_BYTES: u32 = 1024 * 1024;
 /// Sends of a ring in flight for operations of at least [`DEEP_BELOW_BYTES`].
 const DEPTH_LARGE: u32 = 1;
 /// Sends of a ring in flight for small operations, so that one system call submits many.
@@ -102,7 +104,7 @@ pub(super) fn ring_receive_ways(job: &StreamJob) -> Vec<Way> {
     let bytes = receive_share(job.block, job.streams, shares_with_peer(job), cache_bytes());
     let mut ways = receive_ways(job, bytes);
     if ways.len() > 1 && job.asked == EngineChoice::Auto {
-        ways.extend(plain_receive_ways(job).into_iter().map(|way| Way { plain: true, ..way }));
+        ways.extend(plain_ways(job, PLAIN_RECEIVE_BYTES));
     }
     ways
 }
@@ -110,7 +112,15 @@ pub(super) fn ring_receive_ways(job: &StreamJob) -> Vec<Way> {
 /// Calls of recv(2).
 pub(super) fn plain_receive_ways(job: &StreamJob) -> Vec<Way> {
     let usual = if job.block.explicit { job.block.bytes } else { PLAIN_RECEIVE_BYTES };
-    receive_ways(job, usual.clamp(1, MAX_BLOCK_BYTES))
+    let mut ways: Vec<_> = plain_ways(job, usual.clamp(1, MAX_BLOCK_BYTES)).collect();
+    if ways.len() > 1 && job.tuning.receive_bytes.is_none() {
+        ways.extend(plain_ways(job, LARGE_PLAIN_RECEIVE_BYTES));
+    }
+    ways
+}
+
+fn plain_ways(job: &StreamJob, bytes: u32) -> impl Iterator<Item = Way> {
+    receive_ways(job, bytes).into_iter().map(|way| Way { plain: true, ..way })
 }
 
 fn send_way(job: &StreamJob, bytes: u32) -> Way {
@@ -242,11 +252,15 @@ mod tests {
             [ring_receive_ways(job), plain_receive_ways(job)].concat().iter().map(|way| way.marked).collect()
         };
         let both = StreamJob { processors: 2, ..job };
-        assert_eq!(marks(&both), [true, false, true, false, true, false]);
+        assert_eq!(marks(&both), [true, false, true, false, true, false, true, false]);
         let plain: Vec<bool> = ring_receive_ways(&both).iter().map(|way| way.plain).collect();
         assert_eq!(plain, [false, false, true, true]);
         // Who asks for a ring gets no plain calls.
-        assert_eq!(marks(&StreamJob { asked: EngineChoice::Uring, ..both.clone() }).len(), 4);
+        let asked = StreamJob { asked: EngineChoice::Uring, ..both.clone() };
+        assert!(ring_receive_ways(&asked).iter().all(|way| !way.plain));
+        let bytes: Vec<u32> = plain_receive_ways(&both).iter().map(|way| way.bytes).collect();
+        let (usual, large) = (PLAIN_RECEIVE_BYTES, LARGE_PLAIN_RECEIVE_BYTES);
+        assert_eq!(bytes, [usual, usual, large, large]);
         let explicit = BlockSize { explicit: true, ..BlockSize::default() };
         let paced = Pacing { bits_per_second: 1, burst_blocks: 0 };
         let fixed = Tuning { mark_bytes: Some(0), ..Tuning::default() };

@@ -65,7 +65,10 @@ impl SyncReceive {
         let buffer = buffer.as_mut_slice();
         let mut mark = ReceiveMark::new(job);
         loop {
-            mark.allow(ways.now().marked);
+            let way = ways.now();
+            mark.allow(way.marked);
+            let bytes = usize::try_from(way.bytes).expect("a u32 fits a usize on Linux");
+            let buffer = &mut buffer[..bytes];
             let received = if job.skip_rx_copy && job.file.is_none() {
                 job.socket.receive_discarding(buffer)
             } else {
