@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::client::run_client;
-use super::limits;
-use super::runtime::block_on;
-use super::server::{House, Server};
-use super::signals::Signals;
+use super::server::Server;
+use super::session::context::ServerContext;
 use crate::config::{
     ClientConfig, EndCondition, EngineChoice, Family, LocalConfig, LoopbackConfig, OutputConfig,
     ServerConfig, ServerLimits, SocketConfig, TestConfig,
 };
+use crate::control::base::limits;
+use crate::control::base::runtime::block_on;
+use crate::control::base::signals::Signals;
+use crate::control::session::client::run_client;
 use crate::error::{Fault, RunError};
 use crate::report::{Collector, Comparison, ReportHandle, Sink};
 use crate::sys::start_thread;
@@ -105,7 +106,8 @@ fn serve(
     let served = block_on(|runtime| {
         let (config, report) = (&config, &report);
         async move {
-            let server = Server::new(House::new(config, None, runtime), report, Signals::until(stopped));
+            let server =
+                Server::new(ServerContext::new(config, None, runtime), report, Signals::until(stopped));
             let tell = |port| {
                 // Fails only when nobody waits any more.
                 let _ = listening.send(Ok(port));

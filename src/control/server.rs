@@ -1,6 +1,5 @@
 //! The server: who comes, which tests run side by side, and when it ends. One test is in `session.rs`.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::num::NonZeroU32;
@@ -12,21 +11,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::budget::Budget;
-use super::listener::Listener;
-use super::logins::Logins;
-use super::panics::contain_future;
-use super::places::Places;
-use super::router::{Control, Entry};
-use super::runtime::{RuntimeKind, block_on};
-use super::session::{Closing, Session, Standing};
-use super::signals::Signals;
-use super::sources::{Reported, Source, Visit, Visits};
-use super::turns::Turns;
-use super::udp_door::Porters;
-use super::{limits, socket_options, way_out};
 use crate::auth::Gatekeeper;
 use crate::config::{Placement, ServerConfig};
+use crate::control::base::panics::contain_future;
+use crate::control::base::runtime::block_on;
+use crate::control::base::signals::Signals;
+use crate::control::base::{limits, socket_options, way_out};
+use crate::control::serve::listener::Listener;
+use crate::control::serve::logins::Logins;
+use crate::control::serve::router::{Control, Entry};
+use crate::control::serve::sources::{Source, Visit};
+use crate::control::session::context::ServerContext;
+use crate::control::session::server_side::{Closing, Session, Standing};
+use crate::control::streams::places::Places;
 use crate::engine;
 use crate::error::RunError;
 use crate::report::{ReportHandle, RunEvent};
@@ -71,43 +68,15 @@ fn load_and_serve(
     let served = block_on(|runtime| async move {
         let signals =
             Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
-        let house = House::new(config, logins, runtime);
-        Server::new(house, report, signals).serve(opened, |_| ready()).await
+        let context = ServerContext::new(config, logins, runtime);
+        Server::new(context, report, signals).serve(opened, |_| ready()).await
     });
     served.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }))
 }
 
-/// What all sessions of a server share.
-pub(super) struct House {
-    pub(super) config: ServerConfig,
-    /// Lets in only those who have a good token; without one everybody comes in.
-    pub(super) logins: Option<Logins>,
-    pub(super) runtime: RuntimeKind,
-    pub(super) budget: Budget,
-    pub(super) visits: RefCell<Visits>,
-    pub(super) reported: RefCell<Reported>,
-    pub(super) porters: Porters,
-    pub(super) turns: Turns,
-}
-
-impl House {
-    pub(super) fn new(config: &ServerConfig, logins: Option<Logins>, runtime: RuntimeKind) -> Self {
-        Self {
-            config: config.clone(),
-            logins,
-            runtime,
-            budget: Budget::new(config.limits.total, config.limits.tests),
-            visits: RefCell::new(Visits::new(config.limits.tests_per_minute)),
-            reported: RefCell::default(),
-            porters: Porters::default(),
-            turns: Turns::default(),
-        }
-    }
-}
-
 /// A server on its control thread.
 pub(super) struct Server<'a> {
-    house: Rc<House>,
+    context: Rc<ServerContext>,
     report: &'a ReportHandle,
     signals: Signals,
     /// Number of the last session.
@@ -146,9 +115,9 @@ enum Next {
 
 impl<'a> Server<'a> {
     /// A server that does not listen yet.
-    pub(super) fn new(house: House, report: &'a ReportHandle, signals: Signals) -> Self {
+    pub(super) fn new(context: ServerContext, report: &'a ReportHandle, signals: Signals) -> Self {
         Self {
-            house: Rc::new(house),
+            context: Rc::new(context),
             report,
             signals,
             number: 0,
@@ -195,8 +164,8 @@ impl<'a> Server<'a> {
         opened: impl FnOnce() -> Result<(), String>,
         listening: impl FnOnce(u16) -> io::Result<()>,
     ) -> Result<(), RunError> {
-        let house = Rc::clone(&self.house);
-        let config = &house.config;
+        let context = Rc::clone(&self.context);
+        let config = &context.config;
         let _pinned = way_out::pin(config.local.cpu, "-A")?;
         Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
         socket_options::check_busy_poll(&config.local)?;
@@ -255,7 +224,7 @@ impl<'a> Server<'a> {
     async fn next(&mut self, listener: &mut Listener) -> Next {
         loop {
             // The time of an idle server begins when nobody has anything left to say.
-            let idle = self.house.config.limits.idle.filter(|_| self.tasks.is_empty());
+            let idle = self.context.config.limits.idle.filter(|_| self.tasks.is_empty());
             tokio::select! {
                 // In this order: what is over was over before the signal, and new clients can wait.
                 biased;
@@ -275,10 +244,10 @@ impl<'a> Server<'a> {
         self.number += 1;
         let report = self.report.of_test(self.number);
         let client = control.peer.ip();
-        let visit = self.house.visits.borrow_mut().may_come(Source::of(client), Instant::now());
+        let visit = self.context.visits.borrow_mut().may_come(Source::of(client), Instant::now());
         if let Visit::TooMany { is_news } = visit {
             if is_news {
-                let most = self.house.config.limits.tests_per_minute.map_or(0, NonZeroU32::get);
+                let most = self.context.config.limits.tests_per_minute.map_or(0, NonZeroU32::get);
                 report.emit(RunEvent::Error((&RunError::TooManyTests { client, most }).into()));
                 report.emit(RunEvent::Done);
             }
@@ -288,11 +257,11 @@ impl<'a> Server<'a> {
         }
         self.sessions += 1;
         let signals = Signals::told_by(self.stop.subscribe());
-        let (house, entrance) = (Rc::clone(&self.house), listener.entrance().clone());
+        let (context, entrance) = (Rc::clone(&self.context), listener.entrance().clone());
         let [for_session, for_errors] = [report.another(), report.another()];
         let (number, entry) = (self.number, Rc::clone(&control.entry));
         let session = async move {
-            match Session::new(house, entrance, control, (number, for_session), signals) {
+            match Session::new(context, entrance, control, (number, for_session), signals) {
                 Ok(session) => session.hold().await,
                 Err(error) => Closing::failed(&error, &for_errors),
             }
@@ -309,7 +278,7 @@ impl<'a> Server<'a> {
 
     /// Ends all tests and reports the signal that does it.
     async fn end_all(&mut self, signal: &'static str) -> RunError {
-        let interrupted = interrupted(signal);
+        let interrupted = RunError::Interrupted { role: "server", signal };
         self.stop.send_replace(Some(signal));
         let mut is_told = false;
         while self.sessions > 0 {
@@ -366,18 +335,14 @@ async fn idle_for(time: Option<Duration>) {
     }
 }
 
-/// The end of a server by this signal.
-pub(super) fn interrupted(signal: &'static str) -> RunError {
-    RunError::Interrupted { role: "server", signal }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::task::LocalSet;
 
     use super::*;
     use crate::config::cli::{self, Command};
-    use crate::control::router::{Destination, Router};
+    use crate::control::base::runtime::RuntimeKind;
+    use crate::control::serve::router::{Destination, Router};
     use crate::protocol::Cookie;
     use crate::report::{Reporter, ServerOutput, Sink};
 
@@ -463,8 +428,8 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (errors, heard) = std::sync::mpsc::channel();
             let report = ReportHandle::start(Box::new(Errors(errors)), Sink::Nowhere).unwrap();
-            let house = House::new(&config, None, RuntimeKind::Plain);
-            let mut server = Server::new(house, &report, Signals::ignore());
+            let context = ServerContext::new(&config, None, RuntimeKind::Plain);
+            let mut server = Server::new(context, &report, Signals::ignore());
             for &tells_of_signal in ends {
                 let entry = Rc::new(entry(&Router::new(1)).unwrap());
                 server.sessions += 1;

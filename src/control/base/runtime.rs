@@ -1,0 +1,35 @@
+//! The runtime of the control thread: tokio-uring, or plain tokio where io_uring is denied.
+
+use std::future::Future;
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use tokio::task::LocalSet;
+
+/// Which runtime drives the control thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RuntimeKind {
+    /// Control connections are read and written through io_uring.
+    Uring,
+    /// Control connections are read and written through epoll.
+    Plain,
+}
+
+/// Runs a future to its end on the calling thread. Tasks of its own are started with
+/// `tokio::task::spawn_local`.
+///
+/// # Errors
+/// The system's when neither runtime can be had.
+pub(crate) fn block_on<F: Future>(make_future: impl FnOnce(RuntimeKind) -> F) -> io::Result<F::Output> {
+    // Both take one for their signals, and panic where it is refused.
+    drop(UnixStream::pair()?);
+    // Not tokio_uring::start, which panics where io_uring is denied.
+    match tokio_uring::Runtime::new(&tokio_uring::builder()) {
+        Ok(runtime) => Ok(runtime.block_on(make_future(RuntimeKind::Uring))),
+        Err(_) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let tasks = LocalSet::new();
+            Ok(tasks.block_on(&runtime, make_future(RuntimeKind::Plain)))
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The listening socket of a server: open from its start to its end, whatever its clients do.
+//!
+//! Accepting never waits for a peer: what comes is handed to [`Admission`], which holds up nobody either.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::admission::Admission;
+use super::members::{Lent, Members};
+use super::router::{Accepted, Control, Entry, Router, Streams};
+use crate::config::{Family, ServerConfig};
+use crate::control::base::socket_options::device_clause;
+use crate::control::base::way_out;
+use crate::error::RunError;
+use crate::protocol::ErrorCode;
+use crate::sys::{ListenAddress, Socket, Transport, listen_on, listener_at};
+
+/// A listening server.
+pub(crate) struct Listener {
+    entrance: Entrance,
+    controls: mpsc::UnboundedReceiver<Control>,
+}
+
+/// What a session needs of the listener. All copies are one; the port is in use as long as one is there.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    members: Members,
+    admission: Admission,
+}
+
+/// Where the data connections of a test come in, until it is dropped.
+pub(crate) struct StreamDoor {
+    streams: Streams,
+    /// Tells why the server could not take one of them.
+    turned_away: mpsc::UnboundedReceiver<io::Error>,
+    /// What the kernel is told to do with them meanwhile.
+    _lent: Option<Lent>,
+    /// Why they come with the same window as all others, which is set only afterwards.
+    pub(crate) late_window: Option<io::Error>,
+}
+
+impl Listener {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// [`RunError::Listen`], or [`RunError::SocketOption`] when the network device is not there.
+    pub(crate) fn open(config: &ServerConfig) -> Result<Self, RunError> {
+        let slots = config.limits.tests;
+        let (sender, controls) = mpsc::unbounded_channel();
+        let admission = Admission::new(Router::new(slots), sender);
+        Self::open_on(config, config.port, admission, controls)
+    }
+
+    fn open_on(
+        config: &ServerConfig,
+        port: u16,
+        admission: Admission,
+        controls: mpsc::UnboundedReceiver<Control>,
+    ) -> Result<Self, RunError> {
+        let (address, first) = listen(config, port)?;
+        let members = Members::start(address, first, admission.clone())?;
+        Ok(Self { entrance: Entrance { members, admission }, controls })
+    }
+
+    /// Listens anew on the same port if the network device that it listens on was replaced by another one of
+    /// the same name. Nobody can have come by the old one since, so nobody is lost; otherwise everything
+    /// stays as it is. Whoever is being admitted stays in any case. No session may have a copy of the
+    /// entrance.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) async fn renew(self, config: &ServerConfig) -> Result<Self, RunError> {
+        if !self.entrance.members.have_lost_device() {
+            return Ok(self);
+        }
+        let Self { entrance: Entrance { members, admission }, controls } = self;
+        let port = members.address().local.port();
+        // Two sockets cannot listen on one port, so the old ones must be closed.
+        members.close().await;
+        Self::open_on(config, port, admission, controls)
+    }
+
+    /// The port, also when a free one was asked for.
+    pub(crate) fn port(&self) -> u16 {
+        self.entrance.members.address().local.port()
+    }
+
+    /// What a session needs.
+    pub(crate) fn entrance(&self) -> &Entrance {
+        &self.entrance
+    }
+
+    /// Nobody else gets a test, and all set-ups hear that the server is busy.
+    pub(crate) fn close(&self) {
+        self.entrance.admission.router.close();
+    }
+
+    /// Whether a test has one of the server's slots.
+    pub(crate) fn runs_a_test(&self) -> bool {
+        self.entrance.admission.router.runs_a_test()
+    }
+
+    /// Waits for the next client, whose set-up may begin.
+    pub(crate) async fn next_control(&mut self) -> Control {
+        self.controls.recv().await.expect("the admission keeps a sender as long as the listener lives")
+    }
+}
+
+impl Entrance {
+    /// From now on connections with the cookie of this test are its streams, of which there are `count`. They
+    /// come from `host`, and have a window of this size from the start if one is given.
+    ///
+    /// # Errors
+    /// [`RunError::StreamListen`] when they need a listener of their own and it cannot be had, if it is for
+    /// more than their window; [`RunError::BufferSize`] for a window that the kernel does not give.
+    pub(crate) fn expect_streams(
+        &self,
+        entry: &Entry,
+        (transport, window_bytes): (Transport, Option<u32>),
+        host: IpAddr,
+        count: usize,
+    ) -> Result<StreamDoor, RunError> {
+        let (lent, late_window) = match self.members.prepare(transport, window_bytes, host) {
+            Ok(lent) => (lent, None),
+            // Plain connections can be had all the same.
+            Err(RunError::StreamListen { source, .. }) if transport == Transport::Tcp => (None, Some(source)),
+            Err(error) => return Err(error),
+        };
+        let turned_away = self.members.turned_away(host);
+        Ok(StreamDoor { streams: entry.expect_streams(count), turned_away, _lent: lent, late_window })
+    }
+
+    /// Says "busy" to a client that was admitted already.
+    pub(crate) fn refuse(&self, socket: Socket) {
+        if let Ok(stream) = tokio::net::TcpStream::from_std(socket.into_stream()) {
+            self.admission.refuse(stream);
+        }
+    }
+}
+
+impl StreamDoor {
+    /// The next data connection of the test, in the order of the cookies.
+    ///
+    /// # Errors
+    /// [`RunError::StreamAccept`] when there was no descriptor for one of them: then they never are complete.
+    pub(crate) async fn next(&mut self) -> Result<Accepted, RunError> {
+        tokio::select! {
+            Some(why) = self.turned_away.recv() => Err(RunError::StreamAccept(why)),
+            accepted = self.streams.next() => Ok(accepted),
+        }
+    }
+}
+
+/// Listens as iperf3 does: without a choice on one IPv6 socket that takes IPv4 too, or on IPv4 where there is
+/// no IPv6.
+fn listen(config: &ServerConfig, port: u16) -> Result<(ListenAddress, TcpListener), RunError> {
+    let v4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let candidates = match (config.local.bind, config.local.family) {
+        (Some(address), _) => vec![address],
+        (None, Family::V4) => vec![v4],
+        (None, Family::V6) => vec![v6],
+        (None, Family::Any) => vec![v6, v4],
+    };
+    let mut first_error = None;
+    for ip in candidates {
+        let mut address = ListenAddress {
+            local: SocketAddr::new(ip, port),
+            only_v6: config.local.family == Family::V6,
+            device: config.local.bind_device.clone(),
+        };
+        match listen_on(Transport::Tcp, &address).and_then(TcpListener::from_std) {
+            Ok(listener) => {
+                let failed = |source| listen_error(&address, source);
+                let port = listener.local_addr().map_err(failed)?.port();
+                address.local.set_port(port);
+                return Ok((address, listener));
+            }
+            Err(source) => {
+                // Only a missing IP version is a reason to try the other one.
+                let no_family =
+                    matches!(source.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
+                let error = listen_error(&address, source);
+                if !no_family {
+                    return Err(error);
+                }
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    Err(first_error.expect("there is at least one candidate, and it failed"))
+}
+
+fn listen_error(address: &ListenAddress, source: io::Error) -> RunError {
+    match &address.device {
+        Some(device) if source.raw_os_error() == Some(libc::ENODEV) => {
+            RunError::SocketOption { what: device_clause(device), code: ErrorCode::BIND_DEVICE, source }
+        }
+        _ => {
+            let way_out = way_out::of_listening(address.local, &source, listener_at);
+            RunError::Listen { address: address.local.to_string(), source, way_out }
+        }
+    }
+}

@@ -1,0 +1,675 @@
+//! The client: opens a test, lets it run, and exchanges results.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::Notify;
+use tokio::time::{sleep, sleep_until, timeout};
+
+use super::link::{Link, late};
+use super::results::{CpuMeter, Measured, read_results};
+use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
+use crate::auth::{AuthError, Credentials};
+use crate::config::{
+    ClientConfig, EndCondition, EngineChoice, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Placement, Role,
+    TestConfig,
+};
+use crate::control::base::runtime::{RuntimeKind, block_on};
+use crate::control::base::signals::Signals;
+use crate::control::base::{limits, socket_options, way_out};
+use crate::control::streams::connect::{check_protocol, connect_control, connect_with_cookie};
+use crate::control::streams::places::Places;
+use crate::control::streams::set::Streams;
+use crate::control::streams::{part, udp};
+use crate::engine;
+use crate::error::{Fault, RunError, due};
+use crate::protocol::results::Sieve;
+use crate::protocol::{
+    Cookie, ErrorCode, Extension, Hello, PeerReport, Request, Results, ServerError, ServerHello, ServerText,
+    State, params, results,
+};
+use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
+use crate::sys::{Socket, random_bytes};
+
+/// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read
+/// the last bytes of a byte- or block-counted test, after its kernel has acknowledged them.
+const SETTLE: Duration = Duration::from_millis(5);
+/// The same for the last datagrams of a UDP test, which are read as they come.
+const UDP_SETTLE: Duration = Duration::from_millis(2);
+/// Time between two looks at what is unacknowledged.
+const SETTLE_LOOK: Duration = Duration::from_millis(1);
+
+/// Somebody at a terminal hears after this time what is waited for.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs one test against a server and reports it, whatever becomes of it. Calls `ready` once signals are
+/// events and before anything is connected.
+///
+/// # Errors
+/// Why there is no complete result. It has been reported already, with everything measured so far, but for
+/// [`RunError::NotReady`], which is what `ready` says.
+pub fn run_client(
+    config: &ClientConfig,
+    report: &ReportHandle,
+    ready: impl FnOnce() -> Result<(), String>,
+) -> Result<(), RunError> {
+    let result = load_and_run(config, report, ready);
+    match &result {
+        Err(RunError::NotReady(_)) => return result,
+        Err(error) => report.emit(RunEvent::Error(error.into())),
+        Ok(()) => {}
+    }
+    report.emit(RunEvent::Done);
+    result
+}
+
+fn load_and_run(
+    config: &ClientConfig,
+    report: &ReportHandle,
+    ready: impl FnOnce() -> Result<(), String>,
+) -> Result<(), RunError> {
+    // It may have to ask for a password, and as long as nobody waits for signals they should end the process.
+    let credentials = config.login.as_ref().map(Credentials::load).transpose()?;
+    let ran = block_on(|runtime| async move {
+        let signals =
+            Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
+        ready().map_err(RunError::NotReady)?;
+        run((config, credentials), report, runtime, signals).await
+    });
+    ran.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }))
+}
+
+async fn run(
+    (config, credentials): (&ClientConfig, Option<Credentials>),
+    report: &ReportHandle,
+    runtime: RuntimeKind,
+    mut signals: Signals,
+) -> Result<(), RunError> {
+    let _pinned = way_out::pin(config.local.cpu, "-A")?;
+    let places = Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
+    socket_options::check_busy_poll(&config.local)?;
+    engine::check(config.local.engine)
+        .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
+    check_protocol(config.test.protocol)?;
+    // Fails before anything is connected if it can; a UDP datagram's size does not make it longer.
+    params::encode(&request(config, &config.test, credentials.as_ref())?)?;
+    let cookie = random_cookie()?;
+    let socket = tokio::select! {
+        name = signals.recv() => return Err(interrupted(name)),
+        connected = told(Wait::to_connect(config), report, connect_control(config)) => connected?,
+    };
+    let failed = |source| RunError::System { what: "preparing the control connection", source };
+    let (local, server) =
+        socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?))).map_err(failed)?;
+    socket_options::control(&socket, &config.local)?;
+    let link =
+        Link::new(socket.into_stream(), runtime, report.debug_log(config.output.debug)).map_err(failed)?;
+    let mut client = Client {
+        config,
+        credentials,
+        places,
+        report,
+        link,
+        local,
+        server,
+        info: SessionInfo {
+            role: Role::Client,
+            host: config.host.clone(),
+            port: config.port,
+            cookie: cookie.printable(),
+            time: SystemTime::now(),
+            control_mss: 0,
+            user: None,
+            extras_in_output: false,
+            has_rate: config.local.engine != EngineChoice::Null
+                && config.peer_engine != Some(EngineChoice::Null),
+            interval: config.output.interval,
+            test: Arc::new(config.test.clone()),
+        },
+        meter: CpuMeter::start(),
+        extension: Extension::NONE,
+    };
+    let result = client.converse(&cookie, &mut signals).await;
+    tokio::select! {
+        () = client.link.close() => {}
+        // Everything is said; the server's end is only waited for so that it hears it.
+        _ = signals.recv() => {}
+    }
+    result
+}
+
+/// A client with a control connection.
+struct Client<'a> {
+    config: &'a ClientConfig,
+    credentials: Option<Credentials>,
+    places: Places,
+    report: &'a ReportHandle,
+    link: Link,
+    /// Where the control connection comes from and leads to.
+    local: SocketAddr,
+    server: SocketAddr,
+    info: SessionInfo,
+    meter: CpuMeter,
+    /// What the server, if it is a ringperf, understands as well; known from its consent on.
+    extension: Extension,
+}
+
+impl Client<'_> {
+    /// The whole test, from the cookie to the last byte.
+    async fn converse(&mut self, cookie: &Cookie, signals: &mut Signals) -> Result<(), RunError> {
+        let set_up = tokio::select! {
+            name = signals.recv() => Err(interrupted(name)),
+            set_up = self.set_up(cookie) => set_up,
+        };
+        let mut streams = match set_up {
+            Ok(streams) => streams,
+            Err(error) => {
+                self.say_farewell(&error).await;
+                return Err(error);
+            }
+        };
+        let outcome = self.run_and_exchange(&mut streams, signals).await;
+        if let Err(error @ RunError::Interrupted { .. }) = &outcome {
+            // At once: a server that goes on sending would hold up the end of its streams.
+            self.say_farewell(error).await;
+        }
+        if matches!(outcome, Err(RunError::Silent { .. })) {
+            streams.cut_off_receivers().await;
+        }
+        // However it ended, what was measured is reported.
+        self.close_streams(&mut streams).await;
+        let error = match outcome {
+            Ok(Exchanged { measured, mut results, lost }) => {
+                let part = self.swap_parts((cookie, &streams, &measured), lost.is_some(), signals).await;
+                // If all of them are lost, that is the error.
+                if lost.is_none() {
+                    streams.faults().into_iter().for_each(|fault| self.report.emit(RunEvent::Warning(fault)));
+                }
+                let output = results.server_output.take();
+                let end = measured.with_peer(results, part);
+                self.report_end(end, output);
+                return self.finish(lost).await;
+            }
+            Err(error) => error,
+        };
+        let end = self.measure(&streams).alone();
+        // Readers of iperf3's documents expect its zeros.
+        self.report_end(TestEnd { peer_unknown: self.config.output.extras, ..end }, None);
+        if error.fault() != Fault::Interrupted {
+            self.say_farewell(&error).await;
+        }
+        Err(error)
+    }
+
+    /// From the cookie to running streams.
+    async fn set_up(&mut self, cookie: &Cookie) -> Result<Streams, RunError> {
+        self.link.write(cookie.as_bytes().to_vec()).await?;
+        self.expect(State::ParamExchange, "the server's first answer; it may be busy").await?;
+        // Like iperf3's, only now: the server's first answer has opened its window, and the segment size with
+        // it.
+        self.info.control_mss = self.link.mss();
+        self.info.test = Arc::new(with_datagram_size(&self.config.test, self.info.control_mss));
+        let request = request(self.config, &self.info.test, self.credentials.as_ref())?;
+        self.link.write_frame("parameters", &params::encode(&request)?).await?;
+        self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
+        if let Some(warning) = fragmentation_warning(&self.info) {
+            self.report.emit(RunEvent::CommonWarning(warning));
+        }
+        // An iperf3 since 3.21 just closes when it does not let somebody in.
+        let consent = match self.credentials {
+            Some(_) => "the server's consent; user, password, key, padding or clock may be wrong",
+            None => "the server's consent to the parameters; it may want a --username",
+        };
+        self.expect_consent(consent).await?;
+
+        let test = Arc::clone(&self.info.test);
+        let local = &self.config.local;
+        let places = self.places.clone();
+        let mut streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local, places)
+            .with_peer(self.extension.is_spoken());
+        let deadline = Instant::now() + limits::ALL_STREAMS;
+        for (index, flow) in (0..).zip(Streams::planned(Role::Client, &test)) {
+            // One after the other: the order in which the server accepts them is all that tells them apart.
+            let socket = self.open_stream(cookie, &test, (index, flow), deadline).await?;
+            if let Err(error) = streams.add(socket, flow).await {
+                return Err(self.better_reason(error).await);
+            }
+        }
+        streams.wait_ready().await?;
+        streams.watch_queues();
+        self.expect(State::TestStart, "the start of the test").await?;
+        self.report.emit(RunEvent::Start(Box::new(test_start(&streams))));
+        self.expect(State::TestRunning, "the start of the test").await?;
+        Ok(streams)
+    }
+
+    /// Opens stream number `index`, unless the server says meanwhile that there will be no test.
+    async fn open_stream(
+        &mut self,
+        cookie: &Cookie,
+        test: &TestConfig,
+        (index, flow): (u16, Flow),
+        deadline: Instant,
+    ) -> Result<Socket, RunError> {
+        let (config, server, report) = (self.config, self.server, self.report);
+        let (started, too_early) = (Notify::new(), Notify::new());
+        let saying = udp::Saying::to(test, self.extension, cookie);
+        let is_last = Streams::planned(Role::Client, test).len() == usize::from(index) + 1;
+        let open = async {
+            match test.protocol.udp() {
+                Some(_) => {
+                    let wait = Wait::of(config, "the server's answer over UDP", limits::UDP_REPLY);
+                    let stream = (index, flow, saying);
+                    told(wait, report, udp::connect_stream(config, test, server, stream, &started)).await
+                }
+                None => {
+                    let what = "the server to take a data connection";
+                    let wait = Wait::of(config, what, limits::STREAM_CONNECT);
+                    told(wait, report, connect_with_cookie(config, server, cookie, index)).await
+                }
+            }
+        };
+        let said = if is_last { &started } else { &too_early };
+        let state = tokio::select! {
+            biased;
+            opened = open => match opened {
+                Err(error) => return Err(self.better_reason(error).await),
+                opened => return opened,
+            },
+            state = self.link.next_state_but(State::TestStart, said, "data connections") => state?,
+            () = sleep_until(deadline.into()) => {
+                return Err(RunError::Silent { waiting_for: "its side of all streams", after: limits::ALL_STREAMS });
+            }
+        };
+        Err(self.refusal(state, "the data connections").await)
+    }
+
+    /// A server that does not answer over UDP, or ends a data connection at once, may have said why on the
+    /// control connection.
+    async fn better_reason(&mut self, error: RunError) -> RunError {
+        match self.link.state_within(limits::LAST_WORDS, "a reason").await {
+            Ok(state @ (State::ServerError | State::ServerTerminate | State::AccessDenied)) => {
+                self.refusal(state, "a data connection").await
+            }
+            _ => error,
+        }
+    }
+
+    /// Lets the test run to its end and exchanges results.
+    async fn run_and_exchange(
+        &mut self,
+        streams: &mut Streams,
+        signals: &mut Signals,
+    ) -> Result<Exchanged, RunError> {
+        let start = Instant::now();
+        streams.start(start);
+        let receive_timeout = self.config.local.receive_timeout;
+        let patience = Patience { receive_timeout, rates: Vec::new(), longest: None, entry: None };
+        let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start, patience);
+        let ended = run_until_end(streams, &mut self.link, signals, self.report, schedule).await;
+        let lost = match ended {
+            Ended::Condition => None,
+            Ended::Failed(lost @ RunError::StreamsLost { .. }) => Some(lost),
+            Ended::Failed(error) => return Err(error),
+            Ended::Signal(name) => return Err(interrupted(name)),
+            Ended::Peer(state) => return Err(self.refusal(state, "the end of the test").await),
+        };
+        tokio::select! {
+            name = signals.recv() => Err(interrupted(name)),
+            exchanged = self.exchange(streams) => match (exchanged, lost) {
+                // The data connections of a server that dies are the first to tell.
+                (Ok((measured, results, None | Some(RunError::Closed { .. }))), Some(lost)) => {
+                    Ok(Exchanged { measured, results, lost: Some(lost) })
+                }
+                (Ok((measured, results, lost)), _) => {
+                    Ok(Exchanged { measured, results, lost: lost.or_else(|| streams.nothing_sent()) })
+                }
+                (Err(RunError::Closed { .. }), Some(lost)) => Err(lost),
+                (Err(error), _) => Err(error),
+            }
+        }
+    }
+
+    /// From TEST_END to the results of both ends, which are known even if the server's last word, all that
+    /// comes behind them, is missed.
+    async fn exchange(
+        &mut self,
+        streams: &mut Streams,
+    ) -> Result<(Measured, Results, Option<RunError>), RunError> {
+        self.settle(streams).await;
+        self.link.write_state(State::TestEnd).await?;
+        streams.stop_senders();
+        self.expect_readiness().await?;
+        // A sending server has closed its data connections by now; what is under way still counts. UDP knows
+        // no end, so there it is silence that tells.
+        if streams.is_udp() {
+            streams.stop_receivers();
+        }
+        let is_ready = Instant::now();
+        if !streams.wait_stopped(Flow::Receive, limits::DRAIN).await {
+            streams.cut_off_receivers().await;
+        }
+        self.close_streams(streams).await;
+        let own = self.measure(streams);
+        self.link.write_frame("results", &results::encode(&own.to_results())).await?;
+        // A server that goes on sending after it has asked for results gains no time by that.
+        let wait = limits::ANSWER.saturating_sub(is_ready.elapsed());
+        let theirs = read_results(&self.receive_results(streams, wait).await?, streams)?;
+        let last_word = self.expect(State::DisplayResults, "the end of the exchange").await;
+        Ok((own, theirs, last_word.err()))
+    }
+
+    /// The server's part, if it is a ringperf. The test is none the worse without it, so it is given up at a
+    /// signal.
+    async fn swap_parts(
+        &mut self,
+        (cookie, streams, measured): (&Cookie, &Streams, &Measured),
+        is_lost: bool,
+        signals: &mut Signals,
+    ) -> Option<PeerReport> {
+        if !self.extension.is_spoken() || is_lost {
+            return None;
+        }
+        let own = measured.part().encode();
+        self.link.log_sent("part", &own);
+        let wait = Wait::of(self.config, "the server's own figures", limits::PART);
+        let swap = part::swap_with_server(&self.config.local, (self.local, self.server), cookie, &own);
+        let heard = tokio::select! {
+            _ = signals.recv() => return None,
+            heard = told(wait, self.report, swap) => heard,
+        };
+        let part = heard.map_err(|lost| lost.to_string()).and_then(|heard| {
+            self.link.log_received("part", &heard);
+            PeerReport::decode(&heard, &streams.ids()).map_err(|strange| strange.to_string())
+        });
+        let warn = |why| RunEvent::Warning(format!("the server's own figures are not known: {why}"));
+        part.map_err(|why| self.report.emit(warn(why))).ok()
+    }
+
+    /// The server's results, which begin within `patience`. A server that has failed, or is being ended,
+    /// sends a state in their place, which reads as the first byte of a length. None of results without a
+    /// report is that long, and none at all is as long as SERVER_ERROR says.
+    async fn receive_results(&mut self, streams: &Streams, patience: Duration) -> Result<Vec<u8>, RunError> {
+        let wait = Wait::of(self.config, "the server's results", limits::ANSWER);
+        let first = told(wait, self.report, self.link.peek_within(patience, "results")).await;
+        let first = first.map_err(|error| late(error, "results", limits::ANSWER))?;
+        match State::from_byte(first) {
+            Some(State::ServerTerminate) if self.config.test.server_output => {}
+            Some(state @ (State::ServerError | State::ServerTerminate)) => {
+                self.link.state_within(limits::ANSWER, "results").await?;
+                return Err(self.refusal(state, "results").await);
+            }
+            _ => {}
+        }
+        self.results_frame(streams).await
+    }
+
+    /// The server's results. Only who asks for the server's own report makes room for it, and one that is too
+    /// long is left out: the test is none the worse for it.
+    async fn results_frame(&mut self, streams: &Streams) -> Result<Vec<u8>, RunError> {
+        let most = limits::results_bytes(u32::try_from(streams.all().len()).expect("at most 256 streams"));
+        let wait = Wait::of(self.config, "the rest of the server's results", limits::ANSWER);
+        if !self.config.test.server_output {
+            return told(wait, self.report, self.link.frame_within("results", most, limits::ANSWER)).await;
+        }
+        let most = usize::try_from(most).expect("a u32 fits a usize on Linux");
+        let sieve = Sieve::new(limits::SERVER_REPORT_BYTES, most);
+        let most = limits::SERVER_RESULTS_BYTES;
+        let results = self.link.results_within(most, sieve, limits::ANSWER);
+        let (frame, has_left_out) = told(wait, self.report, results).await?;
+        if has_left_out {
+            let most = limits::SERVER_REPORT_BYTES >> 20;
+            let warning = format!("the server's own output is left out: it has more than {most} MiB");
+            self.report.emit(RunEvent::Warning(warning));
+        }
+        Ok(frame)
+    }
+
+    fn measure(&self, streams: &Streams) -> Measured {
+        let file = self.config.local.file.as_deref();
+        Measured::new(streams, Role::Client, &self.info.test, &self.meter, file)
+    }
+
+    /// Lets an iperf3 server read the last bytes of a counted test, and the last datagrams of any, before it
+    /// hears of the end, since then it stops counting.
+    async fn settle(&self, streams: &mut Streams) {
+        let counted = matches!(self.config.test.end, EndCondition::Bytes(_) | EndCondition::Blocks(_));
+        let whole = counted || self.config.local.file.is_some();
+        if !(whole || streams.is_udp()) || streams.of(Flow::Send).next().is_none() {
+            return;
+        }
+        if streams.is_udp() {
+            streams.stop_senders();
+            streams.wait_stopped(Flow::Send, limits::DRAIN).await;
+        }
+        let deadline = Instant::now() + limits::DRAIN;
+        while streams.unacknowledged_bytes() > 0 && Instant::now() < deadline {
+            sleep(SETTLE_LOOK).await;
+        }
+        match (streams.is_udp(), self.extension.is_spoken()) {
+            (true, _) => sleep(UDP_SETTLE).await,
+            (false, false) => sleep(SETTLE).await,
+            // It reads on to the end of its data connections.
+            (false, true) => {}
+        }
+    }
+
+    /// Joins the stream threads and reports their last interval.
+    async fn close_streams(&self, streams: &mut Streams) {
+        let interval = self.info.interval;
+        let rows = streams.finish().await;
+        if rows.is_empty() {
+            return;
+        }
+        for last in rows.into_iter().filter(|last| keep_last(last, interval)) {
+            self.report.emit(RunEvent::Interval(last));
+        }
+        streams.warnings().into_iter().for_each(|warning| self.report.emit(RunEvent::Warning(warning)));
+    }
+
+    fn report_end(&self, end: TestEnd, output: Option<ServerText>) {
+        self.report.emit(RunEvent::End(Box::new(end)));
+        let output = output.filter(|_| self.config.test.server_output).map(|output| match output {
+            ServerText::Text(text) => ServerOutput::Text(text),
+            ServerText::Json(value) => ServerOutput::Json(value),
+        });
+        if let Some(output) = output {
+            self.report.emit(RunEvent::ServerOutput(output));
+        }
+    }
+
+    async fn finish(&mut self, lost: Option<RunError>) -> Result<(), RunError> {
+        // Everything is known: a server that is gone by now has missed nothing.
+        let _ = self.link.write_state(State::IperfDone).await;
+        lost.map_or(Ok(()), Err)
+    }
+
+    /// Tells the server why it is left alone, as far as the protocol has words for it.
+    async fn say_farewell(&mut self, error: &RunError) {
+        let last_word = match error {
+            RunError::Interrupted { .. } => {
+                self.link.hurry();
+                State::ClientTerminate
+            }
+            RunError::Closed { .. } | RunError::Control(_) | RunError::Busy | RunError::Server(_) => return,
+            _ => State::IperfDone,
+        };
+        // The error is what matters now; the server may well be gone.
+        let _ = self.link.write_state(last_word).await;
+    }
+
+    async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, RunError> {
+        let wait = Wait::of(self.config, due(waiting_for), limits::SET_UP);
+        told(wait, self.report, self.link.state_within(limits::SET_UP, waiting_for)).await
+    }
+
+    /// Waits for one state.
+    async fn expect(&mut self, expected: State, waiting_for: &'static str) -> Result<(), RunError> {
+        match self.next_state(waiting_for).await? {
+            state if state == expected => Ok(()),
+            other => Err(self.refusal(other, waiting_for).await),
+        }
+    }
+
+    /// Waits until the server wants the streams. One that is a ringperf says so before, since it was asked.
+    async fn expect_consent(&mut self, waiting_for: &'static str) -> Result<(), RunError> {
+        let mut state = self.next_state(waiting_for).await?;
+        if state == State::Hello {
+            let wait = Wait::of(self.config, "the rest of the server's hello", limits::SET_UP);
+            let hello = self.link.frame_within("hello", ServerHello::MAX_BYTES, limits::SET_UP);
+            let hello = told(wait, self.report, hello).await?;
+            match ServerHello::decode(&hello) {
+                Ok(hello) => self.extension = hello.extension.common(Extension::OWN),
+                Err(strange) => self.report.emit(RunEvent::Warning(strange.to_string())),
+            }
+            state = self.next_state(waiting_for).await?;
+        }
+        match state {
+            State::CreateStreams => Ok(()),
+            other => Err(self.refusal(other, waiting_for).await),
+        }
+    }
+
+    /// Waits for the server's answer to the end of the test. Who asks for a keepalive of its own has as much
+    /// patience with silent hosts as it likes.
+    async fn expect_readiness(&mut self) -> Result<(), RunError> {
+        let waiting_for = "the server's readiness for results";
+        if self.config.local.keepalive.is_some() {
+            return self.expect(State::ExchangeResults, waiting_for).await;
+        }
+        let wait = Wait::of(self.config, waiting_for, limits::ANSWER);
+        match told(wait, self.report, self.link.state_of_live_host(limits::ANSWER, waiting_for)).await? {
+            State::ExchangeResults => Ok(()),
+            other => Err(self.refusal(other, waiting_for).await),
+        }
+    }
+
+    /// What it means that the server sent this state instead of the one that was due.
+    async fn refusal(&mut self, state: State, waiting_for: &'static str) -> RunError {
+        match state {
+            State::AccessDenied => RunError::Busy,
+            State::ServerTerminate => RunError::ServerTerminated,
+            State::ServerError => {
+                // Servers up to 3.18 send one integer in some cases, and close.
+                let bytes = self.link.rest_within(ServerError::LEN, limits::LINGER).await;
+                match ServerError::decode(&bytes) {
+                    Some(error) => self.server_error(error),
+                    None => RunError::Closed { waiting_for: "the server's reason for its failure" },
+                }
+            }
+            state => RunError::Unexpected { state, waiting_for },
+        }
+    }
+
+    /// What a server says of its failure; where this client has asked for too much, in words that name the
+    /// option.
+    fn server_error(&self, error: ServerError) -> RunError {
+        match (error.code, self.config.peer_engine, &self.config.peer_cpus) {
+            (ErrorCode::INIT_TEST, Some(engine), _) => RunError::PeerEngine(engine),
+            (ErrorCode::AFFINITY, _, Some(cpus)) => RunError::PeerCpus(cpus.clone()),
+            _ => RunError::Server(error),
+        }
+    }
+}
+
+/// What is waited for, in words for somebody who sees nothing happen.
+struct Wait(Option<String>);
+
+impl Wait {
+    fn of(config: &ClientConfig, what: &str, most: Duration) -> Self {
+        let program = config.output.program;
+        // What stands in for iperf3 has nothing to say that iperf3 does not say.
+        Self(
+            config
+                .output
+                .extras
+                .then(|| format!("{program}: waiting for {what}, {} seconds at most\n", most.as_secs_f64())),
+        )
+    }
+
+    fn to_connect(config: &ClientConfig) -> Self {
+        let what = format!("{}, port {}, to take the connection", config.host.escape_debug(), config.port);
+        Self::of(config, &what, config.connect_timeout)
+    }
+}
+
+/// Does something, and tells at a terminal what it waits for if it takes long.
+async fn told<T>(wait: Wait, report: &ReportHandle, done: impl Future<Output = T>) -> T {
+    let mut done = pin!(done);
+    if let Ok(done) = timeout(TELL_AFTER, &mut done).await {
+        return done;
+    }
+    if let Some(text) = &wait.0 {
+        report.tell_terminal(text);
+    }
+    done.await
+}
+
+/// A test that ran to its end.
+struct Exchanged {
+    measured: Measured,
+    results: Results,
+    /// The data connections died, or the server's last word did not come; its results are there all the same.
+    lost: Option<RunError>,
+}
+
+/// What the report says of the start, at either end.
+pub(super) fn test_start(streams: &Streams) -> TestStart {
+    let (sndbuf_actual, rcvbuf_actual) = streams.buffers_at_first().unwrap_or((0, 0));
+    TestStart {
+        streams: streams.all().iter().map(|stream| stream.connected.clone()).collect(),
+        sndbuf_actual,
+        rcvbuf_actual,
+    }
+}
+
+/// The test with datagrams as large as the segments of the control connection, where the user has not chosen.
+fn with_datagram_size(test: &TestConfig, control_mss: u32) -> TestConfig {
+    let mut test = test.clone();
+    let fits = (MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES).contains(&control_mss);
+    if test.protocol.udp().is_some() && !test.block.explicit && fits {
+        test.block.bytes = control_mss;
+    }
+    test
+}
+
+/// iperf3's warning of datagrams that do not fit the path, as far as the control connection knows it.
+fn fragmentation_warning(info: &SessionInfo) -> Option<String> {
+    let (bytes, mss) = (info.test.block.bytes, info.control_mss);
+    (info.test.protocol.udp().is_some() && mss > 0 && bytes > mss)
+        .then(|| format!("UDP block size {bytes} exceeds TCP MSS {mss}, may result in fragmentation / drops"))
+}
+
+/// The request as it is right now: its token, if it has one, is of this moment.
+fn request(
+    config: &ClientConfig,
+    test: &TestConfig,
+    credentials: Option<&Credentials>,
+) -> Result<Request, AuthError> {
+    Ok(Request {
+        test: test.clone(),
+        client_version: None,
+        auth_token: credentials.map(|credentials| credentials.token(SystemTime::now())).transpose()?,
+        hello: Some(Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            engine: config.peer_engine,
+            cpus: config.peer_cpus.clone(),
+            explicit_block: test.block.explicit,
+            extension: Extension::OWN,
+            extras: test.server_output && config.output.extras,
+        }),
+    })
+}
+
+fn random_cookie() -> Result<Cookie, RunError> {
+    let mut random = [0; Cookie::LEN - 1];
+    random_bytes(&mut random)
+        .map_err(|source| RunError::System { what: "getting random bytes from the kernel", source })?;
+    Ok(Cookie::from_random(random))
+}
+
+fn interrupted(signal: &'static str) -> RunError {
+    RunError::Interrupted { role: "client", signal }
+}

@@ -1,0 +1,154 @@
+//! What the rows and sums of the streams of a test are made of: who has moved what by when, and when it
+//! ended.
+
+use std::time::{Duration, Instant};
+
+use super::{Stream, Streams, planned};
+use crate::config::Flow;
+use crate::report::{Interval, IntervalStream};
+use crate::stats::{Counters, TcpSample};
+
+/// The end of the flow of data at this end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Over {
+    at: Instant,
+    /// It was not a failure or a signal.
+    regular: bool,
+}
+
+/// What the streams had moved at one moment, each in its place.
+type Look = Vec<(Counters, Option<TcpSample>)>;
+
+/// A look that becomes a row of its own if the test goes on for long enough.
+#[derive(Debug)]
+pub(super) struct Held {
+    at: Instant,
+    until: Instant,
+    look: Look,
+}
+
+impl Streams {
+    /// The flow of data is over, regularly or not; only the first word counts.
+    pub(crate) fn note_over(&mut self, regular: bool) {
+        self.over.get_or_insert_with(|| Over { at: Instant::now(), regular });
+    }
+
+    /// Closes an interval.
+    pub(crate) fn interval(&mut self, now: Instant, omitted: bool) -> Interval {
+        let look = self.look();
+        self.close_interval(&look, omitted, |_| now)
+    }
+
+    /// The planned end of the test has come. What was moved until now is a row of its own, unless the test is
+    /// over before `until`; then its last row ends with it.
+    pub(crate) fn hold_row(&mut self, until: Instant) {
+        self.held = Some(Held { at: Instant::now(), until, look: self.look() });
+    }
+
+    /// The row that was held, if there is one.
+    pub(crate) fn held_row(&mut self) -> Option<Interval> {
+        let Held { at, look, .. } = self.held.take()?;
+        Some(self.close_interval(&look, false, |_| at))
+    }
+
+    /// The intervals since the last tick, each stream up to the moment at which it ended.
+    pub(super) fn last_intervals(&mut self) -> Vec<Interval> {
+        self.find_zeros();
+        let ends: Vec<Instant> = self.streams.iter().map(|stream| self.end_of(stream)).collect();
+        for (stream, end) in self.streams.iter_mut().zip(ends) {
+            stream.ended = Some(end);
+            // A stream that has not come to its counted part has nothing that counts.
+            stream.sampler.set_zero(stream.totals());
+        }
+        let mut rows = Vec::new();
+        let until = self.held.as_ref().map(|held| held.until);
+        if self.streams.iter().any(|stream| stream.ended > until) {
+            rows.extend(self.held_row());
+        }
+        let now = Instant::now();
+        let look = self.look();
+        rows.push(self.close_interval(&look, false, |stream| stream.ended.unwrap_or(now)));
+        rows
+    }
+
+    /// Whether the threads of this flow say where their counted part begins. Datagrams are counted by their
+    /// numbers, of which a receiver may have missed any.
+    pub(super) fn decides_zero(&self, flow: Flow) -> bool {
+        match flow {
+            Flow::Send => self.send_goal.is_some(),
+            Flow::Receive => self.receive_goal.is_some() && !self.is_udp(),
+        }
+    }
+
+    /// When a stream has ended, all being over.
+    ///
+    /// Waiting for nothing is no time, and cuts none off: a test that was to last for a while does so for all
+    /// of its streams, also for those that have nothing to do any more, and goes on until the last byte where
+    /// that comes later. A test of so many bytes lasts until the last one has come.
+    fn end_of(&self, stream: &Stream) -> Instant {
+        let over = self.over.map_or_else(Instant::now, |over| over.at);
+        let own = last_moment(stream);
+        let rest = match planned(&self.test) {
+            Some(planned) => Some(over.min(self.began + planned)),
+            None if stream.connected.flow == Flow::Send => None,
+            None if self.test.goal_bytes().is_some() && self.over.is_some_and(|over| over.regular) => {
+                self.of(Flow::Receive).filter_map(last_moment).max()
+            }
+            None => Some(over),
+        };
+        own.max(rest).unwrap_or(over).max(stream.sampler.started())
+    }
+
+    /// Tells the samplers where the counted part begins, as far as the threads have decided it by now.
+    fn find_zeros(&mut self) {
+        // All datagrams that a sender makes are of one size, and what else counts them has a zero already.
+        let datagram_bytes = self.test.protocol.udp().map(|_| u64::from(self.test.block.bytes));
+        for stream in &mut self.streams {
+            let Some(bytes) = stream.counters.counts_from() else { continue };
+            let mut totals = Counters { bytes, ..Counters::default() };
+            totals.datagrams.packets = datagram_bytes.map_or(0, |datagram| bytes / datagram);
+            stream.sampler.set_zero(totals);
+        }
+    }
+
+    fn look(&self) -> Look {
+        self.streams.iter().map(|stream| (stream.totals(), stream.tcp_sample())).collect()
+    }
+
+    fn close_interval(&mut self, look: &Look, omitted: bool, end: impl Fn(&Stream) -> Instant) -> Interval {
+        let is_udp = self.is_udp();
+        self.find_zeros();
+        let streams = self.streams.iter_mut().zip(look).map(|(stream, (totals, tcp))| {
+            // A stream that ended before the last tick has nothing more, and no time runs backwards.
+            let end = end(stream).max(stream.sampler.started() + stream.sampler.elapsed());
+            let sample = stream.sampler.interval(end, *totals, tcp.as_ref());
+            IntervalStream {
+                socket: stream.connected.socket,
+                flow: stream.connected.flow,
+                start: sample.start,
+                end: sample.end,
+                bytes: sample.bytes,
+                tcp: sample.tcp,
+                udp: is_udp.then_some(sample.udp),
+            }
+        });
+        Interval { omitted, streams: streams.collect() }
+    }
+}
+
+impl Stream {
+    /// How long its counted part was, or is so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        let ended = self.ended.map(|ended| ended.saturating_duration_since(self.sampler.started()));
+        ended.unwrap_or_else(|| self.sampler.elapsed())
+    }
+}
+
+/// When a sender's loop ended, or the last byte came to a receiver.
+fn last_moment(stream: &Stream) -> Option<Instant> {
+    let exit = stream.exit.as_ref()?;
+    match stream.connected.flow {
+        Flow::Send => Some(exit.finished),
+        Flow::Receive => exit.last_received,
+    }
+}

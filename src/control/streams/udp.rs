@@ -1,0 +1,297 @@
+//! UDP data streams: what both roles do with their sockets, and a client's side of the handshake.
+//!
+//! A client sends a word to the server's port, and the server answers from a socket that from then on hears
+//! and answers this client only (`udp_door.rs`). An iperf3 is sent four bytes, a ringperf also the cookie
+//! of the test. Nothing is repeated in the directions in which an iperf3 server would take the repetition
+//! for a datagram of the test; a ringperf knows it.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout, timeout_at};
+
+use super::connect::{labelled, lease_flow_label};
+use crate::config::{ClientConfig, Direction, Flow, LocalConfig, TestConfig, UdpConfig};
+use crate::control::base::limits;
+use crate::control::base::socket_options::{
+    bind_device, mark_packets, set_buffers, set_busy_poll, set_pacing,
+};
+use crate::control::base::way_out::bind_error;
+use crate::control::serve::router::Accepted;
+use crate::error::RunError;
+use crate::protocol::{Cookie, ErrorCode, Extension, UDP_REPLY, UdpChallenge, UdpWord, is_udp_reply};
+use crate::sys::{Socket, tells_of_the_way};
+
+/// More than the longest word is read, to see that a longer datagram is none.
+pub(super) const WORD_ROOM: usize = UdpWord::NAMED_BYTES + 1;
+/// Receive buffer of a stream whose user has not chosen one: some milliseconds of a fast link, so that a
+/// short pause of the receiver costs nothing ...
+pub(super) const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024 * 1024;
+/// ... and of all streams of one direction together.
+const ALL_RECEIVE_BUFFERS_BYTES: u32 = 64 * 1024 * 1024;
+/// Bytes that a socket buffer needs besides one datagram, as iperf3 reckons.
+const BUFFER_MARGIN_BYTES: u32 = 1024;
+/// Most messages that are thrown away before a stream is used.
+pub(super) const FORGOTTEN_MAX: u32 = 100_000;
+/// Attempts to answer a word; each takes an ICMP message off, and anybody can send those.
+const ANSWER_ATTEMPTS: u32 = 8;
+/// Most messages of a stream that are looked at for a repeated word at a time.
+const WORDS_AGAIN_MAX: u32 = 64;
+
+/// How a client opens its streams.
+#[derive(Clone, Copy)]
+pub(crate) struct Saying {
+    word: UdpWord,
+    /// How often the word is said until there is an answer; `None` if it is said once.
+    again: Option<Duration>,
+}
+
+impl Saying {
+    /// What a server expects that understands `extension`.
+    pub(crate) fn to(test: &TestConfig, extension: Extension, cookie: &Cookie) -> Self {
+        let again = match test.direction {
+            _ if extension.is_spoken() => Some(limits::UDP_REPEAT_TO_RINGPERF),
+            // A server that never reads from the stream cannot count a repetition.
+            Direction::Reverse => Some(limits::UDP_REPEAT),
+            Direction::Forward | Direction::Bidir => None,
+        };
+        Self { word: UdpWord::first(extension.names_tests_in_words().then_some(*cookie)), again }
+    }
+}
+
+/// Opens UDP stream number `index` of a client. `started` is notified when the server has said that it has
+/// all streams of the test.
+pub(crate) async fn connect_stream(
+    config: &ClientConfig,
+    test: &TestConfig,
+    server: SocketAddr,
+    (index, flow, saying): (u16, Flow, Saying),
+    started: &Notify,
+) -> Result<Socket, RunError> {
+    let failed = |source| RunError::StreamConnect { address: server.to_string(), source };
+    let socket = Socket::new_udp(&server).map_err(failed)?;
+    bind_device(&socket, &config.local)?;
+    if let Some(local) = config.stream_address(&server, index) {
+        socket.bind(local).map_err(|source| bind_error(ErrorCode::STREAM_CONNECT, local, source))?;
+    }
+    prepare(&socket, (test, &config.local), flow, &server)?;
+    // As in iperf3 a flow label is no mistake in a test over IPv4, if that is a UDP test.
+    if server.is_ipv6() {
+        lease_flow_label(&socket, config, server)?;
+    }
+    socket.connect_udp(labelled(server, config)).map_err(failed)?;
+    // With a port of its own choice the socket has heard everybody up to now.
+    forget_received(&socket);
+    // Unknown to an old kernel, which does not say it at the end either.
+    let drops_before = socket.socket_drops().unwrap_or(0);
+    let socket = UdpSocket::from_std(socket.into_udp()).map_err(failed)?;
+    let handshake = Handshake {
+        socket: &socket,
+        word: Cell::new(saying.word),
+        again: saying.again,
+        datagram_bytes: (flow == Flow::Receive).then_some(test.block.bytes),
+    };
+    match timeout(limits::UDP_REPLY, handshake.shake(started)).await {
+        Ok(Ok(())) => {
+            let socket = Socket::from_udp(socket.into_std().map_err(failed)?);
+            Ok(socket.with_drops_before(drops_before))
+        }
+        Ok(Err(source)) if source.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(RunError::UdpClosed { server })
+        }
+        Ok(Err(source)) => Err(failed(source)),
+        Err(_) => Err(RunError::UdpSilent { server, after: limits::UDP_REPLY }),
+    }
+}
+
+/// A client's side of the handshake of one stream.
+struct Handshake<'a> {
+    socket: &'a UdpSocket,
+    word: Cell<UdpWord>,
+    /// How often the word may be said.
+    again: Option<Duration>,
+    /// What the server sends on this stream when the test runs.
+    datagram_bytes: Option<u32>,
+}
+
+/// What has come to a client that waits for the answer.
+enum Heard {
+    /// What shows that the server has heard the word.
+    Answer,
+    /// It has, and wants to know whether this address is the client's.
+    Challenge(UdpChallenge),
+    Noise,
+}
+
+impl Handshake<'_> {
+    /// Sends the word and waits for the answer, or for what a server only does that has heard the word: the
+    /// answer may be lost. Whatever else comes is skipped.
+    ///
+    /// Anybody on the way can say that the port is closed, so the answer has a moment to come all the same.
+    async fn shake(&self, started: &Notify) -> io::Result<()> {
+        let mut unreachable = self.say().await?;
+        let mut has_started = false;
+        let pause = self.again.unwrap_or(limits::UDP_REPEAT);
+        let mut next = Instant::now() + pause;
+        loop {
+            let heard = tokio::select! {
+                biased;
+                heard = timeout_at(next.into(), self.hear()) => heard,
+                () = started.notified(), if !has_started => {
+                    // An answer that is late would be taken for something else.
+                    has_started = true;
+                    next = Instant::now() + limits::LAST_WORDS;
+                    continue;
+                }
+            };
+            match heard {
+                Ok(Ok(Heard::Answer)) => return Ok(()),
+                Ok(Ok(Heard::Challenge(challenge))) => {
+                    if self.takes_up(challenge) {
+                        unreachable = self.say().await?;
+                    }
+                }
+                Ok(Ok(Heard::Noise)) => {}
+                Ok(Err(error)) => {
+                    let error = only_of_the_way(error)?;
+                    if unreachable.is_none() && !has_started {
+                        unreachable = Some(error);
+                        next = Instant::now() + limits::UDP_REFUSED;
+                    }
+                }
+                Err(_) if has_started => return Ok(()),
+                Err(_) => {
+                    if let Some(error) = unreachable {
+                        return Err(error);
+                    }
+                    next += pause;
+                    if self.again.is_some() {
+                        unreachable = self.say().await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends the word. What the system reports instead of sending it may be about something earlier.
+    async fn say(&self) -> io::Result<Option<io::Error>> {
+        let word = self.word.get().encode();
+        let Err(error) = self.socket.send(&word).await else { return Ok(None) };
+        let error = only_of_the_way(error)?;
+        Ok(self.socket.send(&word).await.err().map(|_| error))
+    }
+
+    /// Has the word repeat a challenge from now on. One that it repeats already may have been lost, and
+    /// then is said again in its time, so that a server cannot make this client say more than it says
+    /// itself.
+    fn takes_up(&self, challenge: UdpChallenge) -> bool {
+        match self.word.get() {
+            UdpWord::Named { cookie, echo } if echo != challenge => {
+                self.word.set(UdpWord::Named { cookie, echo: challenge });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the next datagram. The first one of the test shows as well that the server has heard the word,
+    /// and stays where it is.
+    async fn hear(&self) -> io::Result<Heard> {
+        let mut word = [0; WORD_ROOM];
+        if let Some(datagram_bytes) = self.datagram_bytes {
+            let mut datagram = vec![0; usize::try_from(datagram_bytes).expect("it fits a usize") + 1];
+            let bytes = self.socket.peek(&mut datagram).await?;
+            if u32::try_from(bytes) == Ok(datagram_bytes) {
+                return Ok(Heard::Answer);
+            }
+        }
+        let bytes = self.socket.recv(&mut word).await?;
+        Ok(match UdpChallenge::decode(&word[..bytes]) {
+            Some(challenge) => Heard::Challenge(challenge),
+            None if is_udp_reply(&word[..bytes]) => Heard::Answer,
+            None => Heard::Noise,
+        })
+    }
+}
+
+/// Lets only an error pass that tells of the way to the peer.
+fn only_of_the_way(error: io::Error) -> io::Result<io::Error> {
+    if error.raw_os_error().is_some_and(tells_of_the_way) { Ok(error) } else { Err(error) }
+}
+
+/// Answers a word. What the system reports instead of sending may be about something earlier.
+pub(crate) fn answer(socket: &Socket) -> io::Result<()> {
+    let mut answered = socket.send(&UDP_REPLY);
+    for _ in 1..ANSWER_ATTEMPTS {
+        match answered {
+            Err(error) => answered = only_of_the_way(error).and_then(|_| socket.send(&UDP_REPLY)),
+            Ok(_) => break,
+        }
+    }
+    answered.map(drop)
+}
+
+/// Throws away whatever a stream has received before the test began.
+pub(crate) fn forget_received(socket: &Socket) {
+    socket.forget_received(FORGOTTEN_MAX);
+}
+
+/// Answers words that come again on streams that are there already: the answer may have been lost. What else
+/// comes there is thrown away, since nobody has a right to send yet. The words have this cookie if there is
+/// one.
+pub(crate) async fn answer_words_again(streams: &[Accepted], cookie: Option<&Cookie>) -> Infallible {
+    loop {
+        sleep(limits::UDP_ANSWER_AGAIN).await;
+        streams.iter().for_each(|stream| answer_again(&stream.socket, cookie));
+    }
+}
+
+/// Answers each word of the test that has come to a stream which was answered before.
+fn answer_again(socket: &Socket, cookie: Option<&Cookie>) {
+    let mut word = [0; WORD_ROOM];
+    for _ in 0..WORDS_AGAIN_MAX {
+        match socket.receive_now(&mut word) {
+            Ok(bytes) if UdpWord::decode(&word[..bytes]).is_some_and(|word| word.is_of(cookie)) => {
+                // A client that hears nothing says it once more.
+                let _ = answer(socket);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // A pending error is about the answer that did not arrive.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// Options of a data socket.
+pub(crate) fn prepare(
+    socket: &Socket,
+    (test, local): (&TestConfig, &LocalConfig),
+    flow: Flow,
+    peer: &SocketAddr,
+) -> Result<(), RunError> {
+    set_busy_poll(socket, local)?;
+    set_buffers(socket, &test.socket)?;
+    set_pacing(socket, &test.socket)?;
+    mark_packets(socket, &test.socket, peer)?;
+    if test.socket.window_bytes.is_none() {
+        let least = test.block.bytes + BUFFER_MARGIN_BYTES;
+        let wanted = RECEIVE_BUFFER_BYTES.min(ALL_RECEIVE_BUFFERS_BYTES / test.parallel).max(least);
+        socket.grow_send_buffer(least);
+        socket.grow_receive_buffer(if flow == Flow::Receive { wanted } else { least });
+    }
+    let UdpConfig { dont_fragment, .. } = test.protocol.udp().unwrap_or_default();
+    // As in iperf3 it is a matter of IPv4: routers never fragment IPv6.
+    if dont_fragment && socket.local_addr().is_ok_and(|local| local.is_ipv4()) {
+        socket.set_dont_fragment().map_err(|source| RunError::SocketOption {
+            what: "setting the don't-fragment flag".to_owned(),
+            code: ErrorCode::DONT_FRAGMENT,
+            source,
+        })?;
+    }
+    Ok(())
+}

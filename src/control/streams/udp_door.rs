@@ -1,0 +1,479 @@
+//! Where a server waits for the UDP streams of its tests.
+//!
+//! The words of an iperf3 carry no cookie, so they are told apart by their hosts: a test that waits for
+//! such words owns those of its client's address, and there is one such test of a host at a time
+//! (`turns.rs`). Those of a ringperf name their test.
+//!
+//! Words come from the host of the control connection, and nobody else is heard. With `--udp-any-source`
+//! those that name their test may come from elsewhere. A client could send them in the name of somebody
+//! else, who would then get all that a test sends, so such an address has to repeat a challenge before it
+//! is a stream's, and never gets more than it sends.
+//!
+//! One socket, the porter's, hears all words that come to an address of the server. A stream gets a socket of
+//! its own, which is connected to where the word came from: from then on the kernel lets nobody else's
+//! datagrams into it, and none of this client's into the porter's. Until it is connected it is one more
+//! socket on the same port, so words for other tests may get into it. They are handed back to the porter.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
+
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::udp::{FORGOTTEN_MAX, RECEIVE_BUFFER_BYTES, WORD_ROOM, answer, prepare};
+use crate::config::{Flow, LocalConfig, TestConfig};
+use crate::control::base::socket_options::bind_device;
+use crate::control::base::way_out;
+use crate::error::RunError;
+use crate::protocol::{Cookie, UdpChallenge, UdpWord};
+use crate::sys::{Socket, random_bytes, udp_listener_at, unmap};
+
+/// Words that may wait for a test. An honest client says the next one when it has heard the answer.
+const WORDS_WAITING: usize = 16;
+
+/// All porters of a server: one for each of its addresses at which clients open streams. All copies are one.
+#[derive(Clone, Default)]
+pub(crate) struct Porters(Rc<RefCell<Vec<Weak<Porter>>>>);
+
+/// Hears everybody at one address.
+struct Porter {
+    address: SocketAddr,
+    socket: Rc<UdpSocket>,
+    guests: Rc<Guests>,
+    listening: JoinHandle<()>,
+}
+
+/// Whose words open the streams of a test.
+#[derive(Clone, Copy)]
+pub(crate) struct Expected {
+    /// The client's host.
+    pub(crate) client: IpAddr,
+    /// What the words have to name; `None` if the client is no ringperf that does so.
+    pub(crate) cookie: Option<Cookie>,
+    /// Words that name it may come from anywhere.
+    pub(crate) any_source: bool,
+}
+
+/// The hosts whose words somebody waits for.
+#[derive(Default)]
+struct Guests(RefCell<Vec<Guest>>);
+
+/// A test that waits for words.
+struct Guest {
+    expected: Expected,
+    words: mpsc::Sender<(UdpWord, SocketAddr)>,
+    /// Who has said a word meanwhile that was not heard: it may be the client, by another way.
+    stranger: Rc<Cell<Option<SocketAddr>>>,
+}
+
+/// Where one test waits for its streams.
+pub(crate) struct UdpDoor<'a> {
+    local: &'a LocalConfig,
+    porter: Rc<Porter>,
+    expected: Expected,
+    /// The words, and where they come from.
+    words: mpsc::Receiver<(UdpWord, SocketAddr)>,
+    /// What the last address other than the client's has to repeat.
+    challenged: Option<(SocketAddr, UdpChallenge)>,
+    /// Where the streams come from that are there already: a word that is repeated opens no second one.
+    opened: Vec<SocketAddr>,
+    stranger: Rc<Cell<Option<SocketAddr>>>,
+}
+
+impl Porters {
+    /// Opens a door for a client at the address that it has connected its control connection to, so that
+    /// answers come from there; the client may be told to come.
+    ///
+    /// # Errors
+    /// [`RunError::UdpListen`], or [`RunError::SocketOption`] when the network device is not there.
+    pub(crate) fn open_door<'a>(
+        &self,
+        address: SocketAddr,
+        expected: Expected,
+        local: &'a LocalConfig,
+    ) -> Result<UdpDoor<'a>, RunError> {
+        let porter = self.porter(address, local)?;
+        let (sender, words) = mpsc::channel(WORDS_WAITING);
+        let stranger = Rc::default();
+        let guest = Guest { expected, words: sender, stranger: Rc::clone(&stranger) };
+        porter.guests.0.borrow_mut().push(guest);
+        Ok(UdpDoor { local, porter, expected, words, challenged: None, opened: Vec::new(), stranger })
+    }
+
+    fn porter(&self, address: SocketAddr, local: &LocalConfig) -> Result<Rc<Porter>, RunError> {
+        let mut porters = self.0.borrow_mut();
+        porters.retain(|porter| porter.strong_count() > 0);
+        let known = porters.iter().filter_map(Weak::upgrade).find(|porter| porter.address == address);
+        if let Some(porter) = known {
+            return Ok(porter);
+        }
+        let failed = |source| listen_error(address, source);
+        let socket = bind(address, local)?;
+        // Who floods the door should not keep the clients out of it.
+        socket.grow_receive_buffer(RECEIVE_BUFFER_BYTES);
+        let socket = Rc::new(UdpSocket::from_std(socket.into_udp()).map_err(failed)?);
+        let guests = Rc::new(Guests::default());
+        let listening = tokio::task::spawn_local(listen(Rc::clone(&socket), Rc::clone(&guests)));
+        let porter = Rc::new(Porter { address, socket, guests, listening });
+        porters.push(Rc::downgrade(&porter));
+        Ok(porter)
+    }
+}
+
+impl UdpDoor<'_> {
+    /// Who was the last to try to open a stream from another address than the client's, and in vain.
+    pub(crate) fn strangers(&self) -> Option<String> {
+        let Expected { client, cookie, .. } = self.expected;
+        let client = client.to_canonical();
+        let unopened = format!("the client at {client} has not opened its UDP streams");
+        if let Some((source, _)) = self.challenged.filter(|(source, _)| !self.opened.contains(source)) {
+            let other = unmap(source);
+            return Some(format!("{unopened}: it tried to from {other}, but nothing gets back to there"));
+        }
+        let stranger = self.stranger.get().map(unmap)?;
+        let (guess, way_out) = match cookie {
+            Some(_) => ("that is the client, and", "; --udp-any-source lets them in"),
+            None => ("if that is the client,", ""),
+        };
+        Some(format!(
+            "{unopened}, but {stranger} tried to and was not heard: {guess} routing or address translation gives its \
+             datagrams another address than its control connection{way_out}"
+        ))
+    }
+
+    /// Waits for the client's next word and answers it, from a socket for this stream alone.
+    ///
+    /// # Errors
+    /// [`RunError::System`] or [`RunError::SocketOption`].
+    pub(crate) async fn next(&mut self, test: &TestConfig, flow: Flow) -> Result<Socket, RunError> {
+        let failed = |source| RunError::System { what: "accepting a UDP stream", source };
+        let source = loop {
+            let (word, source) =
+                self.words.recv().await.expect("the porter keeps a sender as long as the door is there");
+            if !self.opened.contains(&source) && self.is_proven(word, source)? {
+                break source;
+            }
+        };
+        self.opened.push(source);
+        let socket = bind(self.porter.address, self.local)?;
+        socket.connect_udp(source).map_err(failed)?;
+        let socket = self.porter.guests.take_back(socket).map_err(failed)?;
+        prepare(&socket, (test, self.local), flow, &source)?;
+        // The kernel has room for four bytes; a lost answer is the client's to notice.
+        answer(&socket).map_err(failed)?;
+        Ok(socket)
+    }
+
+    /// Whether who has said this word hears what is sent to its source: the client's host does, since it has
+    /// made a connection. Anybody else is asked to repeat a challenge.
+    fn is_proven(&mut self, word: UdpWord, source: SocketAddr) -> Result<bool, RunError> {
+        if self.expected.client == unmap(source).ip() {
+            return Ok(true);
+        }
+        let challenge = match self.challenged {
+            Some((challenged, challenge)) if challenged == source => challenge,
+            _ => new_challenge()?,
+        };
+        if matches!(word, UdpWord::Named { echo, .. } if challenge.is_met_by(&echo)) {
+            return Ok(true);
+        }
+        self.challenged = Some((source, challenge));
+        // A client that hears nothing says its word once more.
+        let _ = self.porter.socket.try_send_to(&challenge.encode(), source);
+        Ok(false)
+    }
+}
+
+fn new_challenge() -> Result<UdpChallenge, RunError> {
+    let mut random = [0; 8];
+    random_bytes(&mut random)
+        .map_err(|source| RunError::System { what: "getting random bytes from the kernel", source })?;
+    Ok(UdpChallenge::from_random(random))
+}
+
+impl Expected {
+    /// Whether a word of the test counts that comes from `source`.
+    fn hears(&self, word: &UdpWord, source: IpAddr) -> bool {
+        self.client == source || self.any_source && matches!(word, UdpWord::Named { .. })
+    }
+}
+
+impl Drop for UdpDoor<'_> {
+    fn drop(&mut self) {
+        self.porter.guests.0.borrow_mut().retain(|guest| !Rc::ptr_eq(&guest.stranger, &self.stranger));
+    }
+}
+
+impl Drop for Porter {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+impl Guests {
+    /// Sends a word to the test that waits for it; whatever else comes is dropped.
+    fn route(&self, datagram: &[u8], source: SocketAddr) {
+        let Some(word) = UdpWord::decode(datagram) else { return };
+        let guests = self.0.borrow();
+        let of_word = || guests.iter().filter(|guest| word.is_of(guest.expected.cookie.as_ref()));
+        match of_word().find(|guest| guest.expected.hears(&word, unmap(source).ip())) {
+            // A client that says more than it is answered has to say it again.
+            Some(guest) => drop(guest.words.try_send((word, source))),
+            None => of_word().for_each(|guest| guest.stranger.set(Some(source))),
+        }
+    }
+
+    /// Empties a socket that is connected now of what has come in before: it may be anybody's, and words of
+    /// other tests among it.
+    fn take_back(&self, socket: Socket) -> io::Result<Socket> {
+        let socket = socket.into_udp();
+        let mut word = [0; WORD_ROOM];
+        for _ in 0..FORGOTTEN_MAX {
+            match socket.recv_from(&mut word) {
+                Ok((bytes, source)) => self.route(&word[..bytes], source),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // A pending error is forgotten with the rest.
+                Err(_) => {}
+            }
+        }
+        Ok(Socket::from_udp(socket))
+    }
+}
+
+/// Hears all words until nobody waits for any.
+async fn listen(socket: Rc<UdpSocket>, guests: Rc<Guests>) {
+    let mut word = [0; WORD_ROOM];
+    loop {
+        // An error tells of an earlier answer that did not arrive, if anything.
+        if let Ok((bytes, source)) = socket.recv_from(&mut word).await {
+            guests.route(&word[..bytes], source);
+        }
+    }
+}
+
+fn bind(address: SocketAddr, local: &LocalConfig) -> Result<Socket, RunError> {
+    let failed = |source| listen_error(address, source);
+    let socket = Socket::new_udp(&address).map_err(failed)?;
+    bind_device(&socket, local)?;
+    socket.bind(address).map_err(failed)?;
+    Ok(socket)
+}
+
+fn listen_error(address: SocketAddr, source: io::Error) -> RunError {
+    let way_out = way_out::of_listening(unmap(address), &source, udp_listener_at);
+    RunError::UdpListen { address: address.to_string(), source, way_out }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::protocol::{UDP_CONNECT, UDP_REPLY};
+
+    fn stock(client: [u8; 4]) -> Expected {
+        Expected { client: client.into(), cookie: None, any_source: false }
+    }
+
+    fn cookie(random: u8) -> Cookie {
+        Cookie::from_random([random; Cookie::LEN - 1])
+    }
+
+    fn hears(socket: &std::net::UdpSocket) -> Vec<u8> {
+        let mut datagram = [0; 64];
+        let bytes = socket.recv(&mut datagram).unwrap();
+        datagram[..bytes].to_vec()
+    }
+
+    fn hears_nothing(socket: &std::net::UdpSocket) {
+        socket.set_nonblocking(true).unwrap();
+        assert!(socket.recv(&mut [0; 64]).is_err());
+        socket.set_nonblocking(false).unwrap();
+    }
+
+    /// Everything that the door has heard so far is dealt with, and opens no stream.
+    async fn nobody_comes(door: &mut UdpDoor<'_>) {
+        let test = TestConfig::default();
+        let another = timeout(Duration::from_millis(20), door.next(&test, Flow::Send));
+        assert!(another.await.is_err(), "nobody else has said anything");
+    }
+
+    fn socket_of(client: [u8; 4]) -> std::net::UdpSocket {
+        let socket = std::net::UdpSocket::bind(SocketAddr::from((client, 0))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket
+    }
+
+    fn free_address() -> SocketAddr {
+        socket_of([127, 0, 0, 1]).local_addr().unwrap()
+    }
+
+    /// Opens the next stream and returns where it leads.
+    async fn open(door: &mut UdpDoor<'_>, client: &std::net::UdpSocket) -> Socket {
+        let test = TestConfig::default();
+        let stream = timeout(Duration::from_secs(5), door.next(&test, Flow::Receive)).await;
+        let stream = stream.expect("the word has come").unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), client.local_addr().unwrap());
+        let mut answer = [0; 8];
+        assert_eq!(client.recv(&mut answer).unwrap(), UDP_REPLY.len());
+        assert_eq!(answer[..4], UDP_REPLY);
+        stream
+    }
+
+    #[tokio::test]
+    async fn words_find_the_test_of_their_host() {
+        let tests = async {
+            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let hosts = [[127, 0, 0, 2], [127, 0, 0, 3]];
+            let [mut first, mut second] =
+                hosts.map(|host| porters.open_door(address, stock(host), &local).unwrap());
+            let stranger = socket_of([127, 0, 0, 4]);
+            stranger.send_to(&UDP_CONNECT, address).unwrap();
+            let clients = [hosts[0], hosts[1], hosts[0], hosts[1]].map(socket_of);
+            for client in clients.iter().rev() {
+                // A word that is repeated opens one stream.
+                client.send_to(&UDP_CONNECT, address).unwrap();
+                client.send_to(&UDP_CONNECT, address).unwrap();
+            }
+            let mut streams = Vec::new();
+            for client in [3, 1] {
+                streams.push(open(&mut second, &clients[client]).await);
+            }
+            for client in [2, 0] {
+                streams.push(open(&mut first, &clients[client]).await);
+            }
+            for door in [&mut first, &mut second] {
+                nobody_comes(door).await;
+            }
+            hears_nothing(&stranger);
+        };
+        LocalSet::new().run_until(tests).await;
+    }
+
+    /// They all come from one host, so nothing but the cookie tells whose they are.
+    #[tokio::test]
+    async fn words_that_name_a_test_find_it() {
+        let tests = async {
+            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let host = [127, 0, 0, 2];
+            let named = |random| Expected { cookie: Some(cookie(random)), ..stock(host) };
+            let [mut bare, mut first, mut second] = [stock(host), named(1), named(2)]
+                .map(|expected| porters.open_door(address, expected, &local).unwrap());
+            let words = [None, Some(cookie(1)), Some(cookie(2)), Some(cookie(3))].map(UdpWord::first);
+            let clients = words.map(|word| {
+                let client = socket_of(host);
+                client.send_to(&word.encode(), address).unwrap();
+                client
+            });
+            for (door, client) in [(&mut second, 2), (&mut first, 1), (&mut bare, 0)] {
+                open(door, &clients[client]).await;
+                nobody_comes(door).await;
+            }
+            hears_nothing(&clients[3]);
+            // A door that is shut does not take those of the same host with it.
+            drop(first);
+            let client = socket_of(host);
+            client.send_to(&words[2].encode(), address).unwrap();
+            open(&mut second, &client).await;
+        };
+        LocalSet::new().run_until(tests).await;
+    }
+
+    #[tokio::test]
+    async fn another_address_has_to_know_the_cookie_and_to_repeat_a_challenge() {
+        let tests = async {
+            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let [host, elsewhere] = [[127, 0, 0, 2], [127, 0, 0, 3]];
+            let named = Expected { cookie: Some(cookie(1)), any_source: true, ..stock(host) };
+            let mut door = porters.open_door(address, named, &local).unwrap();
+            let [client, other, stranger] = [elsewhere; 3].map(socket_of);
+            for word in [None, Some(cookie(2))].map(UdpWord::first) {
+                stranger.send_to(&word.encode(), address).unwrap();
+            }
+            nobody_comes(&mut door).await;
+            hears_nothing(&stranger);
+            assert_eq!(door.strangers(), None, "nothing tells who that was");
+
+            let first = UdpWord::first(Some(cookie(1))).encode();
+            client.send_to(&first, address).unwrap();
+            client.send_to(&first, address).unwrap();
+            nobody_comes(&mut door).await;
+            let (asked, again) = (hears(&client), hears(&client));
+            assert!(asked == again && asked.len() < first.len(), "a word that is repeated changes nothing");
+            let said = door.strangers().unwrap();
+            assert!(said.contains(&client.local_addr().unwrap().to_string()), "{said}");
+
+            let echo = UdpChallenge::decode(&asked).unwrap();
+            let repeated = UdpWord::Named { cookie: cookie(1), echo }.encode();
+            // What one address was asked is nothing to another one, nor is another test's cookie.
+            other.send_to(&repeated, address).unwrap();
+            stranger.send_to(&UdpWord::Named { cookie: cookie(2), echo }.encode(), address).unwrap();
+            nobody_comes(&mut door).await;
+            assert_ne!(hears(&other), asked);
+            hears_nothing(&stranger);
+
+            client.send_to(&first, address).unwrap();
+            nobody_comes(&mut door).await;
+            let echo = UdpChallenge::decode(&hears(&client)).unwrap();
+            client.send_to(&UdpWord::Named { cookie: cookie(1), echo }.encode(), address).unwrap();
+            open(&mut door, &client).await;
+            assert_eq!(door.strangers(), None);
+        };
+        LocalSet::new().run_until(tests).await;
+    }
+
+    #[tokio::test]
+    async fn without_the_option_another_address_is_named_and_not_heard() {
+        let tests = async {
+            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let named = Expected { cookie: Some(cookie(1)), ..stock([127, 0, 0, 2]) };
+            let mut door = porters.open_door(address, named, &local).unwrap();
+            let client = socket_of([127, 0, 0, 3]);
+            client.send_to(&UdpWord::first(Some(cookie(1))).encode(), address).unwrap();
+            nobody_comes(&mut door).await;
+            hears_nothing(&client);
+            let said = door.strangers().unwrap();
+            let source = client.local_addr().unwrap().to_string();
+            assert!(said.contains(&source) && said.contains("--udp-any-source"), "{said}");
+        };
+        LocalSet::new().run_until(tests).await;
+    }
+
+    #[tokio::test]
+    async fn a_word_that_strays_into_another_streams_socket_is_not_lost() {
+        let tests = async {
+            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let [host, other] = [[127, 0, 0, 2], [127, 0, 0, 3]];
+            let mut door = porters.open_door(address, stock(host), &local).unwrap();
+            let client = socket_of(host);
+            // The socket of a stream of another test, between its bind and its connect: it is the newest one.
+            let socket = bind(address, &local).unwrap();
+            client.send_to(&UDP_CONNECT, address).unwrap();
+            let strange = socket_of(other);
+            socket.connect_udp(strange.local_addr().unwrap()).unwrap();
+            let socket = door.porter.guests.take_back(socket).unwrap();
+            assert!(socket.receive_now(&mut [0; 8]).is_err());
+            open(&mut door, &client).await;
+        };
+        LocalSet::new().run_until(tests).await;
+    }
+
+    #[tokio::test]
+    async fn the_port_is_free_when_the_last_door_is_shut() {
+        let tests = async {
+            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let door = porters.open_door(address, stock([127, 0, 0, 2]), &local).unwrap();
+            assert!(std::net::UdpSocket::bind(address).is_err());
+            drop(door);
+            tokio::task::yield_now().await;
+            assert!(std::net::UdpSocket::bind(address).is_ok());
+        };
+        LocalSet::new().run_until(tests).await;
+    }
+}
