@@ -11,9 +11,10 @@ use crate::config::{Direction, Flow, OutputConfig, Role, TestConfig, cli};
 use crate::control::{fuzzing as sessions, with_results};
 use crate::engine::{UdpJob, count_messages};
 use crate::protocol::{PeerReport, Results, ServerHello, ServerText, params, results};
+use crate::report::testing::fixtures;
 use crate::report::{
     Interval, JsonReporter, JsonStreamReporter, Reporter, RunEvent, ServerOutput, SessionInfo, StreamEnd,
-    TestEnd, TestStart, TextReporter, fixtures,
+    TestEnd, TestStart, TextReporter,
 };
 use crate::stats::{Counters, CpuUse, DatagramCounters, StreamSampler};
 use crate::sys::Message;

@@ -27,14 +27,21 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
 /// Files that put all parts together, and may import whatever they want.
 const ABOVE_ALL: [&str; 3] = ["main", "lib", "fuzzing"];
 
-/// The rooms of control, and the rooms of control that each may import: those below it. The files beside them
-/// may import all.
-const ROOMS_OF_CONTROL: [(&str, &[&str]); 4] = [
-    ("base", &[]),
-    ("serve", &["base"]),
-    ("streams", &["base", "serve"]),
-    ("session", &["base", "serve", "streams"]),
+/// Rooms inside a part, and the rooms of the same part that each may import: those below it. Files beside
+/// them are not restricted.
+const ROOMS: [(&str, &[&str]); 8] = [
+    ("report/delivery", &[]),
+    ("report/json", &[]),
+    ("report/text", &["json"]),
+    ("report/testing", &["delivery", "json", "text"]),
+    ("control/base", &[]),
+    ("control/serve", &["base"]),
+    ("control/streams", &["base", "serve"]),
+    ("control/session", &["base", "serve", "streams"]),
 ];
+
+/// Parts whose folders are all [`ROOMS`].
+const PARTS_WITH_ROOMS: [&str; 2] = ["report", "control"];
 
 /// A habit: what is wrong with a file, a line each.
 type Habit = fn(&Source) -> Vec<String>;
@@ -97,16 +104,20 @@ fn imports_point_down(source: &Source) -> Vec<String> {
 }
 
 fn rooms_import_rooms_below(source: &Source) -> Vec<String> {
-    let below = source.path.strip_prefix("src/control/").and_then(|path| path.split_once('/'));
-    let Some((room, _)) = below else { return Vec::new() };
-    let Some((_, allowed)) = ROOMS_OF_CONTROL.iter().find(|(known, _)| *known == room) else {
-        return vec![format!("{room} is a room that nobody knows: give it its place in ROOMS_OF_CONTROL")];
+    let part = source.part();
+    let below_part = source.path.strip_prefix(&format!("src/{part}/")).and_then(|path| path.split_once('/'));
+    let Some((room, _)) = below_part.filter(|_| PARTS_WITH_ROOMS.contains(&part)) else { return Vec::new() };
+    let rooms = || ROOMS.iter().filter_map(|(path, below)| Some((path.strip_prefix(part)?.get(1..)?, below)));
+    let Some((_, allowed)) = rooms().find(|(known, _)| *known == room) else {
+        return vec![format!("{part}/{room} is a room that nobody knows: give it its place in ROOMS")];
     };
-    let foreign = |name: &String| name != room && !allowed.contains(&name.as_str());
-    names_after(source.production_code(), "crate::control::")
+    let foreign = |name: &String| {
+        name != room && rooms().any(|(known, _)| known == name) && !allowed.contains(&name.as_str())
+    };
+    names_after(source.production_code(), &format!("crate::{part}::"))
         .into_iter()
         .filter(foreign)
-        .map(|name| format!("imports control::{name}, which is not below control::{room}"))
+        .map(|name| format!("imports {part}::{name}, which is not below {part}::{room}"))
         .collect()
 }
 

@@ -178,7 +178,7 @@ fn milliseconds(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::config::{BlockSize, Direction, Family, Role};
-    use crate::report::fixtures;
+    use crate::report::testing::fixtures;
 
     fn config() -> LoopbackConfig {
         LoopbackConfig {

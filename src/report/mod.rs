@@ -3,49 +3,33 @@
 //! A session tells what happened as [`RunEvent`]s; one thread turns them into rows or into a document, so a
 //! stalled terminal never holds up a test.
 
-mod backlog;
 mod comparison;
+mod delivery;
 mod escape;
 mod event;
-#[cfg(any(test, feature = "fuzzing"))]
-#[cfg_attr(not(test), allow(dead_code, reason = "fuzzers need only some of them"))]
-pub(crate) mod fixtures;
-#[cfg(test)]
-mod harmless;
 mod json;
-mod json_document;
-mod json_print;
-mod json_rows;
-mod json_start;
-mod json_stream;
-mod json_unknown;
-mod output;
-mod own_lines;
-mod rows;
-mod spool;
-mod stamp;
-mod summary;
 mod system;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod testing;
 mod text;
-mod text_start;
-mod thread;
 mod totals;
 mod version;
 
 pub use comparison::{Collector, Comparison};
+pub use delivery::{DebugLog, LogFile, MakeReporter, ReportHandle, Sink, Unwritten};
 pub use event::{
     ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, RunEvent,
     ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
 };
-pub use json::JsonReporter;
-pub use json_stream::JsonStreamReporter;
-pub use output::{LogFile, Sink};
+pub use json::{JsonReporter, JsonStreamReporter};
 pub use text::TextReporter;
-pub use thread::{DebugLog, MakeReporter, ReportHandle, Unwritten};
 pub use version::version_text;
 
 /// The JSON Schema of all documents and events.
 pub const JSON_SCHEMA: &str = include_str!("../../docs/ringperf.schema.json");
+
+/// Most bytes of its own report that a server sends to a client that asks for it.
+const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a client puts in front of what a server says of its failure.
 const SERVER_ERROR: &str = "SERVER ERROR - ";

@@ -222,7 +222,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::config::{Direction, Role};
-    use crate::report::fixtures;
+    use crate::report::testing::fixtures;
     use crate::stats::CpuTime;
 
     use super::*;

@@ -436,7 +436,7 @@ fn leading_engine<'a>(exits: impl Iterator<Item = &'a StreamExit>) -> Option<&'a
 mod tests {
     use super::*;
     use crate::config::{Direction, Role};
-    use crate::report::fixtures;
+    use crate::report::testing::fixtures;
 
     #[test]
     fn looks_beside_the_interrupts_are_added_up() {

@@ -3,10 +3,10 @@
 use crate::config::Flow;
 use crate::stats::CpuUse;
 
-use super::TestEnd;
-use super::escape::escape;
 use super::rows::{Rows, SEPARATOR};
-use super::totals::is_udp;
+use crate::report::TestEnd;
+use crate::report::escape::escape;
+use crate::report::totals::is_udp;
 
 /// Everything from the separator to the last total.
 pub(super) fn summary(rows: &Rows, end: &TestEnd) -> String {
@@ -62,8 +62,8 @@ fn congestion_lines(flow: Flow, end: &TestEnd) -> String {
 #[cfg(test)]
 mod tests {
     use crate::config::{Direction, Role};
-    use crate::report::fixtures;
-    use crate::report::own_lines::own_lines;
+    use crate::report::testing::fixtures;
+    use crate::report::text::own_lines::own_lines;
     use crate::units::RateFormat;
 
     use super::*;

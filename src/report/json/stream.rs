@@ -2,8 +2,8 @@
 
 use crate::config::Role;
 
-use super::escape::escape_json;
-use super::{Interval, JsonReporter, Reporter, RunEvent, ServerOutput};
+use crate::report::escape::escape_json;
+use crate::report::{Interval, JsonReporter, Reporter, RunEvent, ServerOutput};
 
 /// Returns each event of a test in one line of JSON when it happens, and at the end what remains.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ mod tests {
     use serde_json::Value;
 
     use crate::config::{Direction, TestConfig};
-    use crate::report::fixtures;
+    use crate::report::testing::fixtures;
 
     use super::*;
 

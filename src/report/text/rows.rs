@@ -4,9 +4,9 @@ use crate::config::{Direction, Flow, Role};
 use crate::stats::UdpInterval;
 use crate::units::{RateFormat, rate, transfer};
 
-use super::escape::escape;
-use super::totals::{Halves, Loss, Span, is_udp, own_half, sum_retransmits, sum_udp_intervals};
-use super::{FileReport, Interval, IntervalStream, StreamEnd, TestEnd};
+use crate::report::escape::escape;
+use crate::report::totals::{Halves, Loss, Span, is_udp, own_half, sum_retransmits, sum_udp_intervals};
+use crate::report::{FileReport, Interval, IntervalStream, StreamEnd, TestEnd};
 
 /// The line between two intervals of several streams, and before the summary.
 pub(super) const SEPARATOR: &str = "- - - - - - - - - - - - - - - - - - - - - - - - -\n";
@@ -238,7 +238,7 @@ fn two_digits(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::report::fixtures;
+    use crate::report::testing::fixtures;
     use crate::units::Scale;
 
     use super::*;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::backlog::{Backlog, Message, Outbox};
 use super::output::{Output, Sink, complain_of_no_reader, to_standard_error};
-use super::{Reporter, RunEvent, ServerOutput};
+use crate::report::{Reporter, RunEvent, ServerOutput};
 use crate::sys::start_thread;
 
 /// The sending end of the report thread. Emitting never waits for a terminal: what has no room because nobody
@@ -281,7 +281,8 @@ fn state(output: &Output) -> Result<(), Unwritten> {
 mod tests {
     use super::*;
     use crate::config::{OutputConfig, Role, TestConfig};
-    use crate::report::{JsonReporter, LogFile, TextReporter, fixtures};
+    use crate::report::testing::fixtures;
+    use crate::report::{JsonReporter, LogFile, TextReporter};
 
     #[test]
     fn tests_side_by_side_have_reporters_of_their_own_until_they_are_done() {

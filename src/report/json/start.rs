@@ -4,9 +4,9 @@ use serde_json::{Map, Value, json};
 
 use crate::config::{Direction, EndCondition, Role, TestConfig};
 
-use super::json_rows::{insert, number};
-use super::system::{json_version, rfc_1123, since_epoch, system_info};
-use super::{ConnectedStream, SessionInfo, TestStart};
+use super::rows::{insert, number};
+use crate::report::system::{json_version, rfc_1123, since_epoch, system_info};
+use crate::report::{ConnectedStream, SessionInfo, TestStart};
 
 /// As much of the object as is known.
 ///
@@ -113,7 +113,7 @@ fn test_start(session: &SessionInfo) -> Value {
 #[cfg(test)]
 mod tests {
     use crate::config::{Protocol, UdpConfig};
-    use crate::report::fixtures::{self, pinned, shape};
+    use crate::report::testing::fixtures::{self, pinned, shape};
 
     use super::*;
 

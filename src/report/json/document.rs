@@ -8,12 +8,14 @@ use crate::config::{Flow, Role};
 use crate::protocol::PeerReport;
 use crate::sys::plain;
 
+use super::rows;
 use super::spool::{Lines, Spool};
-use super::text::MAX_RECORD_BYTES;
-use super::totals::PEER_UNKNOWN;
-use super::{
+use super::start;
+use super::unknown;
+use crate::report::MAX_RECORD_BYTES;
+use crate::report::totals::PEER_UNKNOWN;
+use crate::report::{
     FailureText, Interval, RunEvent, SERVER_ERROR, ServerOutput, SessionInfo, TestEnd, TestStart, is_bare,
-    json_rows, json_start, json_unknown,
 };
 
 /// The document of one test.
@@ -91,7 +93,7 @@ impl Document {
     }
 
     fn start_with(&self, extras: bool) -> Value {
-        json_start::start(self.role, self.session.as_ref(), self.start.as_ref(), extras)
+        start::start(self.role, self.session.as_ref(), self.start.as_ref(), extras)
     }
 
     /// All up to the intervals.
@@ -128,7 +130,7 @@ impl Document {
         }
         members.extend(self.error.as_ref().map(|failure| ("error", quoted(&self.error_text(failure)))));
         if self.extras && (self.end.is_some() || !self.warnings.is_empty()) {
-            let ringperf = json_rows::ringperf(self.end.as_ref(), &self.warnings);
+            let ringperf = rows::ringperf(self.end.as_ref(), &self.warnings);
             members.push(("ringperf", ringperf.to_string()));
         }
         members
@@ -157,7 +159,7 @@ impl Document {
         }
         text += &format!("],\"end\":{}", self.end());
         if let Some(gap) = gap.filter(|_| extras) {
-            text += &format!(",\"ringperf\":{}", json_rows::ringperf(None, &[gap]));
+            text += &format!(",\"ringperf\":{}", rows::ringperf(None, &[gap]));
         }
         text + "}"
     }
@@ -170,14 +172,14 @@ impl Document {
 
     /// An element of `intervals`.
     pub(super) fn interval_text(&self, interval: &Interval) -> String {
-        self.rated(json_rows::interval(self.flows(), interval)).to_string()
+        self.rated(rows::interval(self.flows(), interval)).to_string()
     }
 
     fn end(&self) -> String {
         let Some(end) = &self.end else { return json!({}).to_string() };
-        let mut value = json_rows::end(self.flows(), end);
+        let mut value = rows::end(self.flows(), end);
         if end.peer_unknown {
-            json_unknown::forget_peer(&mut value, self.flows());
+            unknown::forget_peer(&mut value, self.flows());
         }
         self.rated(value).to_string()
     }
@@ -185,7 +187,7 @@ impl Document {
     /// The same without rates if there are none.
     fn rated(&self, mut value: Value) -> Value {
         if self.session.as_ref().is_some_and(|session| !session.has_rate) {
-            json_rows::forget_rates(&mut value);
+            rows::forget_rates(&mut value);
         }
         value
     }
@@ -225,9 +227,9 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use crate::config::{Direction, TestConfig};
-    use crate::report::fixtures;
-    use crate::report::json_print::Printing;
+    use crate::report::json::print::Printing;
     use crate::report::system::json_version;
+    use crate::report::testing::fixtures;
 
     use super::*;
 
@@ -243,7 +245,7 @@ mod tests {
         let interval = fixtures::interval(Role::Server, Direction::Bidir, 2, 0);
         // The first one goes the whole way; to render each of them would take the time of many other tests.
         document.add_interval(&interval);
-        let line = json_rows::interval(document.flows(), &interval).to_string();
+        let line = rows::interval(document.flows(), &interval).to_string();
         for _ in 1..intervals {
             assert_eq!(document.intervals.push(&line), None);
         }

@@ -16,12 +16,12 @@ use crate::protocol::{
 };
 use crate::stats::{CpuTime, CpuUse, Half, Percentiles, TcpInterval, TcpSummary, UdpInterval, ZeroCopy};
 
-use super::{
+use crate::report::{
     ConnectedStream, DatagramReport, Interval, IntervalStream, Reporter, RunEvent, SessionInfo, StreamEnd,
     TestEnd, TestStart, UdpEnd,
 };
 
-pub(super) const COOKIE: &str = "abcdefghijklmnopqrstuvwxyz2345672345";
+pub(crate) const COOKIE: &str = "abcdefghijklmnopqrstuvwxyz2345672345";
 
 /// A test between two programs on one machine.
 pub(crate) fn session(role: Role, test: TestConfig) -> SessionInfo {
@@ -163,7 +163,7 @@ pub(crate) fn udp_end(role: Role, direction: Direction, parallel: u32) -> TestEn
 }
 
 /// A stream of a UDP test of which both ends are known, with all the losses that there are.
-pub(super) fn datagrams(id: u32, flow: &'static str) -> DatagramReport {
+pub(crate) fn datagrams(id: u32, flow: &'static str) -> DatagramReport {
     DatagramReport {
         id,
         flow,
@@ -179,7 +179,7 @@ pub(super) fn datagrams(id: u32, flow: &'static str) -> DatagramReport {
 }
 
 /// A sender that kept to its rate.
-pub(super) fn pacing() -> PacingReport {
+pub(crate) fn pacing() -> PacingReport {
     let gaps =
         Percentiles { count: 9, p50_us: 800.0, p90_us: 801.0, p99_us: 810.5, p999_us: 820.0, max_us: 900.0 };
     PacingReport {
@@ -289,7 +289,7 @@ pub(crate) fn printed(reporter: &mut dyn Reporter, event: &RunEvent) -> String {
 }
 
 /// Keys and kinds of values, in their order: `{a:n,b:[{c:s}]}`. Elements that look alike appear once.
-pub(super) fn shape(value: &Value) -> String {
+pub(crate) fn shape(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Bool(_) => "b".to_owned(),
@@ -308,7 +308,7 @@ pub(super) fn shape(value: &Value) -> String {
 }
 
 /// Puts a pinned shape together: blanks are for the eye, and capitals stand for common parts.
-pub(super) fn pinned(text: &str) -> String {
+pub(crate) fn pinned(text: &str) -> String {
     let span = "start:n,end:n,seconds:n,bytes:n,bits_per_second:n";
     let tcp = "retransmits:n,snd_cwnd:n,snd_wnd:n,rtt:n,rttvar:n,pmtu:n,reorder:n";
     let totals = "retransmits:n,reorder:n,max_snd_cwnd:n,max_snd_wnd:n,max_rtt:n,min_rtt:n,mean_rtt:n";

@@ -1,8 +1,8 @@
 //! A document on its way out: piece by piece, with tabs, and without a character that a terminal would obey.
 
-use super::escape::escape_json;
-use super::json_document::{Document, unreadable};
+use super::document::{Document, unreadable};
 use super::spool::Lines;
+use crate::report::escape::escape_json;
 
 /// Bytes of a piece before it is indented, as far as whole intervals allow.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -64,7 +64,7 @@ impl Printing {
 }
 
 /// Prints compact JSON from somewhere else as documents are printed.
-pub(super) fn print(compact: &str) -> String {
+pub(crate) fn print(compact: &str) -> String {
     Tabs::default().indent(&escape_json(compact))
 }
 

@@ -11,10 +11,10 @@ use crate::protocol::{
 use crate::stats::Percentiles;
 use crate::units::{RateFormat, rate, transfer};
 
-use super::escape::escape;
 use super::rows::Rows;
-use super::totals::{CpuPerGigabyte, PEER_UNKNOWN, sum_known};
-use super::{DatagramReport, TestEnd};
+use crate::report::escape::escape;
+use crate::report::totals::{CpuPerGigabyte, PEER_UNKNOWN, sum_known};
+use crate::report::{DatagramReport, TestEnd};
 
 /// Most streams whose processors are told.
 const LISTED_STREAMS: usize = 8;
@@ -295,7 +295,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Direction, Role};
-    use crate::report::fixtures;
+    use crate::report::testing::fixtures;
 
     fn rows(role: Role, direction: Direction, verbose: bool) -> Rows {
         Rows { role, direction, parallel: 1, verbose, rate_format: RateFormat::Adaptive, has_rate: true }

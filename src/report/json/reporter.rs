@@ -2,10 +2,10 @@
 
 use crate::config::Role;
 
-use super::escape::{escape, escape_lines};
-use super::json_document::Document;
-use super::json_print::Printing;
-use super::{Reporter, RunEvent, ServerOutput, SessionInfo};
+use super::document::Document;
+use super::print::Printing;
+use crate::report::escape::{escape, escape_lines};
+use crate::report::{Reporter, RunEvent, ServerOutput, SessionInfo};
 
 /// Collects the events of a test and prints its document when the test is done.
 ///
@@ -87,8 +87,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::config::{Direction, EndCondition, TestConfig};
-    use crate::report::fixtures::{self, pinned, printed, shape};
     use crate::report::system::system_info;
+    use crate::report::testing::fixtures::{self, pinned, printed, shape};
 
     use super::*;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::oneshot;
 
-use super::{RunEvent, ServerOutput, Unwritten};
+use crate::report::{RunEvent, ServerOutput, Unwritten};
 
 /// While less than this waits there is room for everything. Whoever reads the report at all is never so far
 /// behind: it is some seconds of intervals of as many streams as there may be.
@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Direction, Role, TestConfig};
-    use crate::report::fixtures;
+    use crate::report::testing::fixtures;
 
     const MOST_BYTES: usize = 4 * 1024 * 1024;
 
@@ -305,7 +305,7 @@ mod tests {
     fn an_event_counts_at_least_what_it_holds() {
         let long = || "x".repeat(100_000);
         let failure =
-            |text: String| super::super::FailureText { full: text, plain: String::new(), before: None };
+            |text: String| crate::report::FailureText { full: text, plain: String::new(), before: None };
         for event in [
             session(&long()),
             RunEvent::Debug(long()),

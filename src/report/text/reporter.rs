@@ -4,16 +4,17 @@ use crate::config::{OutputConfig, Role};
 use crate::stats::TcpInterval;
 use crate::units::RateFormat;
 
-use super::escape::{escape, escape_lines, push_lines};
 use super::own_lines::{harmless_to_readers, own_lines};
 use super::rows::{Rows, SEPARATOR};
 use super::stamp::Stamp;
+use super::start::{session_lines, start_lines, version_lines};
 use super::summary::summary;
-use super::text_start::{session_lines, start_lines, version_lines};
-use super::{Interval, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, is_bare, json_print};
+use crate::report::escape::{escape, escape_lines, push_lines};
+use crate::report::json;
+use crate::report::{
+    Interval, MAX_RECORD_BYTES, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, is_bare,
+};
 
-/// Most bytes of its own report that a server sends to a client that asks for it.
-pub(super) const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
 /// The level of `-d` that shows what TCP says of each interval.
 const DEBUG_TCP: u8 = 4;
 
@@ -273,7 +274,7 @@ fn with_server_output(mut text: String, output: &ServerOutput) -> String {
         }
         ServerOutput::Json(document) => {
             text += "Server JSON output:\n";
-            text += &json_print::print(document);
+            text += &json::print(document);
         }
     }
     text
@@ -296,8 +297,9 @@ mod tests {
     use std::time::Duration;
 
     use crate::config::{Direction, Pacing, TestConfig};
+    use crate::report::FailureText;
     use crate::report::system::system_info;
-    use crate::report::{FailureText, fixtures};
+    use crate::report::testing::fixtures;
 
     use super::*;
 

@@ -1,10 +1,10 @@
 //! What a text report says before the first interval: who tests what with whom.
 
-use super::escape::escape;
 use crate::config::{Direction, EndCondition, Role, TestConfig};
+use crate::report::escape::escape;
 
-use super::system::{rfc_1123, system_info, text_version};
-use super::{SessionInfo, TestStart};
+use crate::report::system::{rfc_1123, system_info, text_version};
+use crate::report::{SessionInfo, TestStart};
 
 /// What `-V` says of the program and the machine.
 pub(super) fn version_lines(extras: bool) -> String {

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::config::Flow;
 use crate::stats::UdpInterval;
 
-use super::totals::{CpuPerGigabyte, Halves, Loss, Span, is_udp, sum_retransmits, sum_udp_intervals};
-use super::{FileReport, Interval, IntervalStream, StreamEnd, TestEnd, UdpEnd};
+use crate::report::totals::{CpuPerGigabyte, Halves, Loss, Span, is_udp, sum_retransmits, sum_udp_intervals};
+use crate::report::{FileReport, Interval, IntervalStream, StreamEnd, TestEnd, UdpEnd};
 
 /// What the keys of the first and the second group of streams end in. Only bidir tests have a second.
 const GROUPS: [&str; 2] = ["", "_bidir_reverse"];
@@ -262,7 +262,7 @@ pub(super) fn number(value: f64) -> Value {
 #[cfg(test)]
 mod tests {
     use crate::config::{Direction, Role};
-    use crate::report::fixtures::{self, pinned, shape};
+    use crate::report::testing::fixtures::{self, pinned, shape};
 
     use super::*;
 

@@ -53,16 +53,17 @@ fn forget(object: &mut Value, member: &str, keys: &[&str]) {
 mod tests {
     use serde_json::json;
 
-    use super::super::{fixtures, json_rows};
     use super::*;
     use crate::config::{Direction, Role};
+    use crate::report::json::rows;
+    use crate::report::testing::fixtures;
 
     const NULL: Value = Value::Null;
 
     /// The `end` of a client in which nothing of its peer is known.
-    fn forgotten(end: &super::super::TestEnd, direction: Direction) -> Value {
+    fn forgotten(end: &crate::report::TestEnd, direction: Direction) -> Value {
         let flows = direction.flows(Role::Client);
-        let mut value = json_rows::end(flows, end);
+        let mut value = rows::end(flows, end);
         forget_peer(&mut value, flows);
         value
     }
@@ -70,7 +71,7 @@ mod tests {
     #[test]
     fn of_tcp_the_own_half_stays() {
         let end = fixtures::end(Role::Client, Direction::Bidir, 1);
-        let whole = json_rows::end(Direction::Bidir.flows(Role::Client), &end);
+        let whole = rows::end(Direction::Bidir.flows(Role::Client), &end);
         let value = forgotten(&end, Direction::Bidir);
         for (own, peer) in [
             ("/streams/0/sender", "/streams/0/receiver"),
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn of_a_file_nobody_knows_what_has_arrived() {
         let mut end = fixtures::end(Role::Client, Direction::Forward, 1);
-        end.file = Some(super::super::FileReport { name: "f".into(), bytes: Some(1 << 20) });
+        end.file = Some(crate::report::FileReport { name: "f".into(), bytes: Some(1 << 20) });
         let file = &forgotten(&end, Direction::Forward)["streams"][0]["diskfile"];
         assert_eq!((&file["received"], &file["percent_received"]), (&NULL, &NULL));
         assert_eq!((&file["size"], file["sent"].is_u64()), (&json!(1 << 20), true));

@@ -5,9 +5,9 @@ use crate::config::{
 };
 use crate::protocol::{Cookie, EngineReport, PeerReport, QueueReport};
 
-use super::{
+use crate::report::testing::fixtures;
+use crate::report::{
     JsonReporter, JsonStreamReporter, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, TextReporter,
-    fixtures,
 };
 
 /// Clears a screen in both ways, colours it, rings, and turns the direction of writing; between that a line
