@@ -15,7 +15,9 @@ mod oracle;
 mod plan;
 mod probe;
 mod record;
+mod relay;
 mod tool;
+mod tun;
 mod work;
 
 use std::error::Error;

@@ -1,7 +1,7 @@
 //! Network namespaces of our own, so that nothing but the measured programs is on the interface.
 
 use std::fs::{self, File};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,6 +12,8 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 
 use super::Outcome;
+use super::relay::{self, Relay};
+use super::tun::tun;
 use super::work::Place;
 
 /// Bytes that a loopback segment may have with BIG TCP.
@@ -24,8 +26,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Time between two looks at the bytes of an interface.
 const WATCH_EVERY: Duration = Duration::from_millis(20);
 
+/// The device of each end where there are two namespaces.
+const DEVICE: &str = "cable";
+/// The server's address there.
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 2);
+/// How much longer than wanted a round trip may take, as a share of it.
+const ROUND_TRIP_TOLERANCE: f64 = 0.1;
+
 /// The namespaces of one [`Place`]. They are removed when this is dropped.
 pub struct Network {
+    /// What lies between the two, if that is more than a cable. It ends before its devices are removed.
+    relay: Option<Relay>,
     client: Namespace,
     /// `None` where the server lives in the client's.
     server: Option<Namespace>,
@@ -55,22 +66,60 @@ impl Network {
             Place::Veth(mtu) => {
                 let server = Namespace::add("server")?;
                 ip(&format!(
-                    "link add name cable netns {name} type veth peer name cable netns {}",
+                    "link add name {DEVICE} netns {name} type veth peer name {DEVICE} netns {}",
                     server.name
                 ))?;
-                for (namespace, address) in [(&client, "10.78.0.1/24"), (&server, "10.78.0.2/24")] {
-                    ip(&format!("-n {} addr add {address} dev cable", namespace.name))?;
-                    ip(&format!("-n {} link set cable mtu {mtu} up", namespace.name))?;
-                }
-                let host = Ipv4Addr::new(10, 78, 0, 2).into();
-                return Ok(Self { client, server: Some(server), host, device: "cable" });
+                return Self::between(client, server, mtu);
+            }
+            Place::Distant(round_trip) => {
+                let server = Namespace::add("server")?;
+                let make = || Ok(tun(DEVICE)?);
+                let devices = [client.within(make)?, server.within(make)?];
+                let mut network = Self::between(client, server, relay::MTU)?;
+                network.relay = Some(Relay::start(devices, round_trip / 2)?);
+                network.check_round_trip(round_trip)?;
+                return Ok(network);
             }
         }
         let host: IpAddr = match place {
             Place::LoopbackV6 | Place::BigTcpV6 => Ipv6Addr::LOCALHOST.into(),
             _ => Ipv4Addr::LOCALHOST.into(),
         };
-        Ok(Self { client, server: None, host, device: "lo" })
+        Ok(Self { relay: None, client, server: None, host, device: "lo" })
+    }
+
+    /// Two namespaces that have a [`DEVICE`] each.
+    fn between(client: Namespace, server: Namespace, mtu: u32) -> Outcome<Self> {
+        for (namespace, address) in [(&client, Ipv4Addr::new(10, 78, 0, 1)), (&server, SERVER)] {
+            ip(&format!("-n {} addr add {address}/24 dev {DEVICE}", namespace.name))?;
+            ip(&format!("-n {} link set {DEVICE} mtu {mtu} up", namespace.name))?;
+        }
+        Ok(Self { relay: None, client, server: Some(server), host: SERVER.into(), device: DEVICE })
+    }
+
+    /// Fails unless the median round trip of datagrams takes as long as it should.
+    fn check_round_trip(&self, wanted: Duration) -> Outcome<()> {
+        let bind = || Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?);
+        let (near, far) = (self.at_client(bind)?, self.at_server(bind)?);
+        near.connect((self.host, far.local_addr()?.port()))?;
+        for socket in [&near, &far] {
+            socket.set_read_timeout(Some(LIMIT))?;
+        }
+        let mut trips = [Duration::ZERO; 9];
+        for trip in &mut trips {
+            let start = Instant::now();
+            near.send(&[0])?;
+            let (_, client) = far.recv_from(&mut [0])?;
+            far.send_to(&[0], client)?;
+            near.recv(&mut [0])?;
+            *trip = start.elapsed();
+        }
+        trips.sort();
+        let median = trips[trips.len() / 2];
+        if median < wanted || median > wanted.mul_f64(1.0 + ROUND_TRIP_TOLERANCE) {
+            return Err(format!("a round trip takes {median:?} instead of {wanted:?}").into());
+        }
+        Ok(())
     }
 
     /// Does something where clients run.

@@ -1,5 +1,7 @@
 //! What is measured: the rows of the table, with the figures that are to be reached.
 
+use std::time::Duration;
+
 use super::probe::Call;
 
 /// Where client and server are.
@@ -15,6 +17,8 @@ pub enum Place {
     BigTcpV6,
     /// Two namespaces with a veth cable of this MTU.
     Veth(u32),
+    /// Two namespaces with this round-trip time between them.
+    Distant(Duration),
 }
 
 /// Who talks to whom.
@@ -109,7 +113,7 @@ const fn memory(name: &'static str, options: &'static str, mib_max: f64) -> Work
 
 use Call::{Sendfile, Splice, Write};
 use Pairing::{Crowd, TheirClient, TheirServer};
-use Place::{BigTcp, BigTcpV6, LoopbackV6, Veth};
+use Place::{BigTcp, BigTcpV6, Distant, LoopbackV6, Veth};
 
 /// All rows. The figures are floors for a machine with two cores.
 pub const WORK: &[Work] = &[
@@ -137,6 +141,7 @@ pub const WORK: &[Work] = &[
     row("MPTCP", "-m", 1.0, 1.0),
     at(Veth(1500), quick(row("TCP, veth, MTU 1500", "", 1.15, 0.85))),
     at(Veth(9000), row("TCP, veth, MTU 9000", "", 1.1, 0.9)),
+    at(Distant(Duration::from_millis(20)), row("TCP -w 4M over a path of 20 ms", "-w 4M", 1.0, 1.0)),
     with(Crowd(8), row("TCP, 8 clients at once", "", 1.0, 1.0)),
     quick(row("UDP -l 1460", "-u -b 0 -l 1460", 5.0, 0.25)),
     row("UDP -l 1460 -R", "-u -b 0 -l 1460 -R", 5.0, 0.25),
