@@ -129,7 +129,7 @@ fn works(records: &[Record]) -> Vec<&str> {
 }
 
 fn section(text: &mut String, record: &Record) {
-    let Record { machine, date, command, rounds, seconds, tools, missing, rows } = record;
+    let Record { machine, date, command, rounds, seconds, tools, missing, failed, rows } = record;
     let _ = writeln!(text, "\n## {}\n", machine.kind());
     let _ = writeln!(text, "- Date: {date}");
     let _ = writeln!(text, "- Command: `{command}`: {rounds} rounds, {seconds} s a run");
@@ -139,6 +139,9 @@ fn section(text: &mut String, record: &Record) {
     }
     if !missing.is_empty() {
         let _ = writeln!(text, "- Not installed, so not compared with: {}", missing.join(", "));
+    }
+    for failure in failed {
+        let _ = writeln!(text, "- Not measured: {failure}");
     }
     beside_peers(text, rows);
     beside_itself(text, rows);

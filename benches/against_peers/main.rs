@@ -99,11 +99,20 @@ fn main() -> Outcome<()> {
     let plans: Vec<Plan<'_>> =
         WORK.iter().filter(wanted).map(|work| Plan::new(work, &ours, &peers)).collect();
     let mut bench = Bench::new(&options, &plans)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut failed) = (Vec::new(), Vec::new());
     for plan in &plans {
-        let row = bench.measure(plan)?;
-        bench.progress.suspend(|| println!("{}", document::line(&row)));
-        rows.push(row);
+        // What one kernel or one setting makes impossible costs its row and not the others.
+        match bench.measure(plan) {
+            Ok(row) => {
+                bench.progress.suspend(|| println!("{}", document::line(&row)));
+                rows.push(row);
+            }
+            Err(error) => {
+                let failure = format!("{}: {error}", plan.work.name);
+                bench.progress.suspend(|| println!("not measured: {failure}"));
+                failed.push(failure);
+            }
+        }
     }
     bench.progress.finish_and_clear();
 
@@ -116,6 +125,7 @@ fn main() -> Outcome<()> {
         seconds: bench.seconds,
         tools: tools.map(|tool| (tool.name.to_owned(), tool.version.clone())).collect(),
         missing: missing.into_iter().map(str::to_owned).collect(),
+        failed,
         rows,
     };
     let whole = options.row.is_empty() && options.peer.is_empty();

@@ -23,6 +23,9 @@ pub struct Record {
     /// Names and versions.
     pub tools: Vec<(String, String)>,
     pub missing: Vec<String>,
+    /// Rows that could not be measured, with the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<String>,
     pub rows: Vec<RowRecord>,
 }
 

@@ -141,7 +141,8 @@ pub const WORK: &[Work] = &[
     row("MPTCP", "-m", 1.0, 1.0),
     at(Veth(1500), quick(row("TCP, veth, MTU 1500", "", 1.15, 0.85))),
     at(Veth(9000), row("TCP, veth, MTU 9000", "", 1.1, 0.9)),
-    at(Distant(Duration::from_millis(20)), row("TCP -w 4M over a path of 20 ms", "-w 4M", 1.0, 1.0)),
+    // The window limits everybody there, so to be as fast is all that can be.
+    at(Distant(Duration::from_millis(20)), row("TCP -w 4M over a path of 20 ms", "-w 4M", 0.97, 1.0)),
     with(Crowd(8), row("TCP, 8 clients at once", "", 1.0, 1.0)),
     quick(row("UDP -l 1460", "-u -b 0 -l 1460", 5.0, 0.25)),
     row("UDP -l 1460 -R", "-u -b 0 -l 1460 -R", 5.0, 0.25),
