@@ -2,9 +2,9 @@
 //!
 //! The first one takes everybody. What a connection must have from its first packet on, it has from the
 //! socket that takes it: Multipath TCP, and a window of a fixed size, by which both ends choose its scale. So
-//! there are others for these, on the same address (`sys/steering.rs`). Each is opened when the first test
-//! needs it, and none is closed before the server ends: a listener that is closed resets the connections that
-//! it has not handed over, and nobody can know whose they are. All accept all the time, and hand everything
+//! there are others for these, on the same address (`sys/net/steering.rs`). Each is opened when the first
+//! test needs it, and none is closed before the server ends: a listener that is closed resets the connections
+//! that it has not handed over, and nobody can know whose they are. All accept all the time, and hand everything
 //! to the same [`Admission`], so a connection that comes to another one than it should is admitted as well.
 
 use std::cell::RefCell;

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use io_uring::types::{Fixed, Napi, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
-use super::super::datagram::CONTROL_BYTES;
 use super::super::headroom::take;
+use super::super::net::CONTROL_BYTES;
 use super::super::{Message, Region, Socket, plain};
 use super::buffers::{GROUP, ReceiveBuffers};
 use super::operations::{InFlight, Operation, Owner, restrictions};
@@ -563,7 +563,7 @@ mod tests {
 
     #[test]
     fn slots_are_sent_in_order_and_lent_out_when_they_are_free() {
-        let (near, far) = crate::sys::datagram::tests::pair();
+        let (near, far) = crate::sys::net::datagram_pair();
         let mut ring = RingBuilder::new(Arc::new(near), 8).unwrap();
         ring.register_payload(Region::new(4 * 1000).unwrap()).unwrap();
         ring.divide_payload(1000);
@@ -586,7 +586,7 @@ mod tests {
     #[test]
     fn a_send_by_reference_that_was_never_begun_is_over_once() {
         const TOO_LONG: u32 = 65_508;
-        let (near, far) = crate::sys::datagram::tests::pair();
+        let (near, far) = crate::sys::net::datagram_pair();
         let mut ring = RingBuilder::new(Arc::new(near), 8).unwrap();
         ring.register_payload(Region::new(2 * 65_508).unwrap()).unwrap();
         ring.divide_payload(65_508);
@@ -620,7 +620,7 @@ mod tests {
 
     #[test]
     fn messages_come_with_their_segments() {
-        let (near, far) = crate::sys::datagram::tests::pair();
+        let (near, far) = crate::sys::net::datagram_pair();
         far.set_receive_offload().unwrap();
         near.set_segment_bytes(700).unwrap();
         near.send(&[9; 2000]).unwrap();
@@ -639,7 +639,7 @@ mod tests {
 
     #[test]
     fn discarded_messages_keep_their_length() {
-        let (near, far) = crate::sys::datagram::tests::pair();
+        let (near, far) = crate::sys::net::datagram_pair();
         near.send(&[9; 2000]).unwrap();
         let mut ring = RingBuilder::new(Arc::new(far), 8).unwrap();
         ring.register_buffers(ReceiveBuffers::new(4, 128).unwrap()).unwrap();
@@ -656,7 +656,7 @@ mod tests {
     #[test]
     fn a_queue_that_overflows_loses_nothing_and_says_so() {
         const MESSAGES: u32 = 60;
-        let (near, far) = crate::sys::datagram::tests::pair();
+        let (near, far) = crate::sys::net::datagram_pair();
         let mut ring = RingBuilder::new(Arc::new(far), 2).unwrap();
         ring.register_buffers(ReceiveBuffers::new(64, 256).unwrap()).unwrap();
         let mut ring = ring.enable(&[Operation::ReceiveMessages]).unwrap();

@@ -11,7 +11,8 @@ use std::os::fd::AsFd;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::listen::{ListenAddress, start_listening};
-use super::socket::{Transport, set_raw, stream_socket};
+use super::raw::set_raw;
+use super::socket::{Transport, stream_socket};
 
 /// Offsets from here are into the IP header (`SKF_NET_OFF` of include/uapi/linux/filter.h, as it is encoded).
 const NET: u32 = libc::SKF_NET_OFF.cast_unsigned();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::net::if_::if_indextoname;
 
 use super::Socket;
-use super::datagram::get_raw;
+use super::raw::get_raw;
 
 /// Longest wait for an answer of the kernel, which is there as soon as it is asked.
 const WAIT: Duration = Duration::from_millis(200);

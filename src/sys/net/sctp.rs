@@ -6,7 +6,8 @@ use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 
-use super::socket::{Socket, set_raw};
+use super::raw::set_raw;
+use super::socket::Socket;
 
 /// `SCTP_SOCKOPT_BINDX_ADD` of include/uapi/linux/sctp.h.
 const SCTP_SOCKOPT_BINDX_ADD: libc::c_int = 100;

@@ -10,7 +10,7 @@ use nix::sys::socket::sockopt;
 use nix::sys::socket::{GetSockOpt, MsgFlags, SetSockOpt, SockaddrStorage};
 use nix::sys::socket::{bind, getsockopt, recv, send, setsockopt};
 
-use super::datagram::get_raw;
+use super::raw::{get_raw, set_raw};
 use super::tcp_info;
 use crate::config::Protocol;
 use crate::stats::TcpSample;
@@ -459,21 +459,6 @@ pub(super) fn stream_socket(transport: Transport, address: &SocketAddr) -> io::R
     };
     let kind = socket2::Type::STREAM.nonblocking().cloexec();
     socket2::Socket::new(socket2::Domain::for_address(*address), kind, Some(protocol))
-}
-
-/// Sets an option that nix does not know; `T` must be the integer type that the kernel reads.
-pub(super) fn set_raw<T: Copy>(
-    socket: &impl AsFd,
-    level: libc::c_int,
-    name: libc::c_int,
-    value: &T,
-) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(size_of::<T>()).expect("an integer's size");
-    // SAFETY: the kernel reads `length` bytes, which is the size of the value behind the reference.
-    let result = unsafe {
-        libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)
-    };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use nix::sys::socket::sockopt;
 
-use super::socket::{Socket, set_raw};
+use super::raw::set_raw;
+use super::socket::Socket;
 
 /// `IPV6_FL_A_GET` of include/uapi/linux/in6.h: lease a label.
 const FLOW_LABEL_GET: u8 = 0;

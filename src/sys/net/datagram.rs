@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use nix::sys::socket::sockopt;
 
-use super::socket::set_raw;
-use super::{Region, Socket};
+use super::Socket;
+use super::raw::{get_raw, set_raw};
+use crate::sys::Region;
 
 /// `UDP_SEGMENT` of include/uapi/linux/udp.h.
 const UDP_SEGMENT: libc::c_int = 103;
@@ -28,7 +29,7 @@ const IPV6_MTU: libc::c_int = 24;
 const IP_PMTUDISC_DO: libc::c_int = 2;
 
 /// Bytes for the control messages of one message: two of 24 bytes and one of 32.
-pub(super) const CONTROL_BYTES: usize = 96;
+pub(in crate::sys) const CONTROL_BYTES: usize = 96;
 /// Most datagrams that the kernel cuts one send into (`UDP_MAX_SEGMENTS` of include/linux/udp.h, 64 before
 /// Linux 6.9).
 pub const SEGMENTS_MAX: u32 = 128;
@@ -186,7 +187,7 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    pub(super) fn new(payload: &'a [u8], bytes: usize, control: &[u8]) -> Self {
+    pub(in crate::sys) fn new(payload: &'a [u8], bytes: usize, control: &[u8]) -> Self {
         let control = Control::parse(control);
         Self {
             payload,
@@ -402,30 +403,14 @@ fn message_header(vector: &mut libc::iovec) -> libc::mmsghdr {
     header
 }
 
-/// Reads an option that nix does not know; `T` must be plain integers.
-pub(super) fn get_raw<T: Copy + Default>(
-    socket: &Socket,
-    level: libc::c_int,
-    name: libc::c_int,
-) -> io::Result<T> {
-    let mut value = T::default();
-    let mut length = libc::socklen_t::try_from(size_of::<T>()).expect("a few words");
-    // SAFETY: the kernel writes at most `length` bytes, which is the size of `value`; every bit pattern is a
-    // value of an integer.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
-    };
-    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+pub(in crate::sys) mod tests {
     use std::net::UdpSocket;
 
     use super::*;
 
     /// Two UDP sockets on loopback that only talk to each other.
-    pub(in super::super) fn pair() -> (Socket, Socket) {
+    pub(in crate::sys) fn pair() -> (Socket, Socket) {
         let (near, far) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
         near.connect(far.local_addr().unwrap()).unwrap();
         far.connect(near.local_addr().unwrap()).unwrap();
