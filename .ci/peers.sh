@@ -6,7 +6,7 @@
 #              the tree
 # and, with the argument `bench`, what only the benchmarks compare with, into the same cache:
 #   riperf3    a crate that speaks iperf3's protocol
-# Prints nothing when all are there. tests/harness/programs.rs looks in the same places.
+# Prints nothing when all are there. tests/harness/run/programs.rs looks in the same places.
 set -euo pipefail
 
 # The package version that the tests were made with. Mirrors drop old ones, then the current one has to do.

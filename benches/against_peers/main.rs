@@ -6,7 +6,7 @@
 #![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "it is a program that prints figures")]
 
 mod document;
-#[path = "../../tests/harness/installed.rs"]
+#[path = "../../tests/harness/run/installed.rs"]
 mod installed;
 mod judge;
 mod measure;

@@ -10,9 +10,9 @@ use crate::harness::{
     without_mark,
 };
 
-use super::honest;
 use super::play::{Play, Victim};
 use super::script::{self, Case};
+use crate::harness::peer::honest;
 
 const SERVER_CASES: &str = include_str!("server.cases");
 const CLIENT_CASES: &str = include_str!("client.cases");
@@ -162,7 +162,7 @@ fn torment_client(case: &Case) -> Checked {
 
 fn client_against(case: &Case, mode: &str) -> Checked<Finished> {
     let (listener, door) = bind_both()?;
-    super::limit_accept(&listener)?;
+    crate::harness::peer::limit_accept(&listener)?;
     door.set_read_timeout(Some(case.within))?;
     let port = listener.local_addr()?.port();
     let client = start_client(&ours(), port, &format!("{}{mode}", case.client))?;

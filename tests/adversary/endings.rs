@@ -20,7 +20,7 @@ use crate::harness::{
     run_client, start_client, wait_until,
 };
 
-use crate::hostile::wire::{COOKIE, Wire, state};
+use crate::harness::peer::wire::{COOKIE, Wire, state};
 
 /// Longer than any run here should last.
 const LIMIT: Duration = Duration::from_secs(15);

@@ -6,14 +6,14 @@ use std::net::{Shutdown, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::harness::peer::wire::Wire;
 use crate::harness::{Checked, Failure, Finished, bind_both, ensure, ours, shared, start_client, wait_until};
-use crate::hostile::wire::Wire;
 
 use super::catalogue::{Tormented, speaks_plainly};
-use super::random::Random;
-use super::report::{Figures, number_from};
 use super::transcript::{Act, Ending, of_client, of_server, spoil};
-use super::{honest, limit_accept};
+use crate::harness::figures::{Figures, number_from};
+use crate::harness::peer::random::Random;
+use crate::harness::peer::{honest, limit_accept};
 
 /// Longest wait for what a good peer would say next: a server, which answers at once, and a client, which
 /// runs its test meanwhile.

@@ -5,11 +5,12 @@ use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::harness::peer::Connection;
+use crate::harness::peer::wire::Wire;
 use crate::harness::{Checked, Failure, ensure};
-use crate::hostile::wire::Wire;
 
-use super::honest;
 use super::script::{Case, Step};
+use crate::harness::peer::honest;
 
 /// Most bytes that a datagram has.
 const DATAGRAM_BYTES: usize = 65_536;
@@ -28,12 +29,6 @@ pub struct Play<'a> {
     connections: BTreeMap<String, Connection>,
     current: String,
     deadline: Instant,
-}
-
-/// What is spoken on.
-pub enum Connection {
-    Tcp(Wire),
-    Udp(UdpSocket),
 }
 
 impl<'a> Play<'a> {
@@ -196,42 +191,5 @@ impl<'a> Play<'a> {
 impl Drop for Play<'_> {
     fn drop(&mut self) {
         self.connections.values().for_each(Connection::shut);
-    }
-}
-
-impl Connection {
-    /// Ends a connection for background readers, too.
-    fn shut(&self) {
-        if let Self::Tcp(wire) = self {
-            // Fails when the peer has ended it.
-            let _ = wire.0.shutdown(Shutdown::Both);
-        }
-    }
-
-    /// A peer that hangs up meanwhile is what many cases are about.
-    fn send(&mut self, bytes: &[u8]) -> Checked {
-        match self {
-            Self::Tcp(wire) => wire.send_anyhow(bytes),
-            Self::Udp(socket) => {
-                let _ = socket.send(bytes);
-            }
-        }
-        Ok(())
-    }
-
-    /// One byte, then a wait for the peer's end, and so on.
-    fn drip(&mut self, pause: Duration, bytes: &[u8]) -> Checked {
-        let Self::Tcp(wire) = self else { return Err(Failure("datagrams do not drip".to_owned())) };
-        wire.0.set_read_timeout(Some(pause))?;
-        let mut answer = [0; 1];
-        for byte in bytes {
-            wire.send_anyhow(&[*byte]);
-            match wire.0.peek(&mut answer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                // Whatever it is, the next step is about it.
-                _ => return Ok(()),
-            }
-        }
-        Ok(())
     }
 }

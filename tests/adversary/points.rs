@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Cells, Checked, Failure, Finished, Server, ensure, ours, start_client};
 
-use super::bridge::{Bridge, POINTS, RUNNING};
 use super::catalogue::{Tormented, speaks_plainly};
-use super::honest;
+use crate::harness::peer::bridge::{Bridge, POINTS, RUNNING};
+use crate::harness::peer::honest;
 
 /// An end whose peer is gone ends or is free this soon.
 const NOTICED: Duration = Duration::from_secs(2);

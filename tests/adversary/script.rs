@@ -31,10 +31,10 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::harness::peer::wire::{COOKIE, frame, state};
 use crate::harness::{Checked, Failure};
-use crate::hostile::wire::{COOKIE, frame, state};
 
-use super::random::Random;
+use crate::harness::peer::random::Random;
 
 /// Longest case that does not say how long it takes.
 const WITHIN: Duration = Duration::from_secs(3);

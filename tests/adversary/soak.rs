@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::harness::peer::wire::Wire;
 use crate::harness::{Checked, Failure, ensure, ours, run_client, shared, start_client};
-use crate::hostile::wire::Wire;
 
 use super::catalogue::Tormented;
-use super::honest;
-use super::random::Random;
-use super::report::{Figures, number_from};
+use crate::harness::figures::{Figures, number_from};
+use crate::harness::peer::honest;
+use crate::harness::peer::random::Random;
 
 /// One of so many clients is killed.
 const KILLED: usize = 20;

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::harness::Checked;
-use crate::hostile::wire::state;
+use crate::harness::peer::wire::state;
 
 use super::catalogue::{Tormented, run_all};
 use super::script::{Case, Step};

@@ -1,8 +1,9 @@
 //! Conversations as lists of acts, and ways to spoil them.
 
-use crate::hostile::wire::{COOKIE, PART, frame, results, state};
+use crate::harness::peer::honest;
+use crate::harness::peer::wire::{COOKIE, PART, frame, results, state};
 
-use super::random::Random;
+use crate::harness::peer::random::Random;
 
 /// What one end of a conversation does next. Connections have numbers; 0 is the control connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +65,7 @@ const REQUESTS: [&str; 5] = [
 /// What a good client does in the test that it asks for with request number `which`.
 pub fn of_client(which: usize) -> Vec<Act> {
     let request = REQUESTS[which % REQUESTS.len()];
-    let streams = super::honest::count_streams(request);
+    let streams = honest::count_streams(request);
     let is_ringperf = request.contains(r#""extension""#);
     let mut acts = vec![
         Act::Open(0),
@@ -85,7 +86,7 @@ pub fn of_client(which: usize) -> Vec<Act> {
     acts.extend([
         Act::Say(0, vec![state::TEST_END]),
         Act::Hear(0, 1),
-        Act::Say(0, frame(&results(&super::honest::stream_ids(streams), 0))),
+        Act::Say(0, frame(&results(&honest::stream_ids(streams), 0))),
         Act::HearFrame(0),
         Act::Hear(0, 1),
     ]);
@@ -114,7 +115,7 @@ pub fn of_server(streams: usize, sends: bool) -> Vec<Act> {
     if sends {
         acts.extend((1..=streams).map(|stream| Act::Say(stream, vec![0; 50_000])));
     }
-    let own = results(&super::honest::stream_ids(streams), 3).replace(
+    let own = results(&honest::stream_ids(streams), 3).replace(
         r#""streams""#,
         r#""congestion_used":"bbr","server_output_text":"text\n","ringperf":{"version":"1","cpu_user_seconds":1,"cpu_system_seconds":1,"engines":[]},"streams""#,
     );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::keys::{Login, Padding, folder, start_server};
+use crate::harness::login::{Login, Padding, folder, start_server};
 use crate::harness::{Checked, Finished, Program, Server, debian, ensure, libiperf, ours, run_client};
 
 /// iperf3's words for a refusal.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
-use super::keys::{Login, folder};
+use crate::harness::login::{Login, folder};
 use crate::harness::{Checked, Holdings, Process, Server, ensure, ours, pick, run};
 
 #[test]

@@ -2,7 +2,6 @@
 //!
 //! Keys, hashes and hand-made tokens come from the `openssl` program, independently of the library.
 
-pub mod keys;
 mod logins;
 mod mistakes;
 mod prompt;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{ChildStdin, Command};
 use std::time::Duration;
 
-use super::keys::{Login, PASSWORD, start_server};
+use crate::harness::login::{Login, PASSWORD, start_server};
 use crate::harness::{Checked, Process, ensure, ours};
 
 const LIMIT: Duration = Duration::from_secs(10);

@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::keys::{PASSWORD, Padding, USER, base64, claim, start_server, token};
 use super::logins::logged;
+use crate::harness::login::{PASSWORD, Padding, USER, base64, claim, start_server, token};
+use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{Checked, alone, ensure, ours};
-use crate::hostile::wire::{COOKIE, Wire, state};
 
 /// SERVER_ERROR, 142 (iperf3's IEAUTHTEST), no errno.
 const REFUSAL: [u8; 9] = [state::SERVER_ERROR, 0, 0, 0, 142, 0, 0, 0, 0];

@@ -13,10 +13,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{LIMIT, PARAMETERS, connect_from, cookie, of_crowd};
-use crate::adversary::report::{number_from, tell};
-use crate::authentication::keys::{Login, start_server};
+use crate::harness::figures::{number_from, tell};
+use crate::harness::login::{Login, start_server};
+use crate::harness::peer::wire::{Wire, state};
 use crate::harness::{Checked, Failure, Folder, Process, Server, alone, ensure, ours, shared, wait_until};
-use crate::hostile::wire::{Wire, state};
 
 /// An honest client has its test by then.
 const PROMISE: Duration = Duration::from_secs(2);

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::{LIMIT, PARAMETERS, admitted, at_once, connect_from, cookie, of_crowd, percentile, runs, served};
+use crate::harness::peer::wire::{Wire, frame, state};
 use crate::harness::{
     Checked, Failure, Holdings, Process, Server, alone, busy, ensure, ours, run, run_client, shared,
     start_client, wait_until,
 };
-use crate::hostile::wire::{Wire, frame, state};
 
 const SECOND: Duration = Duration::from_secs(1);
 

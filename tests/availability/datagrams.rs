@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::{LIMIT, connect_from, cookie, of_crowd};
-use crate::adversary::random::Random;
+use crate::harness::peer::datagrams::{CONNECTS, Header, got_nothing};
+use crate::harness::peer::random::Random;
+use crate::harness::peer::wire::{Wire, frame, results, state};
 use crate::harness::{
     Cable, Checked, Failure, Holdings, Server, alone, busy, ensure, ours, run_client, start_client,
 };
-use crate::hostile::datagrams::{CONNECTS, Header, got_nothing};
-use crate::hostile::wire::{Wire, frame, results, state};
 
 /// Datagrams in each state of a test.
 const MANY: usize = 100_000;

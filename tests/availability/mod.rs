@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::harness::peer::wire::{Wire, state};
 use crate::harness::{Checked, Failure, ensure, ours, run_client};
-use crate::hostile::wire::{Wire, state};
 
 /// Far longer than anything here takes; reached only when something hangs.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{LIMIT, connect_from, cookie, of_crowd};
+use crate::harness::peer::wire::{Wire, frame, state};
 use crate::harness::{
     Checked, Failure, Finished, Server, alone, ensure, ours, run, run_client, shared, start_client,
     wait_until,
 };
-use crate::hostile::wire::{Wire, frame, state};
 
 /// iperf3's number for a rate that is too high.
 const TOTAL_RATE: i32 = 27;
@@ -229,7 +229,7 @@ fn datagrams_go_to_the_control_peer_alone_and_only_while_it_is_there() -> Checke
         r#"{"udp":true,"reverse":true,"omit":0,"time":30,"parallel":1,"len":1000,"bandwidth":100000000}"#,
     ))?;
     control.expect_state(state::CREATE_STREAMS)?;
-    let word = crate::hostile::datagrams::CONNECTS[0];
+    let word = crate::harness::peer::datagrams::CONNECTS[0];
     let [own, stranger] = ["127.0.0.1:0", "127.0.0.9:0"].map(std::net::UdpSocket::bind);
     let (own, stranger) = (own?, stranger?);
     for socket in [&own, &stranger] {

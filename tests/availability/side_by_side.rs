@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{LIMIT, PARAMETERS, connect_from, cookie, served};
-use crate::authentication::keys::{Login, start_server};
+use crate::harness::login::{Login, start_server};
+use crate::harness::peer::wire::{Wire, frame, results, state};
 use crate::harness::{
     Account, Checked, Document, Failure, Process, Server, debian, ensure, libiperf, ours, run, run_client,
     shared, start_client,
 };
-use crate::hostile::wire::{Wire, frame, results, state};
 
 /// Every kind of test at the same time, from every kind of client, exact to the byte.
 #[test]

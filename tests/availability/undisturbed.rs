@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{connect_from, cookie, of_crowd};
-use crate::adversary::report::{Figures, number_from, tell};
+use crate::harness::figures::{Figures, number_from, tell};
+use crate::harness::peer::wire::{Wire, state};
 use crate::harness::{Checked, Failure, Server, ensure, ours, shared};
-use crate::hostile::wire::{Wire, state};
 
 /// Clients that come at the same time.
 const THREADS: usize = 3;

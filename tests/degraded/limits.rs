@@ -3,10 +3,10 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::restrict::{
+use super::serves_within;
+use crate::harness::restrict::{
     PublicCopy, forbid_files, limit_address_space, limit_data, limit_files, limit_locked_memory,
 };
-use super::serves_within;
 use crate::harness::{
     Cells, Checked, Failure, Finished, Folder, Process, Program, Server, alone, ensure, is_listening, ours,
     pick, run_client, run_pair, shared, wait_until,

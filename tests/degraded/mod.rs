@@ -10,14 +10,13 @@ mod halted;
 mod interrupted;
 mod limits;
 mod refused;
-pub mod restrict;
 
 use std::process::Command;
 use std::time::Duration;
 
 use nix::libc;
 
-use self::restrict::{
+use crate::harness::restrict::{
     ALL_OF_IO_URING, PublicCopy, forbid_locked_memory, refuse, refuse_busy_poll, refuse_getrusage,
     refuse_keepalive, refuse_socketpair,
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::libc;
 
-use super::restrict::{SETUP, refuse, refuse_registering};
+use crate::harness::restrict::{SETUP, refuse, refuse_registering};
 use crate::harness::{
     Account, Cells, Checked, Program, Server, Way, ensure, ours, run_client, run_pair, shared,
 };

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::SOON;
-use super::wire::{COOKIE, Wire, frame, results, state};
+use crate::harness::peer::wire::{COOKIE, Wire, frame, results, state};
 use crate::harness::{
     Cells, Checked, Failure, Server, alone, ensure, ours, run_client, shared, without_mark,
 };

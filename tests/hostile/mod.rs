@@ -7,9 +7,6 @@
 //! that a closed port makes, [`icmp`] at all that can be forged.
 
 mod clients;
-pub mod datagrams;
-pub mod guest;
-pub mod host;
 mod icmp;
 mod servers;
 mod udp_clients;
@@ -17,7 +14,6 @@ mod udp_servers;
 mod udp_wire;
 mod udp_words;
 mod unreachable;
-pub mod wire;
 
 use std::time::Duration;
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
-use super::wire::{Wire, frame, results, state};
-use crate::degraded::restrict::limit_data;
+use crate::harness::peer::wire::{Wire, frame, results, state};
+use crate::harness::restrict::limit_data;
 use crate::harness::{Checked, Failure, Finished, Program, ensure, libiperf, ours, shared, start_client};
 
 /// Far longer than any client takes, also one that reads 16 MiB on a loaded machine; reached only when one

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::SOON;
-use super::datagrams::{CONNECTS, Header, got_nothing, named as with_cookie, noise, send_anyhow, socket_on};
-use super::guest::{Guest, Wish, expect_challenge};
-use super::wire::{COOKIE, Wire, state};
+use crate::harness::peer::datagrams::{
+    CONNECTS, Header, got_nothing, named as with_cookie, noise, send_anyhow, socket_on,
+};
+use crate::harness::peer::guest::{Guest, Wish, expect_challenge};
+use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{Cells, Checked, Failure, Server, ensure, heavy, ours, run_client, wait_until};
 
 /// An honest client gets through soon, and counts what it should. Until then it may be told

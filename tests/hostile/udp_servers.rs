@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-use super::datagrams::{CONNECTS, Header, REPLIES, noise, socket_on};
-use super::host::{Host, against, listen};
-use super::wire::{results, state};
+use crate::harness::peer::datagrams::{CONNECTS, Header, REPLIES, noise, socket_on};
+use crate::harness::peer::host::{Host, against, listen};
+use crate::harness::peer::wire::{results, state};
 use crate::harness::{Cells, Checked, Failure, Finished, ensure, heavy, ours, start_client};
 
 /// A server's results of a UDP test with one stream that are what a receiver of nothing says.

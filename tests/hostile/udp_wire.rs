@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use super::datagrams::{CONNECTS, Header};
-use super::guest::{Guest, Wish};
-use super::host::against;
-use super::wire::results;
+use crate::harness::peer::datagrams::{CONNECTS, Header};
+use crate::harness::peer::guest::{Guest, Wish};
+use crate::harness::peer::host::against;
+use crate::harness::peer::wire::results;
 use crate::harness::{Cells, Checked, Failure, Server, ensure, ours};
 
 /// A client sends one word per stream, then exactly its datagrams, numbered from 1.

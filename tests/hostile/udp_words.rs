@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::datagrams::{CONNECTS, Header, REPLIES, named};
-use super::guest::{Guest, Wish};
-use super::host::against;
-use super::wire::{COOKIE, results};
+use crate::harness::peer::datagrams::{CONNECTS, Header, REPLIES, named};
+use crate::harness::peer::guest::{Guest, Wish};
+use crate::harness::peer::host::against;
+use crate::harness::peer::wire::{COOKIE, results};
 use crate::harness::{
     Cells, Checked, Document, Mischief, Program, Proxy, ProxyPlan, Server, debian, ensure, libiperf, ours,
     run_client,

@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::guest::{Guest, Wish};
-use super::host::against;
-use super::wire::results;
+use crate::harness::peer::guest::{Guest, Wish};
+use crate::harness::peer::host::against;
+use crate::harness::peer::wire::results;
 use crate::harness::{
     Account, Cells, Checked, Failure, Finished, Process, Server, Way, ensure, ours, wait_until,
 };

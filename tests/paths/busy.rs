@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{LIMIT, show};
-use crate::degraded::restrict::take_files;
+use crate::harness::restrict::take_files;
 use crate::harness::{
     Cells, Checked, Finished, Holdings, Process, Program, Server, alone, busy, ensure, ours, run_pair,
     start_client, wait_until,

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::relay::Relay;
 use super::{LIMIT, show};
-use crate::adversary::report::number_from;
+use crate::harness::figures::number_from;
+use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{Checked, Failure, Server, ensure, ours, shared, start_client};
-use crate::hostile::wire::{COOKIE, Wire, state};
 
 /// Tests at a time, each with a server of its own: they mostly wait.
 const WORKERS: u64 = 8;

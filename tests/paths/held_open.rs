@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::{served_after, show};
-use crate::adversary::honest;
-use crate::adversary::play::Connection;
+use crate::harness::peer::Connection;
+use crate::harness::peer::honest;
+use crate::harness::peer::wire::state;
 use crate::harness::{Cells, Checked, Failure, Holdings, Server, alone, ensure, ours};
-use crate::hostile::wire::state;
 
 /// A server is done with such a client by then.
 const FREE: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
-use crate::adversary::random::Random;
+use crate::harness::peer::random::Random;
 use crate::harness::{Checked, Failure, bind_both};
 
 /// Seconds after which a relay takes no more connections, which is long after any test over it.

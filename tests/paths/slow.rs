@@ -9,10 +9,10 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::{LIMIT, show};
-use crate::adversary::honest;
-use crate::adversary::play::Connection;
+use crate::harness::peer::Connection;
+use crate::harness::peer::honest;
+use crate::harness::peer::wire::{results, state};
 use crate::harness::{Cable, Cells, Checked, Failure, Process, alone, ensure, ours, pick, shared};
-use crate::hostile::wire::{results, state};
 
 /// After the end of a test all of it has passed by then, and both ends know the results.
 const AFTERWARDS: Duration = Duration::from_secs(15);

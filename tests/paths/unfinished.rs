@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{LIMIT, says_what_it_knows, served_after, show};
-use crate::adversary::bridge::{Bridge, Share};
+use crate::harness::peer::bridge::{Bridge, Share};
 use crate::harness::{Cells, Checked, Failure, Finished, Server, ensure, ours, shared, start_client};
 
 /// Ten seconds for the answer that does not come, and the time to end streams and connections.

@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use crate::adversary::random::Random;
+use crate::harness::peer::random::Random;
 use crate::harness::{
     Cells, Checked, Document, Failure, Finished, Server, differences, ensure, ours, run_client, run_pair,
     shape,

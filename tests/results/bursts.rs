@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::harness::peer::guest::{Guest, Wish};
+use crate::harness::peer::host::{Host, listen};
+use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{Cells, Checked, Failure, Process, Program, Server, debian, ensure, libiperf, ours};
-use crate::hostile::guest::{Guest, Wish};
-use crate::hostile::host::{Host, listen};
-use crate::hostile::wire::{COOKIE, Wire, state};
 
 /// What is between two bursts, of which there is about one in a second.
 const PAUSE: Duration = Duration::from_millis(300);

@@ -4,11 +4,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::LIMIT;
+use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{
     Cable, Checked, DEVICE, Process, Server, ensure, libiperf, ours, run_client, run_pair, shared,
     start_client,
 };
-use crate::hostile::wire::{COOKIE, Wire, state};
 
 /// What iperf3 says when nothing came.
 const SILENCE: &str = "idle timeout for receiving data";

@@ -1,10 +1,10 @@
 //! Multipath TCP, with everybody who has it, and SCTP, which most kernels have not.
 
 use super::{count, shows};
+use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{
     Cells, Checked, Document, Pair, Server, Way, debian, ensure, libiperf, ours, run_client, run_pair, shared,
 };
-use crate::hostile::wire::{COOKIE, Wire, state};
 
 #[test]
 fn multipath_tcp_with_everybody() -> Checked {

@@ -2,11 +2,11 @@
 //! must know of them before.
 
 use super::{count, shows};
+use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{
     Cable, Cells, Checked, Failure, Finished, Program, Server, debian, ensure, libiperf, ours, run_client,
     run_pair, shared,
 };
-use crate::hostile::wire::{COOKIE, Wire, state};
 
 /// A window that was set too late moves a tenth of that within a second.
 const BYTES_MIN: u64 = 2 << 20;

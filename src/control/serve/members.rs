@@ -4,8 +4,9 @@
 //! socket that takes it: Multipath TCP, and a window of a fixed size, by which both ends choose its scale. So
 //! there are others for these, on the same address (`sys/net/steering.rs`). Each is opened when the first
 //! test needs it, and none is closed before the server ends: a listener that is closed resets the connections
-//! that it has not handed over, and nobody can know whose they are. All accept all the time, and hand everything
-//! to the same [`Admission`], so a connection that comes to another one than it should is admitted as well.
+//! that it has not handed over, and nobody can know whose they are. All accept all the time, and hand all
+//! connections to the same [`Admission`], so one that comes to another socket than it should is admitted as
+//! well.
 
 use std::cell::RefCell;
 use std::io;

@@ -1,4 +1,4 @@
-//! The connection on which two ringperfs tell each other their parts, see `protocol/extension.rs`.
+//! The connection on which two ringperfs tell each other their parts, see `protocol/extension/`.
 //!
 //! It is made when everything that an iperf3 would say has been said, and whatever becomes of it costs the
 //! peer's part and nothing else. Its segments are small in both directions, since there are paths that

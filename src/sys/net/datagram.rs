@@ -404,7 +404,7 @@ fn message_header(vector: &mut libc::iovec) -> libc::mmsghdr {
 }
 
 #[cfg(test)]
-pub(in crate::sys) mod tests {
+pub(super) mod tests {
     use std::net::UdpSocket;
 
     use super::*;

@@ -3,7 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Checked, Failure, Finished, Process, Program, ensure, pick, ports};
+use crate::harness::{Checked, Failure, Finished, Process, Program, ensure, pick};
+
+use super::ports;
 
 /// Far longer than any test here lasts; reached only when something hangs.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::thread;
 
-use super::{Checked, Failure, Permit, heavy, shared};
+use crate::harness::{Checked, Failure, Permit, heavy, shared};
 
 /// Threads per table. How many cells really run at once is the gate's decision.
 const WORKERS: usize = 4;

@@ -12,8 +12,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::libc;
 use nix::net::if_::if_nametoindex;
 
-use super::netns::{DEVICE, Namespace};
-use super::{Checked, Failure};
+use crate::harness::net::netns::{DEVICE, Namespace};
+use crate::harness::{Checked, Failure};
 use assembler::{Assembler, Instruction, Operation as Op, Register as R};
 
 /// Which datagrams are dropped, counted from 1 in the order in which they pass.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn};
 
-use crate::adversary::honest::reach_client;
+use crate::harness::peer::honest::reach_client;
 use crate::harness::{
     Cable, Cells, Checked, DEVICE, Document, Failure, Finished, Process, Server, alone, bind_both, ensure,
     ours, pick, run, run_client, start_client,

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
-use super::{Checked, Failure, ensure};
+use crate::harness::{Checked, Failure, ensure};
 
 /// One JSON document.
 pub struct Document(pub Value);

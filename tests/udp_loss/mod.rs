@@ -7,6 +7,7 @@
 mod dropped;
 mod fragments;
 mod full_socket;
+mod mistreated;
 mod narrow;
 mod own_queue;
 mod proxied;

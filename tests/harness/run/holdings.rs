@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{Checked, Failure, Process, wait_until};
+use crate::harness::{Checked, Failure, Process, wait_until};
 
 /// Far longer than a server needs to be done with a client.
 const LIMIT: Duration = Duration::from_secs(20);

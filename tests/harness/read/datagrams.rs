@@ -6,7 +6,7 @@ use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Checked, Document, Failure, ensure};
+use crate::harness::{Checked, Document, Failure, ensure};
 
 /// What the keys of the first and of the second direction end in; only bidirectional tests have a second.
 const GROUPS: [&str; 2] = ["", "_bidir_reverse"];

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::adversary::honest::accept;
+use crate::harness::peer::honest::accept;
+use crate::harness::peer::wire::{COOKIE, PART, Wire, frame, results, state};
 use crate::harness::{
     Cells, Checked, Document, Failure, Server, bind_both, ensure, ours, run_pair, start_client,
 };
-use crate::hostile::wire::{COOKIE, PART, Wire, frame, results, state};
 
 /// What a client of today asks for.
 const ASKS: &str = r#"{"tcp":true,"parallel":1,"time":1,"ringperf":{"version":"9","extension":1}}"#;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
-use super::{Checked, Failure, Finished, Process, Program, Server, ensure, run};
+use crate::harness::{Checked, Failure, Finished, Process, Program, Server, ensure, run};
 
 /// The name of the device in each namespace.
 pub const DEVICE: &str = "cable";

@@ -12,7 +12,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::signals::give_back_signals;
-use super::{Checked, Document, Failure, ensure};
+use crate::harness::{Checked, Document, Failure, ensure};
 
 /// A running child whose output is collected as it comes. It is killed when this is dropped.
 pub struct Process {

@@ -21,20 +21,20 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use crate::harness::{Checked, ours, run};
 
 /// io_uring_setup, io_uring_enter and io_uring_register, for [`refuse`].
-pub(super) const ALL_OF_IO_URING: u32 = u32::MAX;
+pub const ALL_OF_IO_URING: u32 = u32::MAX;
 /// io_uring_setup, for [`refuse`]; the number is the same on every architecture.
-pub(super) const SETUP: u32 = 425;
+pub const SETUP: u32 = 425;
 /// io_uring_register, for [`refuse_registering`].
 const REGISTER: u32 = 427;
 
 /// A copy of the program where every user may run it; the build folder may be private.
-pub(super) struct PublicCopy {
-    pub(super) path: PathBuf,
+pub struct PublicCopy {
+    pub path: PathBuf,
 }
 
 impl PublicCopy {
     /// A new one each time, under a name of its own.
-    pub(super) fn make() -> Checked<Self> {
+    pub fn make() -> Checked<Self> {
         static COPIES: AtomicU32 = AtomicU32::new(0);
         let path = env::temp_dir().join(format!(
             "ringperf-test-copy-{}-{}",
@@ -57,7 +57,7 @@ impl Drop for PublicCopy {
 }
 
 /// Lets a system call fail with `ERRNO`.
-pub(super) fn refuse<const CALL: u32, const ERRNO: i32>(command: &mut Command) {
+pub fn refuse<const CALL: u32, const ERRNO: i32>(command: &mut Command) {
     restrict(command, || match CALL {
         ALL_OF_IO_URING => (SETUP..=REGISTER).try_for_each(|call| filter(call, None, ERRNO)),
         call => filter(call, None, ERRNO),
@@ -66,12 +66,12 @@ pub(super) fn refuse<const CALL: u32, const ERRNO: i32>(command: &mut Command) {
 
 /// Lets io_uring_register fail with `ERRNO` for one of its operations (`IORING_REGISTER_*` of
 /// include/uapi/linux/io_uring.h).
-pub(super) fn refuse_registering<const OPERATION: u32, const ERRNO: i32>(command: &mut Command) {
+pub fn refuse_registering<const OPERATION: u32, const ERRNO: i32>(command: &mut Command) {
     restrict(command, || filter(REGISTER, Some((SECOND, OPERATION)), ERRNO));
 }
 
 /// Lets setsockopt fail with EPERM for the options that notice a peer which has vanished.
-pub(super) fn refuse_keepalive(command: &mut Command) {
+pub fn refuse_keepalive(command: &mut Command) {
     restrict(command, || {
         let call = u32::try_from(libc::SYS_setsockopt).map_err(io::Error::other)?;
         for option in [libc::SO_KEEPALIVE, libc::TCP_USER_TIMEOUT, libc::TCP_KEEPINTVL] {
@@ -83,7 +83,7 @@ pub(super) fn refuse_keepalive(command: &mut Command) {
 }
 
 /// Lets setsockopt fail with EPERM for SO_BUSY_POLL, as older kernels do without CAP_NET_ADMIN.
-pub(super) fn refuse_busy_poll(command: &mut Command) {
+pub fn refuse_busy_poll(command: &mut Command) {
     restrict(command, || {
         let call = u32::try_from(libc::SYS_setsockopt).map_err(io::Error::other)?;
         let option = u32::try_from(libc::SO_BUSY_POLL).map_err(io::Error::other)?;
@@ -92,26 +92,26 @@ pub(super) fn refuse_busy_poll(command: &mut Command) {
 }
 
 /// Lets getrusage(2) fail with EPERM.
-pub(super) fn refuse_getrusage(command: &mut Command) {
+pub fn refuse_getrusage(command: &mut Command) {
     restrict(command, || deny(libc::SYS_getrusage));
 }
 
 /// Lets socketpair(2) fail with EPERM.
-pub(super) fn refuse_socketpair(command: &mut Command) {
+pub fn refuse_socketpair(command: &mut Command) {
     restrict(command, || deny(libc::SYS_socketpair));
 }
 
-fn deny(call: libc::c_long) -> io::Result<()> {
+pub fn deny(call: libc::c_long) -> io::Result<()> {
     filter(u32::try_from(call).map_err(io::Error::other)?, None, libc::EPERM)
 }
 
 /// No locked memory, for a user without privileges.
-pub(super) fn forbid_locked_memory(command: &mut Command) {
+pub fn forbid_locked_memory(command: &mut Command) {
     limit_locked_memory::<0>(command);
 }
 
 /// So many KiB of locked memory, for a user without privileges: root is not held to the limit.
-pub(super) fn limit_locked_memory<const KIB: u64>(command: &mut Command) {
+pub fn limit_locked_memory<const KIB: u64>(command: &mut Command) {
     // The ids of `nobody`; only root can become somebody else, and has to.
     if fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0) {
         command.uid(65534).gid(65534);
@@ -120,7 +120,7 @@ pub(super) fn limit_locked_memory<const KIB: u64>(command: &mut Command) {
 }
 
 /// So many open files.
-pub(super) fn limit_files<const COUNT: u64>(command: &mut Command) {
+pub fn limit_files<const COUNT: u64>(command: &mut Command) {
     restrict(command, || Ok(setrlimit(Resource::RLIMIT_NOFILE, COUNT, COUNT)?));
 }
 
@@ -146,12 +146,12 @@ pub fn limit_data<const MIB: u64>(command: &mut Command) {
 }
 
 /// So many MiB of address space, as `ulimit -v`.
-pub(super) fn limit_address_space<const MIB: u64>(command: &mut Command) {
+pub fn limit_address_space<const MIB: u64>(command: &mut Command) {
     restrict(command, || Ok(setrlimit(Resource::RLIMIT_AS, MIB << 20, MIB << 20)?));
 }
 
 /// As `ulimit -f 0`, with the signal that goes with it: whoever runs the tests may have it ignored.
-pub(super) fn forbid_files(command: &mut Command) {
+pub fn forbid_files(command: &mut Command) {
     restrict(command, || {
         // SAFETY: the default installs no handler, so no code runs in signal context.
         unsafe { signal(Signal::SIGXFSZ, SigHandler::SigDfl) }?;
@@ -159,7 +159,7 @@ pub(super) fn forbid_files(command: &mut Command) {
     });
 }
 
-fn restrict(command: &mut Command, action: fn() -> io::Result<()>) {
+pub fn restrict(command: &mut Command, action: fn() -> io::Result<()>) {
     // SAFETY: each `action` of this file makes system calls on memory of its own stack only; it allocates
     // nothing and takes no lock, so it is safe between fork and exec in a process with threads.
     unsafe { command.pre_exec(action) };
@@ -171,7 +171,7 @@ const THIRD: u32 = 2;
 
 /// Makes a system call, or those of its calls that have a certain argument, fail with `errno` from now on.
 /// The child's architecture is its parent's, so the filter does not look at it.
-fn filter(call: u32, argument: Option<(u32, u32)>, errno: i32) -> io::Result<()> {
+pub fn filter(call: u32, argument: Option<(u32, u32)>, errno: i32) -> io::Result<()> {
     // Operation codes of linux/bpf_common.h.
     const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
     const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K

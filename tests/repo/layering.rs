@@ -71,7 +71,7 @@ fn src_keeps_the_habits() -> Checked {
 #[test]
 fn tests_keep_the_habits() -> Checked {
     let sources = read_folder("tests")?;
-    ensure!(sources.iter().any(|source| source.path == "tests/layering.rs"), "tests were not found");
+    ensure!(sources.iter().any(|source| source.path == "tests/repo/layering.rs"), "tests were not found");
     keeps(&sources, &HABITS_OF_TESTS)
 }
 
@@ -169,7 +169,7 @@ fn errors_of_the_system_are_put_into_words(source: &Source) -> Vec<String> {
     const SHOW_OWN_ERRORS: [&str; 10] = [
         "src/main.rs",
         "src/error.rs",
-        "src/config/cli.rs",
+        "src/config/cli/mod.rs",
         "src/config/resolve/error.rs",
         "src/config/resolve/local.rs",
         "src/control/loopback.rs",

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::harness::peer::wire::{COOKIE, Wire, results, state};
 use crate::harness::{Checked, Failure, ensure};
-use crate::hostile::wire::{COOKIE, Wire, results, state};
 
-use super::play::Connection;
+use super::Connection;
 
 /// What an honest client asks for: two streams, so that there is a point between them.
 const PARAMETERS: &str =

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::harness::peer::wire::{COOKIE, state};
 use crate::harness::{Checked, Failure, bind_both};
-use crate::hostile::wire::{COOKIE, state};
 
 use super::limit_accept;
 

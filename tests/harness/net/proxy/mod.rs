@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::{Checked, ensure, ports};
+use crate::harness::run::ports;
+use crate::harness::{Checked, ensure};
 use mischief::Lane;
 pub use mischief::{Mischief, Passage};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Checked;
+use crate::harness::Checked;
 
 /// An empty folder of one test's own. It is removed when this is dropped.
 pub struct Folder(PathBuf);

@@ -50,9 +50,9 @@ fn has_test(text: &str, name: &str) -> bool {
 
 #[test]
 fn a_name_without_its_test_is_noticed() -> Checked {
-    ensure!(is_there("promises::a_name_without_its_test_is_noticed"), "this test is not found");
-    ensure!(!is_there("promises::is_there"), "a function is no test");
-    ensure!(!is_there("promises::no_such_test"), "what is not there is found");
+    ensure!(is_there("repo::promises::a_name_without_its_test_is_noticed"), "this test is not found");
+    ensure!(!is_there("repo::promises::is_there"), "a function is no test");
+    ensure!(!is_there("repo::promises::no_such_test"), "what is not there is found");
     ensure!(is_promise("| B12 | x |") && !is_promise("| | What holds |"), "rows are not told apart");
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use nix::libc;
 
 use super::assembler::Instruction;
-use super::{Failure, Hook};
+use crate::harness::{Failure, Hook};
 
 /// Commands.
 const MAP_CREATE: u32 = 0;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::{env, fs, thread};
 
 use super::installed::installed;
-use super::{Checked, Failure};
+use crate::harness::{Checked, Failure};
 
 /// A program with iperf3's command line.
 #[derive(Clone)]
