@@ -39,6 +39,8 @@ pub struct StreamJob {
     pub window_fixed: bool,
     /// Bytes at which this direction ends, shared by its streams.
     pub goal: Option<Arc<ByteGoal>>,
+    /// Bytes that all streams of this direction move in the whole test, where that is known beforehand.
+    pub whole_bytes: Option<u64>,
     /// How long a sender sends; `None` leaves the end to somebody else.
     pub duration: Option<Duration>,
     /// Receivers let the kernel discard.
@@ -86,6 +88,7 @@ impl StreamJob {
             pacing: Pacing::default(),
             window_fixed: false,
             goal: None,
+            whole_bytes: None,
             duration: None,
             skip_rx_copy: false,
             tuning: Tuning::default(),

@@ -101,7 +101,8 @@ pub(super) fn plain_send_way(job: &StreamJob) -> Way {
 /// Provided buffers of a receiving ring, of which there are [`RECEIVE_BUFFERS`], and calls of recv(2) where
 /// they are tried beside it.
 pub(super) fn ring_receive_ways(job: &StreamJob) -> Vec<Way> {
-    let bytes = receive_share(job.block, job.streams, shares_with_peer(job), cache_bytes());
+    let share = receive_share(job.block, job.streams, shares_with_peer(job), cache_bytes());
+    let bytes = share.min(at_most_all(job, share).max(RECEIVE_BYTES_MIN));
     let mut ways = receive_ways(job, bytes);
     if ways.len() > 1 && job.asked == EngineChoice::Auto {
         ways.extend(plain_ways(job, PLAIN_RECEIVE_BYTES));
@@ -121,6 +122,11 @@ pub(super) fn plain_receive_ways(job: &StreamJob) -> Vec<Way> {
 
 fn plain_ways(job: &StreamJob, bytes: u32) -> impl Iterator<Item = Way> {
     receive_ways(job, bytes).into_iter().map(|way| Way { plain: true, ..way })
+}
+
+/// So many bytes, or what the test is about where that is less: what is not used need not be made ready.
+fn at_most_all(job: &StreamJob, bytes: u32) -> u32 {
+    job.whole_bytes.and_then(|whole| u32::try_from(whole).ok()).map_or(bytes, |whole| bytes.min(whole))
 }
 
 fn send_way(job: &StreamJob, bytes: u32) -> Way {
@@ -153,7 +159,8 @@ fn is_paced(job: &StreamJob) -> bool {
 }
 
 fn usual_send_bytes(job: &StreamJob) -> u32 {
-    whole_blocks(job.block, job.streams, send_most(shares_with_peer(job), cache_bytes()))
+    let most = send_most(shares_with_peer(job), cache_bytes());
+    whole_blocks(job.block, job.streams, at_most_all(job, most))
 }
 
 /// Bytes of one send, whatever the block is and however few streams there are.
@@ -226,6 +233,24 @@ mod tests {
         ] {
             assert_eq!(send_most(shares_with_peer, cache), bytes, "{shares_with_peer} {cache:?}");
         }
+    }
+
+    #[test]
+    fn what_moves_few_bytes_takes_little_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let job = StreamJob { processors: 2, ..StreamJob::bare(Socket::from_stream(near), Flow::Send) };
+        let block = job.block.bytes;
+        for (blocks, sent) in [(1, block), (3, 3 * block), (8, SEND_BYTES), (100_000, SEND_BYTES)] {
+            let few = StreamJob { whole_bytes: Some(u64::from(block) * blocks), ..job.clone() };
+            assert_eq!(ring_send_bytes(&few), sent, "{blocks}");
+            let usual = ring_receive_ways(&job)[0].bytes;
+            assert_eq!(ring_receive_ways(&few)[0].bytes, usual.min(sent), "{blocks}");
+        }
+        let explicit = BlockSize { bytes: 1000, explicit: true };
+        let few = StreamJob { block: explicit, whole_bytes: Some(1000), ..job };
+        assert_eq!(ring_send_bytes(&few), 1000);
+        assert_eq!(ring_receive_ways(&few)[0].bytes, EXPLICIT_RECEIVE_BYTES_MIN);
     }
 
     #[test]

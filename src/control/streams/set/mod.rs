@@ -545,6 +545,8 @@ impl Streams {
             pacing: test.pacing,
             window_fixed: test.socket.window_bytes.is_some(),
             goal: goal.clone(),
+            // What an omitted part moves is not known.
+            whole_bytes: test.goal_bytes().filter(|_| test.omit_secs == 0),
             duration,
             skip_rx_copy: test.skip_rx_copy,
             tuning: self.tuning,
