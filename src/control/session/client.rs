@@ -222,13 +222,14 @@ impl Client<'_> {
             Some(_) => "the server's consent; user, password, key, padding or clock may be wrong",
             None => "the server's consent to the parameters; it may want a --username",
         };
-        self.expect_consent(consent).await?;
-
         let test = Arc::clone(&self.info.test);
         let local = &self.config.local;
         let places = self.places.clone();
-        let mut streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local, places)
-            .with_peer(self.extension.is_spoken());
+        // While the server thinks: to count the processors takes a while.
+        let streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local, places);
+        self.expect_consent(consent).await?;
+
+        let mut streams = streams.with_peer(self.extension.is_spoken());
         let deadline = Instant::now() + limits::ALL_STREAMS;
         for (index, flow) in (0..).zip(Streams::planned(Role::Client, &test)) {
             // One after the other: the order in which the server accepts them is all that tells them apart.

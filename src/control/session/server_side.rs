@@ -428,13 +428,14 @@ impl Session {
 
         let test = Arc::clone(&self.info.test);
         let local = self.local_config();
-        let streams = Streams::new(Role::Server, Arc::clone(&test), engine, &local, places)
-            .kept_on(request.test.server_cpu)
-            .with_peer(request.extension().is_spoken());
         let named = request.extension().names_tests_in_words().then_some(self.cookie);
         let turn = self.turn(&test, named).await?;
         let mut door = self.open_door((&test, named), &local)?;
         self.invite(request.extension()).await?;
+        // While the client connects: to count the processors takes a while.
+        let streams = Streams::new(Role::Server, Arc::clone(&test), engine, &local, places)
+            .kept_on(request.test.server_cpu)
+            .with_peer(request.extension().is_spoken());
         let arrived = timeout_at(deadline.into(), self.take_streams(&mut door, named)).await;
         if !matches!(arrived, Ok(Ok(Some(_)))) {
             self.warn_of_strangers(&door);

@@ -40,6 +40,11 @@ impl Places {
         }
     }
 
+    /// Whether [`Self::settle`] has something to choose.
+    pub(super) fn is_open(&self) -> bool {
+        self.near.is_some()
+    }
+
     /// How `near` was understood; `None` before that, and of other placements.
     pub(super) fn understood(&self) -> Option<&str> {
         self.understood.as_deref()

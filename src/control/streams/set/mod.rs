@@ -219,7 +219,7 @@ impl Streams {
         }
         socket.set_blocking(BLOCKING_WAIT).map_err(failed("setting a data connection to blocking mode"))?;
         let index = self.streams.len();
-        if index == 0 {
+        if self.places.is_open() {
             self.device = OutgoingDevice::of(&socket).ok();
             self.places.settle(self.device.as_ref());
         }
@@ -238,6 +238,10 @@ impl Streams {
         let job = self.job(Arc::clone(&socket), flow, Arc::clone(&counters), file);
         let placed = self.places.of(self.role, index, Self::planned(self.role, &self.test).len());
         let thread = self.start_stream(index, job, placed)?;
+        if index == 0 && self.device.is_none() {
+            // While the thread prepares its engine, which is at work longer.
+            self.device = OutgoingDevice::of(&socket).ok();
+        }
         self.streams.push(Stream {
             connected,
             socket,
