@@ -111,6 +111,15 @@ impl StreamJob {
         Ok(ring)
     }
 
+    /// The same for a sender, which may want to send by reference.
+    pub(super) fn sending_ring(&self, entries: u32, zero_copy: bool) -> Result<RingBuilder, Missing> {
+        let ring = self.ring(entries)?;
+        if zero_copy && !ring.has_zero_copy_sends().map_err(|error| Missing::from(&error))? {
+            return Err(Missing::send_zc());
+        }
+        Ok(ring)
+    }
+
     /// The gate for a sender that began at `start`.
     #[must_use]
     pub fn gate(&self, start: Instant) -> SendGate {

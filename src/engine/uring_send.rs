@@ -56,7 +56,7 @@ impl UringSend<Ring> {
         let slots = unreleased_sends(job, zero_copy);
         let entries = u32::try_from(slots + 2).expect("a few hundred").next_power_of_two();
         let refused = |error| Missing::from(&error);
-        let mut ring = job.ring(entries)?;
+        let mut ring = job.sending_ring(entries, zero_copy)?;
         let registered = ring.register_payload(repeating_payload(
             job,
             job.block.bytes.min(operation_bytes),

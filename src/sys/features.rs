@@ -55,11 +55,19 @@ impl Features {
     pub fn send_zc(&self) -> Result<(), Missing> {
         match &self.uring {
             Ok(UringFeatures { send_zc: true }) => Ok(()),
-            Ok(UringFeatures { send_zc: false }) => Err(Missing {
-                reason: "this kernel's io_uring has no SEND_ZC".to_owned(),
-                fix: "use Linux 6.0 or later".to_owned(),
-            }),
+            Ok(UringFeatures { send_zc: false }) => Err(Missing::send_zc()),
             Err(missing) => Err(missing.clone()),
+        }
+    }
+}
+
+impl Missing {
+    /// A kernel without zero-copy sends of io_uring.
+    #[must_use]
+    pub fn send_zc() -> Self {
+        Self {
+            reason: "this kernel's io_uring has no SEND_ZC".to_owned(),
+            fix: "use Linux 6.0 or later".to_owned(),
         }
     }
 }

@@ -71,7 +71,7 @@ impl UdpUringSend<Ring> {
         let count = layout.slots(zero_copy);
         let entries = (count + 2).next_power_of_two();
         let refused = |error| Missing::from(&error);
-        let mut ring = job.ring(entries)?;
+        let mut ring = job.sending_ring(entries, zero_copy)?;
         let registered = ring.register_payload(slot_memory(job, layout.memory_bytes(count))?);
         let unregistered = match registered {
             Ok(()) => None,

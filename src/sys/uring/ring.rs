@@ -135,6 +135,14 @@ impl RingBuilder {
         Ok(())
     }
 
+    /// Whether the kernel has sends by reference.
+    ///
+    /// # Errors
+    /// The kernel's refusal to tell.
+    pub fn has_zero_copy_sends(&self) -> Result<bool, SetupError> {
+        Ok(operations_of(&self.0.uring)?.is_supported(opcode::SendZc::CODE))
+    }
+
     /// Polls the network card for so many microseconds in each wait, if a NAPI instance brings the socket's
     /// packets.
     ///
@@ -402,19 +410,23 @@ impl std::fmt::Debug for Ring {
 /// [`SetupError`] with what is missing.
 pub fn probe() -> Result<bool, SetupError> {
     let uring = build(4)?;
-    let mut probe = Probe::new();
-    uring
-        .submitter()
-        .register_probe(&mut probe)
-        .map_err(|source| SetupError { step: "asking io_uring for its operations", source })?;
+    let known = operations_of(&uring)?;
     for code in [opcode::Recv::CODE, opcode::WriteFixed::CODE, opcode::Send::CODE] {
-        if !probe.is_supported(code) {
+        if !known.is_supported(code) {
             let source = io::Error::from(io::ErrorKind::Unsupported);
             return Err(SetupError { step: "looking for io_uring's send and receive", source });
         }
     }
     enable(&uring, &[Operation::Send, Operation::Receive])?;
-    Ok(probe.is_supported(opcode::SendZc::CODE))
+    Ok(known.is_supported(opcode::SendZc::CODE))
+}
+
+/// The operations that this kernel knows.
+fn operations_of(uring: &IoUring) -> Result<Probe, SetupError> {
+    let mut known = Probe::new();
+    let asked = uring.submitter().register_probe(&mut known);
+    asked.map_err(|source| SetupError { step: "asking io_uring for its operations", source })?;
+    Ok(known)
 }
 
 /// A header that tells the kernel how much room a multishot receive has for control messages.
