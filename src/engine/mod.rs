@@ -66,6 +66,15 @@ enum Prepared {
 }
 
 impl Prepared {
+    /// Whether the kernel holds on to sends that it has told the results of.
+    fn has_unreleased(&self) -> bool {
+        match self {
+            Self::UringSend(engine) => engine.has_unreleased(),
+            Self::UdpUringSend(engine) => engine.has_unreleased(),
+            _ => false,
+        }
+    }
+
     /// How often completions had no room in the ring, if there is one.
     fn overflows(&self) -> u64 {
         match self {
@@ -78,22 +87,35 @@ impl Prepared {
     }
 }
 
+/// What is left of a stream that has ended: rings, buffers, files. To drop it gives them back, which takes a
+/// moment.
+pub struct Remains {
+    _prepared: Option<Prepared>,
+}
+
 /// Runs one stream from preparation to its end, on the calling thread.
 ///
 /// Tells `notify` first whether it is ready, then (once) that it has moved its last byte. Returns when
 /// nothing of the stream is in the hands of the kernel any more.
 pub fn run(job: &StreamJob, notify: &dyn Fn(Notice)) -> StreamExit {
+    run_to_exit(job, notify).0
+}
+
+/// The same, but returns as soon as everything is counted, and leaves it to the caller to give back what
+/// remains, on the same thread.
+pub fn run_to_exit(job: &StreamJob, notify: &dyn Fn(Notice)) -> (StreamExit, Remains) {
     let cpu_before = thread_cpu_time();
     let (mut prepared, engine) = match prepare_first_possible(job) {
         Ok(both) => both,
         Err(missing) => {
             notify(Notice::Ready(Err(missing)));
-            return StreamExit::never_started(job.asked);
+            return (StreamExit::never_started(job.asked), Remains { _prepared: None });
         }
     };
     notify(Notice::Ready(Ok(())));
     let Some(start) = job.start.wait() else {
-        return StreamExit { engine, ..StreamExit::never_started(job.asked) };
+        let exit = StreamExit { engine, ..StreamExit::never_started(job.asked) };
+        return (exit, Remains { _prepared: Some(prepared) });
     };
 
     if job.flow == Flow::Receive {
@@ -122,10 +144,11 @@ pub fn run(job: &StreamJob, notify: &dyn Fn(Notice)) -> StreamExit {
         _ => {}
     }
     recorder.overflowed(prepared.overflows());
-    drop(prepared);
+    // What the kernel does not let go of takes long to get back, for which nobody should have to wait later.
+    let prepared = Some(prepared).filter(|prepared| !prepared.has_unreleased());
     let fault = result.err().filter(|error| !(job.stop.is_set() && is_disconnect(error)));
     let cpu = cpu_before.zip(thread_cpu_time()).map(|(before, now)| now.since(before));
-    recorder.into_exit(finished, fault, cpu)
+    (recorder.into_exit(finished, fault, cpu), Remains { _prepared: prepared })
 }
 
 /// Tries the engines that the choice allows, best first.

@@ -95,6 +95,11 @@ impl<R: SendRing> UringSend<R> {
         }
     }
 
+    /// Whether the kernel has not finished with a send.
+    pub(super) fn has_unreleased(&self) -> bool {
+        self.ring.in_flight() > 0
+    }
+
     /// How often completions had no room.
     pub(super) fn overflows(&self) -> u64 {
         self.ring.overflows()

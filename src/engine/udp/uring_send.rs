@@ -113,6 +113,11 @@ impl<R: SendRing> UdpUringSend<R> {
         }
     }
 
+    /// Whether the kernel has not finished with a send.
+    pub(in super::super) fn has_unreleased(&self) -> bool {
+        self.ring.in_flight() > 0
+    }
+
     /// How often completions had no room.
     pub(in super::super) fn overflows(&self) -> u64 {
         self.ring.overflows()

@@ -650,17 +650,22 @@ fn run_stream(index: usize, job: &StreamJob, notify: &mpsc::UnboundedSender<Stre
         let _ = notify.send(notice);
     };
     let run = || {
-        engine::run(job, &|notice| match notice {
+        engine::run_to_exit(job, &|notice| match notice {
             Notice::Ready(ready) => tell(StreamNotice::Ready(index, ready)),
             Notice::Stopped => tell(StreamNotice::Stopped(index)),
         })
     };
     // Whatever a panic leaves behind belongs to this thread alone, and the test ends.
-    let exit = contain(run).unwrap_or_else(|panic| {
-        tell(StreamNotice::Panicked(panic));
-        StreamExit::panicked(job.asked)
-    });
+    let (exit, remains) = contain(run).map_or_else(
+        |panic| {
+            tell(StreamNotice::Panicked(panic));
+            (StreamExit::panicked(job.asked), None)
+        },
+        |(exit, remains)| (exit, Some(remains)),
+    );
     tell(StreamNotice::Exit(index, Box::new(exit)));
+    // Nobody waits for that.
+    drop(remains);
 }
 
 /// Opens a file that may be a pipe, which waits for somebody at its other end, on a thread of its own: nobody
