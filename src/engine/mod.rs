@@ -118,10 +118,9 @@ pub fn run_to_exit(job: &StreamJob, notify: &dyn Fn(Notice)) -> (StreamExit, Rem
         return (exit, Remains { _prepared: Some(prepared) });
     };
 
-    if job.flow == Flow::Receive {
-        // Only speed is lost where it is refused.
-        let _ = set_time_slice(RECEIVER_SLICE);
-    }
+    let slice = if job.flow == Flow::Receive { RECEIVER_SLICE } else { Duration::ZERO };
+    // Only speed is lost where it is refused.
+    let _ = set_time_slice(slice);
     let mut recorder = Recorder::new(job, engine, start);
     let mut gate = job.gate(start);
     let result = run_loop(&mut prepared, job, &mut gate, &mut recorder);

@@ -43,7 +43,8 @@ pub fn thread_sleeps() -> Option<u64> {
 
 /// Asks the scheduler for turns of this length for the calling thread, or what is nearest to it between 0.1
 /// and 100 ms. A thread with shorter turns than others waits less for each of them and gets no less time in
-/// all. Linux before 6.12 takes no notice.
+/// all. Zero asks for the system's own length. A thread begins with that of the one that starts it. Linux
+/// before 6.12 takes no notice.
 ///
 /// # Errors
 /// EPERM where the system forbids it.

@@ -3,8 +3,15 @@
 use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use tokio::task::LocalSet;
+
+use crate::sys::set_time_slice;
+
+/// Turn of the control thread on its processor: it has little to do, but that at once, also where streams
+/// take all the time there is. Otherwise it would hear of the end of a test a few turns of theirs later.
+const CONTROL_SLICE: Duration = Duration::from_micros(100);
 
 /// Which runtime drives the control thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +28,8 @@ pub(crate) enum RuntimeKind {
 /// # Errors
 /// The system's when neither runtime can be had.
 pub(crate) fn block_on<F: Future>(make_future: impl FnOnce(RuntimeKind) -> F) -> io::Result<F::Output> {
+    // Only time is lost where it is refused.
+    let _ = set_time_slice(CONTROL_SLICE);
     // Both take one for their signals, and panic where it is refused.
     drop(UnixStream::pair()?);
     // Not tokio_uring::start, which panics where io_uring is denied.
