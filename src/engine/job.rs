@@ -169,6 +169,8 @@ impl StartGate {
     fn decide(&self, start: Option<Instant>) {
         let mut decision = self.decision.lock().unwrap_or_else(PoisonError::into_inner);
         decision.get_or_insert(start);
+        // Whoever wakes up wants the lock.
+        drop(decision);
         self.decided.notify_all();
     }
 }
