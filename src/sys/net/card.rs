@@ -43,6 +43,10 @@ impl OutgoingDevice {
     pub fn of(socket: &Socket) -> io::Result<Self> {
         let index = outgoing_device(socket)?;
         let name = if_indextoname(index)?.to_string_lossy().into_owned();
+        if socket.has_both_ends_here() {
+            // What stays on this machine passes no card.
+            return Ok(Self { name, card: None });
+        }
         let index_of = |name: &str| if_nametoindex(name).ok();
         let tree = Tree { sys: Path::new("/sys"), proc: Path::new("/proc"), index_of: &index_of };
         Ok(Self { card: tree.card(&name), name })
