@@ -74,10 +74,10 @@ impl fmt::Debug for Credentials {
 mod tests {
     use std::time::Duration;
 
-    use super::super::key::PrivateKey;
-    use super::super::test_keys::PAIR;
-    use super::super::token::from_text;
     use super::*;
+    use crate::auth::key::PrivateKey;
+    use crate::auth::test_keys::PAIR;
+    use crate::auth::token::from_text;
 
     fn credentials(user: &str, password: &str, pkcs1_padding: bool) -> Result<Credentials, ClientFlaw> {
         let login = LoginOptions { user: user.to_owned(), public_key: PAIR.public.clone(), pkcs1_padding };

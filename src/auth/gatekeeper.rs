@@ -243,11 +243,11 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
-    use super::super::key::PublicKey;
-    use super::super::test_keys::{OTHER_PAIR, PAIR, Pair, file};
-    use super::super::token::to_text;
-    use super::super::users::line;
     use super::*;
+    use crate::auth::key::PublicKey;
+    use crate::auth::test_keys::{OTHER_PAIR, PAIR, Pair, file};
+    use crate::auth::token::to_text;
+    use crate::auth::users::line;
 
     const NOW: i64 = 1_795_498_104;
     static CLIENTS: AtomicU32 = AtomicU32::new(1);

@@ -152,8 +152,8 @@ fn rejected(path: &Path, why: &impl fmt::Display) -> KeyFlaw {
 mod tests {
     use std::fs;
 
-    use super::super::test_keys::{OTHER_PAIR, PAIR, Pair, file, pem};
     use super::*;
+    use crate::auth::test_keys::{OTHER_PAIR, PAIR, Pair, file, pem};
 
     fn pair(pair: &Pair, padding: Padding) -> (PublicKey, PrivateKey) {
         let public = PublicKey::read(&pair.public, padding).unwrap();

@@ -5,25 +5,18 @@
 
 mod adapt;
 mod blocking;
-mod file;
 mod gate;
 mod job;
-mod msg_zc;
 mod null;
 pub mod null_kernel;
 mod payload;
-mod receive_mark;
 mod recorder;
 mod resolve;
-mod sendfile;
 #[cfg(test)]
 mod simulated;
 mod sizes;
-mod splice;
-mod sync;
+mod tcp;
 mod udp;
-mod uring_recv;
-mod uring_send;
 mod zero_copy;
 
 use std::fs::File;
@@ -49,15 +42,15 @@ const RECEIVER_SLICE: Duration = Duration::from_micros(100);
 
 /// An engine with everything it needs: rings, buffers, files. Made in the stream's own thread.
 enum Prepared {
-    UringSend(uring_send::UringSend<Ring>),
-    UringReceive(uring_recv::UringReceive<Ring>),
-    Sendfile(sendfile::Sendfile),
-    Splice(splice::Splice),
-    MsgZc(msg_zc::MsgZc),
-    SyncSend(sync::SyncSend),
-    SyncReceive(sync::SyncReceive),
-    FileSend(file::FileSend),
-    FileReceive(file::FileReceive),
+    UringSend(tcp::UringSend<Ring>),
+    UringReceive(tcp::UringReceive<Ring>),
+    Sendfile(tcp::Sendfile),
+    Splice(tcp::Splice),
+    MsgZc(tcp::MsgZc),
+    SyncSend(tcp::SyncSend),
+    SyncReceive(tcp::SyncReceive),
+    FileSend(tcp::FileSend),
+    FileReceive(tcp::FileReceive),
     UdpUringSend(udp::UdpUringSend<Ring>),
     UdpUringReceive(udp::UdpUringReceive<Ring>),
     UdpSyncSend(udp::UdpSyncSend),
@@ -205,8 +198,8 @@ fn prepare_udp(engine: Engine, job: &StreamJob, udp: UdpJob) -> Result<(Prepared
 
 fn prepare_file(engine: Engine, job: &StreamJob, file: &Arc<File>) -> Result<Prepared, Missing> {
     Ok(match job.flow {
-        Flow::Send => Prepared::FileSend(file::FileSend::prepare(job, file, engine == Engine::Sendfile)?),
-        Flow::Receive => Prepared::FileReceive(file::FileReceive::prepare(job, file)?),
+        Flow::Send => Prepared::FileSend(tcp::FileSend::prepare(job, file, engine == Engine::Sendfile)?),
+        Flow::Receive => Prepared::FileReceive(tcp::FileReceive::prepare(job, file)?),
     })
 }
 
@@ -216,18 +209,16 @@ fn prepare_tcp(engine: Engine, job: &StreamJob) -> Result<(Prepared, Option<Miss
     match engine {
         Engine::Null => plain(Prepared::Null),
         Engine::Uring | Engine::UringZc if sends => {
-            let (engine, note) = uring_send::UringSend::prepare(job, engine == Engine::UringZc)?;
+            let (engine, note) = tcp::UringSend::prepare(job, engine == Engine::UringZc)?;
             Ok((Prepared::UringSend(engine), note))
         }
-        Engine::Uring | Engine::UringZc => {
-            plain(Prepared::UringReceive(uring_recv::UringReceive::prepare(job)?))
-        }
-        Engine::Sendfile if sends => plain(Prepared::Sendfile(sendfile::Sendfile::prepare(job)?)),
-        Engine::Splice if sends => plain(Prepared::Splice(splice::Splice::prepare(job)?)),
-        Engine::MsgZc if sends => plain(Prepared::MsgZc(msg_zc::MsgZc::prepare(job)?)),
-        Engine::Sync if sends => plain(Prepared::SyncSend(sync::SyncSend::prepare(job)?)),
+        Engine::Uring | Engine::UringZc => plain(Prepared::UringReceive(tcp::UringReceive::prepare(job)?)),
+        Engine::Sendfile if sends => plain(Prepared::Sendfile(tcp::Sendfile::prepare(job)?)),
+        Engine::Splice if sends => plain(Prepared::Splice(tcp::Splice::prepare(job)?)),
+        Engine::MsgZc if sends => plain(Prepared::MsgZc(tcp::MsgZc::prepare(job)?)),
+        Engine::Sync if sends => plain(Prepared::SyncSend(tcp::SyncSend::prepare(job)?)),
         Engine::Sendfile | Engine::Splice | Engine::MsgZc | Engine::Sync => {
-            plain(Prepared::SyncReceive(sync::SyncReceive::prepare(job)?))
+            plain(Prepared::SyncReceive(tcp::SyncReceive::prepare(job)?))
         }
     }
 }

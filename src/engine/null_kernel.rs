@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::recorder::Recorder;
 use super::udp::{Layout, Stamper, UdpUringReceive, UdpUringSend};
-use super::uring_recv::UringReceive;
-use super::uring_send::UringSend;
 use super::{ByteGoal, Engine, EngineUse, StopToken, StreamExit, StreamJob, UdpJob, null};
 use crate::config::Flow;
+use crate::engine::tcp::UringReceive;
+use crate::engine::tcp::UringSend;
 use crate::sys::Message;
 use crate::sys::uring::{AnyRing, Completion, ReceiveRing, SendRing};
 

@@ -287,9 +287,9 @@ impl Recorder {
 mod tests {
     use std::net::UdpSocket;
 
-    use super::super::Engine;
     use super::*;
     use crate::config::EngineChoice;
+    use crate::engine::Engine;
 
     #[test]
     fn what_the_kernel_takes_nothing_of_is_no_burst() {

@@ -1,6 +1,7 @@
 //! Habits of the source that no compiler lint watches: who may import whom, and what stands only in certain
 //! places.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,11 +30,16 @@ const ABOVE_ALL: [&str; 3] = ["main", "lib", "fuzzing"];
 
 /// Rooms inside a part, and the rooms of the same part that each may import: those below it. Files beside
 /// them are not restricted.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("report/delivery", &[]),
     ("report/json", &[]),
     ("report/text", &["json"]),
     ("report/testing", &["delivery", "json", "text"]),
+    ("engine/tcp", &[]),
+    ("engine/udp", &[]),
+    ("engine/simulated", &["tcp", "udp"]),
+    ("sys/net", &[]),
+    ("sys/uring", &["net"]),
     ("control/base", &[]),
     ("control/serve", &["base"]),
     ("control/streams", &["base", "serve"]),
@@ -41,14 +47,18 @@ const ROOMS: [(&str, &[&str]); 8] = [
 ];
 
 /// Parts whose folders are all [`ROOMS`].
-const PARTS_WITH_ROOMS: [&str; 2] = ["report", "control"];
+const PARTS_WITH_ROOMS: [&str; 4] = ["sys", "engine", "report", "control"];
+
+/// Most source files of one folder.
+const FILES_MAX: usize = 16;
 
 /// A habit: what is wrong with a file, a line each.
 type Habit = fn(&Source) -> Vec<String>;
 
-const HABITS_OF_SRC: [Habit; 10] = [
+const HABITS_OF_SRC: [Habit; 11] = [
     imports_point_down,
     rooms_import_rooms_below,
+    nothing_reaches_over_its_parent,
     unsafe_stays_in_sys,
     tokio_uring_stays_in_its_two_files,
     output_stays_in_report,
@@ -66,6 +76,20 @@ fn src_keeps_the_habits() -> Checked {
     let sources = read_folder("src")?;
     ensure!(sources.iter().any(|source| source.path == "src/lib.rs"), "src was not found");
     keeps(&sources, &HABITS_OF_SRC)
+}
+
+#[test]
+fn folders_can_be_taken_in_at_a_glance() -> Checked {
+    let mut folders = BTreeMap::new();
+    let sources = [read_folder("src")?, read_folder("tests")?].concat();
+    for source in &sources {
+        let (folder, _) = source.path.rsplit_once('/').expect("a file is in a folder");
+        *folders.entry(folder).or_insert(0) += 1;
+    }
+    let full = folders.into_iter().filter(|(_, files)| *files > FILES_MAX);
+    let full: Vec<_> = full.map(|(folder, files)| format!("{folder}: {files} files")).collect();
+    ensure!(full.is_empty(), "more than {FILES_MAX} files: {}", full.join(", "));
+    Ok(())
 }
 
 #[test]
@@ -119,6 +143,11 @@ fn rooms_import_rooms_below(source: &Source) -> Vec<String> {
         .filter(foreign)
         .map(|name| format!("imports {part}::{name}, which is not below {part}::{room}"))
         .collect()
+}
+
+/// A path from the crate's root says where a thing is, a chain of `super` does not.
+fn nothing_reaches_over_its_parent(source: &Source) -> Vec<String> {
+    source.lines_with(&source.code, |line| line.contains("super::super"))
 }
 
 fn unsafe_stays_in_sys(source: &Source) -> Vec<String> {
@@ -241,6 +270,7 @@ fn tests_do_not_sleep(source: &Source) -> Vec<String> {
 }
 
 /// A Rust file, taken apart.
+#[derive(Clone)]
 struct Source {
     /// From the project's folder, with forward slashes.
     path: String,
@@ -468,6 +498,7 @@ fn each_habit_notices_its_breach() {
             "use crate::control::base::{limits, way_out};",
         ),
         (rooms_import_rooms_below, "src/control/unknown/a.rs", "fn f() {}", ""),
+        (nothing_reaches_over_its_parent, "src/a/b/c.rs", "use super::super::d;", "use crate::a::d;"),
         (unsafe_stays_in_sys, "src/engine/a.rs", "unsafe { f() }", "let s = \"unsafe\"; // unsafe"),
         (tokio_uring_stays_in_its_two_files, "src/control/a.rs", "tokio_uring::start()", "tokio::start()"),
         (output_stays_in_report, "src/control/a.rs", "println!()", "error.use_stderr()"),

@@ -276,8 +276,8 @@ fn check_text(option: &Arg, argument: &OsStr) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::definition;
     use super::*;
+    use crate::config::cli::definition;
 
     fn spell(words: &str) -> Result<String, String> {
         let words = words.split_whitespace().map(OsString::from).collect();

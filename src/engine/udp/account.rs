@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::recorder::Recorder;
-use super::super::{StreamJob, UdpJob};
+use crate::engine::recorder::Recorder;
+use crate::engine::{StreamJob, UdpJob};
 use crate::protocol::{DatagramHeader, UdpWord, is_udp_word};
 use crate::stats::DatagramTracker;
 use crate::sys::Message;

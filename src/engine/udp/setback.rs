@@ -8,9 +8,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::super::StreamJob;
-use super::super::recorder::Recorder;
 use super::too_large;
+use crate::engine::StreamJob;
+use crate::engine::recorder::Recorder;
 use crate::sys::{plain, tells_of_the_way};
 
 /// Nothing left for so long: there is no way to the peer.

@@ -1,12 +1,12 @@
 //! Numbers and send times for datagrams that are about to leave.
 
-use super::super::payload::payload;
-use super::super::{StreamJob, UdpJob};
+use crate::engine::payload::payload;
+use crate::engine::{StreamJob, UdpJob};
 use crate::protocol::DatagramHeader;
 use crate::sys::{Missing, Region, monotonic_now};
 
 /// Stamps the datagrams of one stream, whose numbers begin with 1.
-pub(in super::super) struct Stamper {
+pub(in crate::engine) struct Stamper {
     counters_64bit: bool,
     datagram_bytes: usize,
     next: u64,
@@ -15,7 +15,7 @@ pub(in super::super) struct Stamper {
 }
 
 impl Stamper {
-    pub(in super::super) fn new(udp: UdpJob, datagram_bytes: usize) -> Self {
+    pub(in crate::engine) fn new(udp: UdpJob, datagram_bytes: usize) -> Self {
         Self { counters_64bit: udp.counters_64bit, datagram_bytes, next: 1, seconds: 0, microseconds: 0 }
     }
 
@@ -28,7 +28,7 @@ impl Stamper {
     }
 
     /// Gives the datagrams that fill `slot` their headers.
-    pub(in super::super) fn stamp(&mut self, slot: &mut [u8]) {
+    pub(in crate::engine) fn stamp(&mut self, slot: &mut [u8]) {
         for datagram in slot.chunks_exact_mut(self.datagram_bytes) {
             let header = DatagramHeader {
                 seconds: self.seconds,

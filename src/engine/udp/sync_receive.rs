@@ -3,12 +3,12 @@
 use std::io;
 use std::time::Instant;
 
-use super::super::blocking::is_pause;
-use super::super::recorder::Recorder;
-use super::super::{StreamJob, UdpJob};
 use super::account::Account;
 use super::pause::Pause;
 use super::uring_receive::{drops_before, pass_over, prepare_socket, slot_bytes};
+use crate::engine::blocking::is_pause;
+use crate::engine::recorder::Recorder;
+use crate::engine::{StreamJob, UdpJob};
 use crate::sys::{Missing, ReceiveSlots, monotonic_now, plain, use_exact_timers};
 
 /// Messages of one system call when each may hold many datagrams ...
@@ -17,14 +17,14 @@ const LARGE_SLOTS: usize = 8;
 const SMALL_SLOTS: usize = 64;
 
 /// Receives until it is told to stop and everything has been read.
-pub(in super::super) struct UdpSyncReceive {
+pub(in crate::engine) struct UdpSyncReceive {
     slots: ReceiveSlots,
     udp: UdpJob,
     drops_before: u32,
 }
 
 impl UdpSyncReceive {
-    pub(in super::super) fn prepare(
+    pub(in crate::engine) fn prepare(
         job: &StreamJob,
         udp: UdpJob,
     ) -> Result<(Self, Option<Missing>), Missing> {
@@ -42,7 +42,7 @@ impl UdpSyncReceive {
         Ok((Self { slots, udp, drops_before: drops_before(job) }, note))
     }
 
-    pub(in super::super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+    pub(in crate::engine) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         let mut account = Account::new(job, self.udp, self.drops_before);
         let buffer_bytes = job.socket.receive_buffer().unwrap_or(0);
         let mut pause = Pause::new(self.slots.len(), buffer_bytes, Instant::now());

@@ -3,18 +3,18 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::super::gate::{GateState, SendGate};
-use super::super::recorder::Recorder;
-use super::super::{StreamJob, UdpJob};
 use super::stamp::{Stamper, slot_memory};
 use super::{Layout, Remedy, Setback, is_temporary};
+use crate::engine::gate::{GateState, SendGate};
+use crate::engine::recorder::Recorder;
+use crate::engine::{StreamJob, UdpJob};
 use crate::sys::{Missing, SendSlots, use_exact_timers};
 
 /// Longest sleep of a paced sender before it looks at the stop token again.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 
 /// Sends from slots, batch by batch.
-pub(in super::super) struct UdpSyncSend {
+pub(in crate::engine) struct UdpSyncSend {
     slots: SendSlots,
     layout: Layout,
     stamper: Stamper,
@@ -26,7 +26,7 @@ pub(in super::super) struct UdpSyncSend {
 }
 
 impl UdpSyncSend {
-    pub(in super::super) fn prepare(
+    pub(in crate::engine) fn prepare(
         job: &StreamJob,
         udp: UdpJob,
     ) -> Result<(Self, Option<Missing>), Missing> {
@@ -47,7 +47,7 @@ impl UdpSyncSend {
         Ok((engine, note))
     }
 
-    pub(in super::super) fn run(
+    pub(in crate::engine) fn run(
         &mut self,
         job: &StreamJob,
         gate: &mut SendGate,

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::super::recorder::Recorder;
-use super::super::{StreamJob, UdpJob};
 use super::account::{Account, WAIT_MAX};
 use super::pause::Pause;
+use crate::engine::recorder::Recorder;
+use crate::engine::{StreamJob, UdpJob};
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring};
 use crate::sys::{Missing, monotonic_now, plain, tells_of_the_way, use_exact_timers};
 
@@ -26,7 +26,7 @@ const RECEIVED_BYTES_MAX: usize = 65_536;
 const RECEIVE: u64 = 0;
 
 /// The loop of one receiving ring.
-pub(in super::super) struct UdpUringReceive<R> {
+pub(in crate::engine) struct UdpUringReceive<R> {
     ring: R,
     udp: UdpJob,
     discard: bool,
@@ -35,7 +35,7 @@ pub(in super::super) struct UdpUringReceive<R> {
 }
 
 impl UdpUringReceive<Ring> {
-    pub(in super::super) fn prepare(
+    pub(in crate::engine) fn prepare(
         job: &StreamJob,
         udp: UdpJob,
     ) -> Result<(Self, Option<Missing>), Missing> {
@@ -59,16 +59,16 @@ impl UdpUringReceive<Ring> {
 
 impl<R: ReceiveRing> UdpUringReceive<R> {
     /// The loop over a ring that has so many buffers.
-    pub(in super::super) fn over(ring: R, job: &StreamJob, udp: UdpJob, buffers: u16) -> Self {
+    pub(in crate::engine) fn over(ring: R, job: &StreamJob, udp: UdpJob, buffers: u16) -> Self {
         Self { ring, udp, discard: job.skip_rx_copy, buffers, drops_before: 0 }
     }
 
     /// How often completions had no room.
-    pub(in super::super) fn overflows(&self) -> u64 {
+    pub(in crate::engine) fn overflows(&self) -> u64 {
         self.ring.overflows()
     }
 
-    pub(in super::super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+    pub(in crate::engine) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         let mut account = Account::new(job, self.udp, self.drops_before);
         let buffer_bytes = job.socket.receive_buffer().unwrap_or(0);
         let mut pause = Pause::new(self.buffers.into(), buffer_bytes, self.ring.now());

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::super::gate::{GateState, SendGate};
-use super::super::recorder::Recorder;
-use super::super::zero_copy::Judge;
-use super::super::{StreamJob, UdpJob};
 use super::stamp::{Stamper, slot_memory};
 use super::{Layout, Remedy, Setback, is_refused_segmentation, is_temporary};
 use crate::config::EngineChoice;
+use crate::engine::gate::{GateState, SendGate};
+use crate::engine::recorder::Recorder;
+use crate::engine::zero_copy::Judge;
+use crate::engine::{StreamJob, UdpJob};
 use crate::sys::uring::{Completion, Operation, Ring, SendRing};
 use crate::sys::{Missing, use_exact_timers};
 
@@ -33,7 +33,7 @@ fn operations(zero_copy: bool) -> &'static [Operation] {
 }
 
 /// The loop of one sending ring.
-pub(in super::super) struct UdpUringSend<R> {
+pub(in crate::engine) struct UdpUringSend<R> {
     ring: R,
     layout: Layout,
     stamper: Stamper,
@@ -61,7 +61,7 @@ struct Slot {
 }
 
 impl UdpUringSend<Ring> {
-    pub(in super::super) fn prepare(
+    pub(in crate::engine) fn prepare(
         job: &StreamJob,
         udp: UdpJob,
         zero_copy: bool,
@@ -88,7 +88,7 @@ impl UdpUringSend<Ring> {
 
 impl<R: SendRing> UdpUringSend<R> {
     /// The loop over a ring that has its slots.
-    pub(in super::super) fn over(
+    pub(in crate::engine) fn over(
         ring: R,
         job: &StreamJob,
         udp: UdpJob,
@@ -114,16 +114,16 @@ impl<R: SendRing> UdpUringSend<R> {
     }
 
     /// Whether the kernel has not finished with a send.
-    pub(in super::super) fn has_unreleased(&self) -> bool {
+    pub(in crate::engine) fn has_unreleased(&self) -> bool {
         self.ring.in_flight() > 0
     }
 
     /// How often completions had no room.
-    pub(in super::super) fn overflows(&self) -> u64 {
+    pub(in crate::engine) fn overflows(&self) -> u64 {
         self.ring.overflows()
     }
 
-    pub(in super::super) fn run(
+    pub(in crate::engine) fn run(
         &mut self,
         job: &StreamJob,
         gate: &mut SendGate,
@@ -172,7 +172,7 @@ impl<R: SendRing> UdpUringSend<R> {
     }
 
     /// Waits for the kernel to let go of everything, within reason.
-    pub(in super::super) fn release_all(&mut self, recorder: &mut Recorder) {
+    pub(in crate::engine) fn release_all(&mut self, recorder: &mut Recorder) {
         let deadline = self.ring.now() + RELEASE_WAIT_MAX;
         while self.ring.in_flight() > 0 && self.ring.now() < deadline && self.ring.wait(WAIT_MAX).is_ok() {
             self.reap(recorder);
@@ -187,7 +187,7 @@ impl<R: SendRing> UdpUringSend<R> {
 
     /// Whether every slot is free again, or holds what could not be sent.
     #[cfg(test)]
-    pub(in super::super) fn is_idle(&self) -> bool {
+    pub(in crate::engine) fn is_idle(&self) -> bool {
         let kept = self.batch.iter().filter(|&&slot| !self.slots[slot].sent).count();
         self.free.len() + kept == self.slots.len() && self.unsent == 0
     }

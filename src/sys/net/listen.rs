@@ -125,8 +125,8 @@ pub(super) fn start_listening(
 mod tests {
     use std::net::TcpStream;
 
-    use super::super::Socket;
     use super::*;
+    use crate::sys::net::Socket;
 
     fn wildcard() -> ListenAddress {
         ListenAddress { local: "[::]:0".parse().unwrap(), only_v6: false, device: None }

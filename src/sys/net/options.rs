@@ -138,8 +138,8 @@ mod tests {
 
     use nix::sys::socket::getsockopt;
 
-    use super::super::Transport;
     use super::*;
+    use crate::sys::net::Transport;
 
     fn connected(ip: IpAddr) -> Option<(Socket, SocketAddr)> {
         let listener = TcpListener::bind((ip, 0)).ok()?;

@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn loopback_is_a_device_without_a_queue() {
-        let (near, _far) = super::super::datagram::tests::pair();
+        let (near, _far) = crate::sys::net::datagram::tests::pair();
         assert_eq!(device_name(outgoing_device(&near).unwrap()), "lo");
         assert_eq!(DeviceQueue::on_the_way_of(&near).unwrap(), None);
     }

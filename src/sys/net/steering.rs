@@ -206,8 +206,8 @@ mod tests {
 
     use nix::poll::{PollFd, PollFlags, poll};
 
-    use super::super::listen::listen_on;
     use super::*;
+    use crate::sys::net::listen::listen_on;
 
     /// Sockets that listen on one address, a different one for each test.
     struct Group {

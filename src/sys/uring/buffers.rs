@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-use super::super::Region;
+use crate::sys::Region;
 
 /// The only buffer group of a ring.
 pub(super) const GROUP: u16 = 0;

@@ -1,6 +1,6 @@
 //! The memory that sends refer to.
 
-use super::super::Region;
+use crate::sys::Region;
 
 /// One piece of memory that is sent from its start again and again, or slots of equal size that are filled
 /// anew.

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use io_uring::types::{Fixed, Napi, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
-use super::super::headroom::take;
-use super::super::net::CONTROL_BYTES;
-use super::super::{Message, Region, Socket, plain};
 use super::buffers::{GROUP, ReceiveBuffers};
 use super::operations::{InFlight, Operation, Owner, restrictions};
 use super::payload::Payload;
 use super::seam::{AnyRing, Completion, ReceiveRing, SendRing};
+use crate::sys::headroom::take;
+use crate::sys::net::CONTROL_BYTES;
+use crate::sys::{Message, Region, Socket, plain};
 
 /// `IORING_SEND_ZC_REPORT_USAGE` of include/uapi/linux/io_uring.h.
 const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;

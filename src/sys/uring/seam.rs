@@ -8,7 +8,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::super::Message;
+use crate::sys::Message;
 
 /// One result from the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,23 +2,23 @@
 
 use std::io;
 
-use super::StreamJob;
-use super::adapt::Ways;
-use super::blocking;
-use super::gate::SendGate;
-use super::payload::payload;
-use super::recorder::Recorder;
-use super::sizes::file_send_way;
+use crate::engine::StreamJob;
+use crate::engine::adapt::Ways;
+use crate::engine::blocking;
+use crate::engine::gate::SendGate;
+use crate::engine::payload::payload;
+use crate::engine::recorder::Recorder;
+use crate::engine::sizes::file_send_way;
 use crate::sys::{Missing, PayloadFile, plain};
 
 /// Sends the file from its beginning, one block per call, or several.
-pub(super) struct Sendfile {
+pub(in crate::engine) struct Sendfile {
     file: PayloadFile,
     operation_bytes: u32,
 }
 
 impl Sendfile {
-    pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
+    pub(in crate::engine) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let operation_bytes = Ways::new(job, vec![file_send_way(job)]).bytes();
         let payload = payload(job, operation_bytes)?;
         let file = PayloadFile::new(payload.as_slice()).map_err(|error| Missing {
@@ -28,7 +28,7 @@ impl Sendfile {
         Ok(Self { file, operation_bytes })
     }
 
-    pub(super) fn run(
+    pub(in crate::engine) fn run(
         &mut self,
         job: &StreamJob,
         gate: &mut SendGate,

@@ -4,30 +4,30 @@
 use std::io;
 use std::time::Instant;
 
-use super::StreamJob;
-use super::adapt::Ways;
-use super::blocking;
-use super::gate::SendGate;
-use super::payload::{memory, repeating_payload};
 use super::receive_mark::ReceiveMark;
-use super::recorder::Recorder;
-use super::sizes::{plain_receive_ways, plain_send_way};
+use crate::engine::StreamJob;
+use crate::engine::adapt::Ways;
+use crate::engine::blocking;
+use crate::engine::gate::SendGate;
+use crate::engine::payload::{memory, repeating_payload};
+use crate::engine::recorder::Recorder;
+use crate::engine::sizes::{plain_receive_ways, plain_send_way};
 use crate::sys::{Missing, Region};
 
 /// Sends one block per call, or several.
-pub(super) struct SyncSend {
+pub(in crate::engine) struct SyncSend {
     payload: Region,
     operation_bytes: u32,
 }
 
 impl SyncSend {
-    pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
+    pub(in crate::engine) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let operation_bytes = Ways::new(job, vec![plain_send_way(job)]).bytes();
         let payload = repeating_payload(job, job.block.bytes.min(operation_bytes), operation_bytes)?;
         Ok(Self { payload, operation_bytes })
     }
 
-    pub(super) fn run(
+    pub(in crate::engine) fn run(
         &mut self,
         job: &StreamJob,
         gate: &mut SendGate,
@@ -39,23 +39,23 @@ impl SyncSend {
 }
 
 /// Receives until the peer is done.
-pub(super) struct SyncReceive {
+pub(in crate::engine) struct SyncReceive {
     buffer: Region,
     ways: Ways,
 }
 
 impl SyncReceive {
-    pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
+    pub(in crate::engine) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let ways = Ways::new(job, plain_receive_ways(job));
         Ok(Self { buffer: memory(ways.bytes())?, ways })
     }
 
-    pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+    pub(in crate::engine) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         self.run_into(job, recorder, |_| Ok(()))
     }
 
     /// The same, with somewhere for the bytes to go.
-    pub(super) fn run_into(
+    pub(in crate::engine) fn run_into(
         &mut self,
         job: &StreamJob,
         recorder: &mut Recorder,

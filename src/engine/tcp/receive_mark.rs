@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::StreamJob;
+use crate::engine::StreamJob;
 use crate::stats::CpuTime;
 use crate::sys::{Socket, current_processor, thread_cpu_time, thread_sleeps};
 
@@ -33,7 +33,7 @@ const SLEEPS_MANY: u64 = 25;
 /// and one that sleeps less often a smaller one.
 const SLEEPS_FEW: u64 = 5;
 
-pub(super) struct ReceiveMark {
+pub(in crate::engine) struct ReceiveMark {
     socket: Arc<Socket>,
     mark_max: u64,
     mark: u64,
@@ -48,7 +48,7 @@ pub(super) struct ReceiveMark {
 }
 
 impl ReceiveMark {
-    pub(super) fn new(job: &StreamJob) -> Self {
+    pub(in crate::engine) fn new(job: &StreamJob) -> Self {
         // A mark that the receive window cannot reach would make the receiver wait for its timeout.
         let buffer = job.socket.receive_buffer().map_or(0, u64::from);
         let fixed = job.window_fixed;
@@ -68,7 +68,7 @@ impl ReceiveMark {
     }
 
     /// Sets the mark anew when it is time to. `total_bytes` is what has been received so far.
-    pub(super) fn adapt(&mut self, now: Instant, total_bytes: u64) {
+    pub(in crate::engine) fn adapt(&mut self, now: Instant, total_bytes: u64) {
         let elapsed = now.duration_since(self.window_start);
         if elapsed < WINDOW {
             return;
@@ -96,7 +96,7 @@ impl ReceiveMark {
 
     /// Whether the receiver may wait for more than a byte. Where it may not for a while, the mark of before
     /// comes back afterwards.
-    pub(super) fn allow(&mut self, allowed: bool) {
+    pub(in crate::engine) fn allow(&mut self, allowed: bool) {
         if allowed == self.allowed {
             return;
         }
@@ -109,7 +109,7 @@ impl ReceiveMark {
     }
 
     /// Nothing came during a whole bounded wait: whatever comes next is wanted at once.
-    pub(super) fn idle(&mut self) {
+    pub(in crate::engine) fn idle(&mut self) {
         if self.mark > 1 {
             self.set(1);
         }

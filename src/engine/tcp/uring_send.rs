@@ -6,14 +6,14 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::StreamJob;
-use super::adapt::Ways;
-use super::gate::{GateState, SendGate};
-use super::payload::repeating_payload;
-use super::recorder::Recorder;
-use super::sizes::{paced_depth, ring_depth, ring_send_bytes, ring_send_way, unreleased_sends};
-use super::zero_copy::Judge;
 use crate::config::EngineChoice;
+use crate::engine::StreamJob;
+use crate::engine::adapt::Ways;
+use crate::engine::gate::{GateState, SendGate};
+use crate::engine::payload::repeating_payload;
+use crate::engine::recorder::Recorder;
+use crate::engine::sizes::{paced_depth, ring_depth, ring_send_bytes, ring_send_way, unreleased_sends};
+use crate::engine::zero_copy::Judge;
 use crate::sys::Missing;
 use crate::sys::uring::{Completion, Operation, Ring, SendRing};
 
@@ -28,7 +28,7 @@ fn operations(zero_copy: bool) -> &'static [Operation] {
 }
 
 /// The loop of one sending ring.
-pub(super) struct UringSend<R> {
+pub(in crate::engine) struct UringSend<R> {
     ring: R,
     operation_bytes: u32,
     depth: usize,
@@ -50,7 +50,10 @@ struct Slot {
 impl UringSend<Ring> {
     /// Makes a ring with registered payload. With `auto`, a memory lock limit that is too low costs the
     /// registration and not the engine; the note says so.
-    pub(super) fn prepare(job: &StreamJob, zero_copy: bool) -> Result<(Self, Option<Missing>), Missing> {
+    pub(in crate::engine) fn prepare(
+        job: &StreamJob,
+        zero_copy: bool,
+    ) -> Result<(Self, Option<Missing>), Missing> {
         let automatic = job.asked == EngineChoice::Auto;
         let operation_bytes = Ways::new(job, vec![ring_send_way(job)]).bytes();
         let slots = unreleased_sends(job, zero_copy);
@@ -79,7 +82,7 @@ impl UringSend<Ring> {
 
 impl<R: SendRing> UringSend<R> {
     /// The loop over a ring that has its payload.
-    pub(super) fn over(ring: R, job: &StreamJob, zero_copy: bool) -> Self {
+    pub(in crate::engine) fn over(ring: R, job: &StreamJob, zero_copy: bool) -> Self {
         let operation_bytes = ring_send_bytes(job);
         let slots = unreleased_sends(job, zero_copy);
         let submitted = ring.now();
@@ -96,16 +99,16 @@ impl<R: SendRing> UringSend<R> {
     }
 
     /// Whether the kernel has not finished with a send.
-    pub(super) fn has_unreleased(&self) -> bool {
+    pub(in crate::engine) fn has_unreleased(&self) -> bool {
         self.ring.in_flight() > 0
     }
 
     /// How often completions had no room.
-    pub(super) fn overflows(&self) -> u64 {
+    pub(in crate::engine) fn overflows(&self) -> u64 {
         self.ring.overflows()
     }
 
-    pub(super) fn run(&mut self, gate: &mut SendGate, recorder: &mut Recorder) -> io::Result<()> {
+    pub(in crate::engine) fn run(&mut self, gate: &mut SendGate, recorder: &mut Recorder) -> io::Result<()> {
         let depth = u64::try_from(self.depth).expect("a usize fits a u64");
         gate.widen(u64::from(self.operation_bytes) * depth);
         let mut now = self.ring.now();
@@ -130,7 +133,7 @@ impl<R: SendRing> UringSend<R> {
     }
 
     /// Waits for the kernel to let go of everything, within reason.
-    pub(super) fn release_all(&mut self, recorder: &mut Recorder) {
+    pub(in crate::engine) fn release_all(&mut self, recorder: &mut Recorder) {
         let deadline = self.ring.now() + RELEASE_WAIT_MAX;
         while self.ring.in_flight() > 0 && self.ring.now() < deadline {
             if self.ring.wait(WAIT_MAX).is_err() {
@@ -151,7 +154,7 @@ impl<R: SendRing> UringSend<R> {
 
     /// Whether every slot is free again.
     #[cfg(test)]
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::engine) fn is_idle(&self) -> bool {
         self.free.len() == self.slots.len() && self.unsent == 0
     }
 

@@ -4,14 +4,14 @@
 use std::io;
 use std::time::Duration;
 
-use super::Engine;
-use super::StreamJob;
-use super::adapt::{Way, Ways};
-use super::blocking;
-use super::payload::memory;
 use super::receive_mark::ReceiveMark;
-use super::recorder::Recorder;
-use super::sizes::{RECEIVE_BUFFERS, ring_receive_ways};
+use crate::engine::Engine;
+use crate::engine::StreamJob;
+use crate::engine::adapt::{Way, Ways};
+use crate::engine::blocking;
+use crate::engine::payload::memory;
+use crate::engine::recorder::Recorder;
+use crate::engine::sizes::{RECEIVE_BUFFERS, ring_receive_ways};
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring};
 use crate::sys::{Missing, plain};
 
@@ -21,14 +21,14 @@ const WAIT_MAX: Duration = Duration::from_millis(20);
 const RECEIVE: u64 = 0;
 
 /// The loop of one receiving ring.
-pub(super) struct UringReceive<R> {
+pub(in crate::engine) struct UringReceive<R> {
     ring: R,
     ways: Ways,
     discard: bool,
 }
 
 impl UringReceive<Ring> {
-    pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
+    pub(in crate::engine) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
         let mut ring = job.ring(8)?;
         let ways = Ways::new(job, ring_receive_ways(job));
@@ -54,16 +54,16 @@ impl UringReceive<Ring> {
 
 impl<R: ReceiveRing> UringReceive<R> {
     /// The loop over a ring that has its buffers.
-    pub(super) fn over(ring: R, job: &StreamJob) -> Self {
+    pub(in crate::engine) fn over(ring: R, job: &StreamJob) -> Self {
         Self { ring, ways: Ways::new(job, ring_receive_ways(job)), discard: job.skip_rx_copy }
     }
 
     /// How often completions had no room.
-    pub(super) fn overflows(&self) -> u64 {
+    pub(in crate::engine) fn overflows(&self) -> u64 {
         self.ring.overflows()
     }
 
-    pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+    pub(in crate::engine) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         let result = self.receive_all(job, recorder);
         if self.ways.found().is_some_and(|found| found.used.plain) {
             recorder.explain(Engine::Sync, "in turns with io_uring recv(2) brought more".to_owned());

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::StreamJob;
-use super::blocking;
-use super::gate::SendGate;
-use super::payload::payload;
-use super::recorder::Recorder;
+use crate::engine::StreamJob;
+use crate::engine::blocking;
+use crate::engine::gate::SendGate;
+use crate::engine::payload::payload;
+use crate::engine::recorder::Recorder;
 use crate::sys::{ErrorQueue, Missing, Region, plain};
 
 /// Most sends that may wait for their release.
@@ -19,13 +19,13 @@ const OUTSTANDING_READ: usize = 16;
 const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Sends by reference and keeps account of what the kernel still holds.
-pub(super) struct MsgZc {
+pub(in crate::engine) struct MsgZc {
     payload: Region,
     outstanding: Outstanding,
 }
 
 impl MsgZc {
-    pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
+    pub(in crate::engine) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         job.socket.enable_zerocopy().map_err(|error| Missing {
             reason: format!("SO_ZEROCOPY failed: {}", plain(&error)),
             fix: "use Linux 4.14 or later".to_owned(),
@@ -33,7 +33,7 @@ impl MsgZc {
         Ok(Self { payload: payload(job, job.block.bytes)?, outstanding: Outstanding::default() })
     }
 
-    pub(super) fn run(
+    pub(in crate::engine) fn run(
         &mut self,
         job: &StreamJob,
         gate: &mut SendGate,
@@ -63,7 +63,7 @@ impl MsgZc {
     }
 
     /// Waits for the kernel to let go of everything, within reason.
-    pub(super) fn release_all(&mut self, job: &StreamJob, recorder: &mut Recorder) {
+    pub(in crate::engine) fn release_all(&mut self, job: &StreamJob, recorder: &mut Recorder) {
         let deadline = Instant::now() + RELEASE_WAIT_MAX;
         let mut queue = ErrorQueue::new(&job.socket);
         while !self.outstanding.sends.is_empty() && Instant::now() < deadline {

@@ -4,16 +4,16 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use super::StreamJob;
-use super::blocking;
-use super::gate::SendGate;
-use super::payload::memory;
-use super::recorder::Recorder;
 use super::sync::SyncReceive;
+use crate::engine::StreamJob;
+use crate::engine::blocking;
+use crate::engine::gate::SendGate;
+use crate::engine::payload::memory;
+use crate::engine::recorder::Recorder;
 use crate::sys::{Missing, Region, send_file};
 
 /// Sends the file once, from its beginning to its end, one block per call.
-pub(super) struct FileSend {
+pub(in crate::engine) struct FileSend {
     file: Arc<File>,
     /// Where blocks are read to; `None` leaves that to sendfile(2).
     buffer: Option<Region>,
@@ -24,12 +24,16 @@ pub(super) struct FileSend {
 }
 
 impl FileSend {
-    pub(super) fn prepare(job: &StreamJob, file: &Arc<File>, sendfile: bool) -> Result<Self, Missing> {
+    pub(in crate::engine) fn prepare(
+        job: &StreamJob,
+        file: &Arc<File>,
+        sendfile: bool,
+    ) -> Result<Self, Missing> {
         let buffer = if sendfile { None } else { Some(memory(job.block.bytes)?) };
         Ok(Self { file: Arc::clone(file), buffer, filled: 0, sent: 0 })
     }
 
-    pub(super) fn run(
+    pub(in crate::engine) fn run(
         &mut self,
         job: &StreamJob,
         gate: &mut SendGate,
@@ -56,17 +60,17 @@ impl FileSend {
 }
 
 /// Writes what comes into the file.
-pub(super) struct FileReceive {
+pub(in crate::engine) struct FileReceive {
     file: Arc<File>,
     receive: SyncReceive,
 }
 
 impl FileReceive {
-    pub(super) fn prepare(job: &StreamJob, file: &Arc<File>) -> Result<Self, Missing> {
+    pub(in crate::engine) fn prepare(job: &StreamJob, file: &Arc<File>) -> Result<Self, Missing> {
         Ok(Self { file: Arc::clone(file), receive: SyncReceive::prepare(job)? })
     }
 
-    pub(super) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
+    pub(in crate::engine) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
         let mut file = self.file.as_ref();
         self.receive.run_into(job, recorder, |bytes| file.write_all(bytes))
     }

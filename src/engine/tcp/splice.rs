@@ -2,14 +2,14 @@
 
 use std::io;
 
-use super::StreamJob;
-use super::adapt::Ways;
-use super::blocking;
-use super::gate::SendGate;
-use super::payload::payload;
-use super::recorder::Recorder;
-use super::sizes::file_send_way;
 use crate::config::MAX_BLOCK_BYTES;
+use crate::engine::StreamJob;
+use crate::engine::adapt::Ways;
+use crate::engine::blocking;
+use crate::engine::gate::SendGate;
+use crate::engine::payload::payload;
+use crate::engine::recorder::Recorder;
+use crate::engine::sizes::file_send_way;
 use crate::sys::{Missing, Pipe, Region, plain};
 
 /// Bytes of the payload's memory: a huge page, since contiguous pages become one fragment.
@@ -19,7 +19,7 @@ const PAYLOAD_BYTES: u32 = 2 * 1024 * 1024;
 const PART_BYTES: u32 = 32 * 1024;
 
 /// References to the payload's pages, over and over again.
-pub(super) struct Splice {
+pub(in crate::engine) struct Splice {
     payload: Region,
     pipe: Pipe,
     operation_bytes: u32,
@@ -28,7 +28,7 @@ pub(super) struct Splice {
 }
 
 impl Splice {
-    pub(super) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
+    pub(in crate::engine) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let operation_bytes = Ways::new(job, vec![file_send_way(job)]).bytes();
         let part_bytes = if job.block.explicit { job.block.bytes } else { PART_BYTES };
         let part_bytes = usize::try_from(part_bytes.min(PAYLOAD_BYTES)).expect("fits a usize on Linux");
@@ -41,7 +41,7 @@ impl Splice {
         Ok(Self { payload: payload(job, PAYLOAD_BYTES)?, pipe, operation_bytes, part_bytes, in_pipe: 0 })
     }
 
-    pub(super) fn run(
+    pub(in crate::engine) fn run(
         &mut self,
         job: &StreamJob,
         gate: &mut SendGate,
