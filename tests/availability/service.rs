@@ -34,7 +34,7 @@ fn the_unit_starts_a_public_server() -> Checked {
     Ok(())
 }
 
-/// What docs/ARCHITECTURE.md says of a server: at rest, for each test, and for each of many streams.
+/// What docs/SERVER.md says of a server: at rest, for each test, and for each of many streams.
 const THREADS: [u64; 3] = [4, 0, 1];
 const DESCRIPTORS: [u64; 3] = [20 + 512, 3, 3];
 const MEMORY_KIB: [u64; 3] = [24 * 1024, 4 * 1024, 2560];
@@ -48,7 +48,7 @@ fn takes([rest, of_test, of_stream]: [u64; 3], tests: u64, streams: u64) -> u64 
 /// The limits of the unit are enough for the tests of its own example.
 #[test]
 fn the_limits_of_the_unit_are_enough_for_its_example() -> Checked {
-    let said = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ARCHITECTURE.md"))?;
+    let said = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SERVER.md"))?;
     for row in [
         "| threads | 3, and 1 while a file of `-F` is opened | 0 | 1 |",
         "| descriptors | 20, and 512 for connections without a test | 3 | 3: ",

@@ -142,7 +142,7 @@ fn a_ring_that_cannot_poll_is_no_engine_for_who_wants_to() -> Checked {
     let client = run_client(&program, server.port, "-t 0.3 --engine uring --busy-poll 50")?;
     ensure!(client.failed_with_one_line()?.contains("Linux 6.9"), "{client}");
     // Nobody else notices.
-    let document = run_client(&program, server.port, "-t 0.3 -J -R")?.document()?;
+    let document = run_client(&program, server.port, "-t 0.3 -J -R --no-adapt")?.document()?;
     ensure!(document.text("/ringperf/engines/0/used")? == "uring", "{:#}", document.0);
     Ok(())
 }

@@ -3,3 +3,4 @@
 mod compatibility;
 mod layering;
 mod promises;
+mod tree;
