@@ -19,7 +19,7 @@ pub enum RateFormat {
 pub enum Scale {
     /// 1000 or 1024.
     Kilo,
-    /// The same squared.
+    /// 1000 or 1024 squared.
     Mega,
     /// Cubed.
     Giga,
@@ -205,7 +205,7 @@ impl Amount<'_> {
         (0..power).fold(1, |factor, _| factor * u128::from(step))
     }
 
-    /// The same number times `by`, with another step between the letters, as a plain number.
+    /// This number times `by`, read with another step between the letters, as a plain number.
     fn scaled(&self, step: u32, by: f64) -> String {
         let factor = to_f64(u64::try_from(self.factor(step)).unwrap_or(u64::MAX));
         format!("{:.0}", self.approximate() * factor * by)

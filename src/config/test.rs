@@ -104,7 +104,7 @@ pub enum Protocol {
     /// A TCP connection per stream.
     #[default]
     Tcp,
-    /// The same over Multipath TCP (`-m`).
+    /// A Multipath TCP connection per stream (`-m`).
     Mptcp,
     /// An SCTP association per stream (`--sctp`), in one-to-one style.
     Sctp(SctpConfig),

@@ -111,7 +111,7 @@ impl StreamJob {
         Ok(ring)
     }
 
-    /// The same for a sender, which may want to send by reference.
+    /// A ring for a sender, which may want to send by reference.
     pub(super) fn sending_ring(&self, entries: u32, zero_copy: bool) -> Result<RingBuilder, Missing> {
         let ring = self.ring(entries)?;
         if zero_copy && !ring.has_zero_copy_sends().map_err(|error| Missing::from(&error))? {
@@ -187,7 +187,7 @@ impl StopToken {
         self.set_at(Instant::now());
     }
 
-    /// The same at a moment of the caller's time.
+    /// Sets the token as of `moment`, in the caller's time.
     pub(super) fn set_at(&self, moment: Instant) {
         self.stopped.get_or_init(|| moment);
     }

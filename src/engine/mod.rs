@@ -94,7 +94,7 @@ pub fn run(job: &StreamJob, notify: &dyn Fn(Notice)) -> StreamExit {
     run_to_exit(job, notify).0
 }
 
-/// The same, but returns as soon as everything is counted, and leaves it to the caller to give back what
+/// Runs one stream as [`run`] does, but returns as soon as everything is counted. The caller gives back what
 /// remains, on the same thread.
 pub fn run_to_exit(job: &StreamJob, notify: &dyn Fn(Notice)) -> (StreamExit, Remains) {
     let cpu_before = thread_cpu_time();

@@ -18,7 +18,7 @@ pub(super) fn payload(job: &StreamJob, bytes: u32) -> Result<Region, Missing> {
     Ok(region)
 }
 
-/// The same, where the first `part_bytes` bytes may follow each other until there are `bytes`: the processor
+/// Memory of `bytes` bytes in which a payload of `part_bytes` bytes may stand again and again: the processor
 /// then reads from its cache what would not fit it otherwise.
 ///
 /// # Errors

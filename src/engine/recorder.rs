@@ -98,7 +98,7 @@ impl Recorder {
         counted
     }
 
-    /// The same for bytes that came at `now`.
+    /// A receiver has got `bytes` bytes at `now`, of which its goal may not need all.
     pub(super) fn received(&mut self, bytes: u64, now: Instant) {
         if self.reach(bytes) > 0 {
             self.received_at(now);

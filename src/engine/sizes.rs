@@ -16,7 +16,7 @@ use crate::sys::second_level_cache_bytes;
 
 /// Bytes of one send when no block size was asked for.
 const SEND_BYTES: u32 = 1024 * 1024;
-/// The same where the receiver takes it on the same processor, from a cache that is large enough.
+/// Bytes of one send where the receiver takes it on the same processor, from a cache that is large enough.
 const NEAR_SEND_BYTES: u32 = 128 * 1024;
 /// Sends of all streams of a test together, as long as each is a block at least. Their memory is registered,
 /// so the usual limit of 8 MiB per user is enough.
@@ -34,7 +34,8 @@ pub(super) const RECEIVE_BUFFERS: u16 = 2;
 /// Bytes of the only buffer of recv(2): large enough for what one wake-up brings, small enough for the
 /// second-level cache.
 const PLAIN_RECEIVE_BYTES: u32 = 256 * 1024;
-/// The same that is tried beside it: it saves calls where a sender that copies nothing brings more.
+/// Bytes of a larger buffer of recv(2) that is tried as well: it saves calls where a sender that copies
+/// nothing brings more.
 const LARGE_PLAIN_RECEIVE_BYTES: u32 = 1024 * 1024;
 /// Sends of a ring in flight for operations of at least [`DEEP_BELOW_BYTES`].
 const DEPTH_LARGE: u32 = 1;

@@ -36,7 +36,7 @@ pub fn parse_object(bytes: &[u8]) -> Result<Object, JsonError> {
     parse_with(bytes, &Cell::new(MAX_VALUES))
 }
 
-/// The same with a limit on the number of values, which is counted down.
+/// Reads one object or array, and counts `values_left` down to the limit on the number of values.
 fn parse_with(bytes: &[u8], values_left: &Cell<u32>) -> Result<Object, JsonError> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = text.split(|byte| *byte == 0).next().unwrap_or(&[]);
@@ -83,7 +83,7 @@ impl Object {
         self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The same member to keep, for one that may be large; `null` stays in its place.
+    /// Takes a member out, for one that may be large; `null` stays in its place.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         let (_, value) = self.0.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
         Some(std::mem::replace(value, Value::Null))

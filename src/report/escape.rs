@@ -11,14 +11,14 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// The same for text of many lines: newlines and tabs stay, and nothing is cut.
+/// Makes text of many lines harmless: newlines and tabs stay, and nothing is cut.
 pub(crate) fn escape_lines(text: &str) -> String {
     let mut escaped = String::new();
     push_lines(&mut escaped, text);
     escaped
 }
 
-/// The same behind what is there already.
+/// Appends `text` of many lines to `escaped`, made harmless.
 pub(crate) fn push_lines(escaped: &mut String, text: &str) {
     push(escaped, text, |character| matches!(character, '\n' | '\t'));
 }

@@ -34,7 +34,7 @@ pub enum RunEvent {
     ServerOutput(ServerOutput),
     /// Something the user should know; the test goes on. iperf3 does not say it.
     Warning(String),
-    /// The same in the words of iperf3, which says it, too.
+    /// Something the user should know, in the words of iperf3, which says it, too.
     CommonWarning(String),
     /// The test failed.
     Error(FailureText),
@@ -214,7 +214,7 @@ pub struct TestEnd {
     pub cpu_local: Option<CpuUse>,
     /// The other end, likewise; zero if its results did not arrive.
     pub cpu_remote: Option<CpuUse>,
-    /// The same of this end as time.
+    /// Processor time of this end; `None` if it is not known.
     pub cpu_time: Option<CpuTime>,
     /// Processor time of the other end, computed from its percentages where it does not say; `None` if not
     /// known.
@@ -225,7 +225,7 @@ pub struct TestEnd {
     pub congestion_remote: Option<String>,
     /// The sending and the receiving engine of this end, those that ran.
     pub engines: Vec<EngineReport>,
-    /// The same of the other end, if it is a ringperf.
+    /// What a ringperf at the other end says of itself.
     pub peer: Option<PeerReport>,
     /// What became of the datagrams of each stream of a UDP test.
     pub datagrams: Vec<DatagramReport>,

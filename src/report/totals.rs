@@ -101,7 +101,7 @@ pub(super) fn sum_udp_intervals(each: impl Iterator<Item = UdpInterval>) -> Opti
     })
 }
 
-/// The same at the end. What one stream does not know, the sum does not know either.
+/// The sums of UDP streams at the end of a test. What one stream does not know, the sum does not know either.
 fn sum_udp_ends(each: impl Iterator<Item = UdpEnd>) -> Option<UdpEnd> {
     let streams: Vec<UdpEnd> = each.collect();
     let total = |pick: fn(&UdpEnd) -> u64| streams.iter().map(pick).fold(0_u64, u64::saturating_add);

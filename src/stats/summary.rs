@@ -39,7 +39,7 @@ impl CpuTime {
         }
     }
 
-    /// The same as percentages of one core over `elapsed`.
+    /// These times as percentages of one core over `elapsed`.
     #[must_use]
     pub fn percent_of(self, elapsed: Duration) -> CpuUse {
         let percent = |time: Duration| match elapsed.as_secs_f64() {

@@ -107,8 +107,8 @@ pub fn start_thread<T: Send + 'static>(
     without_signals(|| thread::Builder::new().name(name.into()).spawn(body))
 }
 
-/// The same for a thread of which there may be hundreds: its stack is small, and it is started only where
-/// there is memory for it and for what it will take in small pieces.
+/// Starts a thread of which there may be hundreds, with all signals blocked: its stack is small, and it is
+/// started only where there is memory for it and for what it will take in small pieces.
 ///
 /// # Errors
 /// As [`start_thread`]; ENOMEM when there is too little memory.

@@ -45,7 +45,7 @@ impl Topology {
         processors
     }
 
-    /// The same without the processors that are not to be `kept`.
+    /// This topology without the processors that are not to be `kept`.
     #[must_use]
     pub fn only(&self, kept: impl Fn(u32) -> bool) -> Self {
         let kept = |core: &Vec<u32>| core.iter().copied().filter(|&cpu| kept(cpu)).collect();
@@ -53,7 +53,7 @@ impl Topology {
         Self::new(cores.into_iter().filter(|core| !core.is_empty()).collect())
     }
 
-    /// The same with the cores last that have one of these processors, their order else unchanged.
+    /// This topology with the cores last that have one of these processors, their order else unchanged.
     #[must_use]
     pub fn with_last(mut self, processors: &BTreeSet<u32>) -> Self {
         self.cores.sort_by_key(|core| core.iter().any(|cpu| processors.contains(cpu)));

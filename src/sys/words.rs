@@ -13,7 +13,8 @@ pub fn plain(error: &io::Error) -> String {
     }
 }
 
-/// The same with what helps, where what the system lacks is a limit that can be raised.
+/// The system's words for an error with what helps, where what the system lacks is a limit that can be
+/// raised.
 #[must_use]
 pub fn with_way_out(error: &io::Error) -> String {
     let way_out = match error.raw_os_error() {

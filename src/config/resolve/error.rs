@@ -73,7 +73,7 @@ pub(in crate::config) enum ParameterError {
 }
 
 impl ParameterError {
-    /// The same about a number that is a part of this text.
+    /// This mistake in a number that is only a part of `text`: the whole is what the user sees.
     pub(super) fn of_whole(mut self, text: &str) -> Self {
         if let Self::NoNumber { given, .. } | Self::Range { given, .. } = &mut self {
             text.clone_into(given);

@@ -92,7 +92,8 @@ pub(crate) const THREAD_EXIT: Duration = Duration::from_secs(3);
 pub(crate) const WRITE: Duration = Duration::from_secs(10);
 /// A peer may keep a finished control connection open this long.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
-/// The same after a signal, when everything must be over within a second.
+/// A peer may keep a finished control connection open this long after a signal, when everything must be over
+/// within a second.
 pub(crate) const HURRIED_LINGER: Duration = Duration::from_millis(200);
 /// All control connections of a server are over by then, whatever they still had to say.
 pub(crate) const FAREWELLS_AFTER_SIGNAL: Duration = Duration::from_millis(500);

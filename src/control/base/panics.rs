@@ -26,7 +26,7 @@ pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     done.map_err(|payload| LAST.take().unwrap_or_else(|| words(payload.as_ref())))
 }
 
-/// The same with a future.
+/// Runs a future to its end; a panic in it becomes an error, as with [`contain`].
 pub(crate) async fn contain_future<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
     poll_fn(|context| match contain(|| future.as_mut().poll(context)) {

@@ -56,7 +56,7 @@ enum Stage {
     Ending(Instant),
     /// It has made room for another one, and has a slot until it is gone.
     Displaced,
-    /// The same, but has none: its last words take long.
+    /// It has made room for another one, and has no slot any more: its last words take long.
     Lingering,
     /// It was told to go, and has no slot.
     Going,

@@ -69,8 +69,8 @@ impl<Key: Copy + Eq + Hash, Value: Default> Memory<Key, Value> {
         self.0.get(&key).filter(|(last, _)| now.duration_since(*last) < time).map(|(_, value)| value)
     }
 
-    /// The same to be changed. Whoever has not been touched for `time`, or else for the longest time, is
-    /// forgotten where there are too many.
+    /// What is remembered of it, to be changed. Whoever has not been touched for `time`, or else for the
+    /// longest time, is forgotten where there are too many.
     fn touch(&mut self, key: Key, (now, time): (Instant, Duration)) -> &mut Value {
         if self.0.len() >= SOURCES_MAX && !self.0.contains_key(&key) {
             self.0.retain(|_, (last, _)| now.duration_since(*last) < time);

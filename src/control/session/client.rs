@@ -36,7 +36,7 @@ use crate::sys::{Socket, random_bytes};
 /// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read
 /// the last bytes of a byte- or block-counted test, after its kernel has acknowledged them.
 const SETTLE: Duration = Duration::from_millis(5);
-/// The same for the last datagrams of a UDP test, which are read as they come.
+/// Time for an iperf3 receiver to read the last datagrams of a UDP test, which it does as they come.
 const UDP_SETTLE: Duration = Duration::from_millis(2);
 /// Time between two looks at what is unacknowledged.
 const SETTLE_LOOK: Duration = Duration::from_millis(1);

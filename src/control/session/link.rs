@@ -38,7 +38,7 @@ const LOG_STATES: u8 = 3;
 /// A control connection.
 pub(super) struct Link {
     transport: Transport,
-    /// The same connection once more, for options and for shutdown(2) from anywhere.
+    /// This connection once more, for options and for shutdown(2) from anywhere.
     socket: Socket,
     chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
     unread: Vec<u8>,
@@ -105,7 +105,8 @@ impl Link {
         }
     }
 
-    /// The same, and no longer than keepalive would have waited for a host that acknowledges nothing.
+    /// The next state within `wait`, and no longer than keepalive would have waited for a host that
+    /// acknowledges nothing.
     ///
     /// What this end has just said stops the kernel's probes, and its patience begins anew. So a host that is
     /// gone for a while would have twice the time, if nobody looked.
@@ -175,8 +176,8 @@ impl Link {
         Ok(frame)
     }
 
-    /// The same of a server's results, of which `sieve` keeps what may be kept; and whether it left something
-    /// out.
+    /// A server's results within `wait`, of which `sieve` keeps what may be kept; and whether it left
+    /// something out.
     pub(super) async fn results_within(
         &mut self,
         most: u32,

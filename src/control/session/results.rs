@@ -121,7 +121,7 @@ impl Measured {
         }
     }
 
-    /// The same in the protocol's words.
+    /// What was measured, as the results of the protocol.
     pub(super) fn to_results(&self) -> Results {
         let sends = self.flows.contains(&Flow::Send);
         let mut streams: Vec<StreamResult> = self.streams.iter().map(stream_result).collect();

@@ -26,7 +26,7 @@ pub(super) struct Arrivals {
     pub(super) bytes: u64,
     /// Different datagrams of the test that the loop was told of.
     pub(super) datagrams: u64,
-    /// The same that came a second time.
+    /// Datagrams of the test that came a second time.
     pub(super) duplicates: u64,
     /// Bytes that still wait for the loop.
     pub(super) unread: u64,

@@ -54,7 +54,7 @@ impl SyncReceive {
         self.run_into(job, recorder, |_| Ok(()))
     }
 
-    /// The same, with somewhere for the bytes to go.
+    /// Receives until the peer is done, and gives all bytes to `keep`.
     pub(in crate::engine) fn run_into(
         &mut self,
         job: &StreamJob,

@@ -64,7 +64,7 @@ impl Account {
         }
     }
 
-    /// The same, and how many bytes of the test there were in it.
+    /// Counts the datagrams of a message; returns how many of its bytes belong to the test.
     fn count(&mut self, message: &Message<'_>, found: Duration) -> usize {
         let segment = message.segment_bytes;
         let datagrams = message.bytes.div_ceil(segment);

@@ -156,7 +156,8 @@ pub struct ProcessorReport {
 pub struct InterruptShare {
     /// Share of the looks that found it on a processor that serves them, 0 to 100.
     pub processor_percent: f64,
-    /// The same for a processor that serves them or shares a core with one that does.
+    /// Share of the looks that found it on a processor that serves them or shares a core with one that does,
+    /// 0 to 100.
     pub core_percent: f64,
 }
 

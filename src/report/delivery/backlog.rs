@@ -92,7 +92,7 @@ impl Outbox {
         }
     }
 
-    /// The same for a test that nothing was reported of yet.
+    /// The way for a test that nothing was reported of yet.
     pub(super) fn of_test(&self, test: u64) -> Self {
         Self { test: Some(test), is_reported: Arc::default(), has_reporter: Arc::default(), ..self.clone() }
     }

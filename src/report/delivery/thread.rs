@@ -180,8 +180,8 @@ impl ReportHandle {
         }
     }
 
-    /// The same for at most `wait`: whoever should read the report may have stopped doing so, and a signal is
-    /// to end the process all the same.
+    /// Waits until everything is written, but at most `wait`: whoever should read the report may have
+    /// stopped doing so, and a signal is to end the process all the same.
     ///
     /// # Errors
     /// [`Unwritten`] as [`Self::finish`], or if some of it could not be written in time.

@@ -184,7 +184,7 @@ impl Document {
         self.rated(value).to_string()
     }
 
-    /// The same without rates if there are none.
+    /// This value without its rates, if the test has none.
     fn rated(&self, mut value: Value) -> Value {
         if self.session.as_ref().is_some_and(|session| !session.has_rate) {
             rows::forget_rates(&mut value);

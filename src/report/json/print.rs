@@ -136,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// The same by the printer of `serde_json`.
+    /// The document as the printer of `serde_json` writes it.
     fn pretty(value: &Value) -> String {
         let mut bytes = Vec::new();
         let tabs = serde_json::ser::PrettyFormatter::with_indent(b"\t");

@@ -26,7 +26,7 @@ impl JsonReporter {
         Self { role, extras: true, document: Document::new(role, true), printing: None }
     }
 
-    /// The same without what iperf3 does not say.
+    /// This reporter without what iperf3 does not say.
     #[must_use]
     pub fn plain(self) -> Self {
         Self { extras: false, document: Document::new(self.role, false), ..self }
@@ -37,7 +37,7 @@ impl JsonReporter {
         &self.document
     }
 
-    /// The same, taken out: the next test has nothing of it.
+    /// Takes the document of the test that runs out, so that the next test has nothing of it.
     pub(super) fn take(&mut self) -> Document {
         std::mem::replace(&mut self.document, Document::new(self.role, self.extras))
     }

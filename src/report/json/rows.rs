@@ -125,7 +125,7 @@ fn span(span: Span) -> Map<String, Value> {
     object
 }
 
-/// The same under the number of a socket.
+/// A span of time with its bytes, under the number of a socket.
 fn socket_span(socket: i32, of_stream: Span) -> Map<String, Value> {
     let mut object = Map::new();
     insert(&mut object, "socket", socket);
@@ -247,7 +247,7 @@ pub(super) fn insert(object: &mut Map<String, Value>, key: &str, value: impl Int
     object.insert(key.to_owned(), value.into());
 }
 
-/// The same for a value that may not be there.
+/// Adds a key if there is a value for it.
 pub(super) fn insert_some(object: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
     if let Some(value) = value {
         insert(object, key, value);

@@ -49,7 +49,7 @@ impl Spool {
         Spool::clone(self).into_lines()
     }
 
-    /// The same without a second copy of what is in memory.
+    /// All lines in their order, without a second copy of those in memory.
     pub(super) fn into_lines(self) -> Lines {
         let filed = Filed { file: self.file, position: 0, end: self.filed_bytes };
         Lines { filed: BufReader::new(filed), recent: Cursor::new(self.recent) }

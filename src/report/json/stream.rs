@@ -22,13 +22,13 @@ impl JsonStreamReporter {
         Self { full, mark: None, collected: JsonReporter::new(role) }
     }
 
-    /// The same with the number of its test in each event, for tests side by side.
+    /// This reporter with the number of its test in each event, for tests side by side.
     #[must_use]
     pub fn marked(self, test: u64) -> Self {
         Self { mark: Some(test), ..self }
     }
 
-    /// The same without what iperf3 does not say.
+    /// This reporter without what iperf3 does not say.
     #[must_use]
     pub fn plain(self) -> Self {
         Self { collected: self.collected.plain(), ..self }

@@ -15,7 +15,7 @@ use crate::report::{
 const EVIL: &str =
     "a\u{1b}[2J\u{9b}31m\u{7}\u{0}\r\nFORGED\u{7f}\u{85}\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}b";
 
-/// The same that may have lines: what a server has printed.
+/// As [`EVIL`], for what may have lines: what a server has printed.
 const EVIL_LINES: &str = "one\n\u{1b}[2J\u{9b}31m\ttwo\r\n\u{202e}";
 
 #[test]

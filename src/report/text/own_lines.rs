@@ -22,7 +22,7 @@ const LISTED_STREAMS: usize = 8;
 /// What readers of iperf3's text look for, in any case.
 const READERS_WORDS: [&str; 6] = ["sender", "receiver", "bits/sec", "sum", "connected", "error"];
 
-/// The same text, in which no reader finds one of its words: a hyphen parts those that are there.
+/// `text` with a hyphen in each word that readers of iperf3's text look for, so that they find none here.
 ///
 /// Ringperf's own wording does without them. This is for the words of peers and systems.
 pub(super) fn harmless_to_readers(text: &str) -> String {

@@ -63,7 +63,7 @@ impl TextReporter {
         }
     }
 
-    /// The same with the number of its test in front of each line, for tests side by side.
+    /// This reporter with the number of its test in front of each line, for tests side by side.
     #[must_use]
     pub fn marked(self, test: u64) -> Self {
         Self { mark: Some(test), ..self }

@@ -183,7 +183,7 @@ const LOSS_HEADER: &str = "         Jitter    Lost/Total Datagrams";
 /// Blanks between the retransmits and the word after them, in a stream's total.
 const STREAM_GAP: usize = 12;
 
-/// The same in every row that is a sum: iperf3 has one more there.
+/// Blanks between the retransmits and the word after them in a row that is a sum: iperf3 has one more there.
 const SUM_GAP: usize = 13;
 
 fn name(socket: i32) -> String {

@@ -38,7 +38,7 @@ pub fn listener_at(port: u16) -> Option<(String, u32)> {
     holder(["/proc/self/net/tcp", "/proc/self/net/tcp6"], port, LISTEN)
 }
 
-/// The same of the process that hears everybody at this UDP port.
+/// Name and number of the process that hears everybody at this UDP port, as of [`listener_at`].
 #[must_use]
 pub fn udp_listener_at(port: u16) -> Option<(String, u32)> {
     // `TCP_CLOSE`: a UDP socket that is connected to nobody.

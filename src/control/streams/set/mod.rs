@@ -178,14 +178,14 @@ impl Streams {
         }
     }
 
-    /// The same with all threads without a place of their own on this processor.
+    /// These streams with all threads that have no place of their own on this processor.
     #[must_use]
     pub(crate) fn kept_on(mut self, processor: Option<u32>) -> Self {
         self.processor = processor;
         self
     }
 
-    /// The same for a peer that is known to be a ringperf that counts as this one does, or is not.
+    /// These streams with a peer that is known to be a ringperf that counts as this one does, or is not.
     #[must_use]
     pub(crate) fn with_peer(mut self, is_ringperf: bool) -> Self {
         self.peer_is_ringperf = is_ringperf;
