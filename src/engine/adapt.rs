@@ -140,6 +140,18 @@ impl Ways {
         &self.ways
     }
 
+    /// The one that is used where nothing is tried.
+    pub(super) fn usual(&self) -> Way {
+        self.ways[0]
+    }
+
+    /// These of them, for a stream that takes no part in a trial because it has not all. There is at least one.
+    pub(super) fn only(&self, kept: impl Fn(&Way) -> bool) -> Self {
+        let ways: Vec<Way> = self.ways.iter().copied().filter(kept).collect();
+        assert!(!ways.is_empty(), "there is a way");
+        Self { ways, shared: None }
+    }
+
     /// Bytes of one operation or buffer of the largest.
     pub(super) fn bytes(&self) -> u32 {
         self.ways.iter().map(|way| way.bytes).max().expect("there is a way")

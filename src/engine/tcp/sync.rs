@@ -47,7 +47,14 @@ pub(in crate::engine) struct SyncReceive {
 impl SyncReceive {
     pub(in crate::engine) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let ways = Ways::new(job, plain_receive_ways(job));
-        Ok(Self { buffer: memory(ways.bytes())?, ways })
+        match memory(ways.bytes()) {
+            Ok(buffer) => Ok(Self { buffer, ways }),
+            // What is only tried beside the usual way is no reason to fail.
+            Err(_) => {
+                let ways = ways.only(|way| *way == ways.usual());
+                Ok(Self { buffer: memory(ways.bytes())?, ways })
+            }
+        }
     }
 
     pub(in crate::engine) fn run(&mut self, job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {

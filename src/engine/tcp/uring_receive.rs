@@ -31,7 +31,7 @@ impl UringReceive<Ring> {
     pub(in crate::engine) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         let refused = |error| Missing::from(&error);
         let mut ring = job.ring(8)?;
-        let ways = Ways::new(job, ring_receive_ways(job));
+        let mut ways = Ways::new(job, ring_receive_ways(job));
         let bytes = |plain| ways.all().iter().find(|way| way.plain == plain).map(|way| way.bytes);
         let buffer_bytes = bytes(false).expect("a ring is the first way");
         let operation = if job.skip_rx_copy {
@@ -43,12 +43,15 @@ impl UringReceive<Ring> {
                 fix: "use fewer streams".to_owned(),
             })?;
             ring.register_buffers(buffers).map_err(refused)?;
-            if let Some(plain_bytes) = bytes(true) {
-                ring.set_receive_memory(memory(plain_bytes)?);
+            match bytes(true).map(memory).transpose() {
+                Ok(scratch) => scratch.into_iter().for_each(|scratch| ring.set_receive_memory(scratch)),
+                // What is only tried beside the ring is no reason to do without one.
+                Err(_) => ways = ways.only(|way| *way == ways.usual()),
             }
             Operation::ReceiveMultishot
         };
-        Ok(Self::over(ring.enable(&[operation]).map_err(refused)?, job))
+        let ring = ring.enable(&[operation]).map_err(refused)?;
+        Ok(Self { ring, ways, discard: job.skip_rx_copy })
     }
 }
 
