@@ -35,7 +35,7 @@ fn ignored_signals_are_not_passed_on() -> Checked {
     Ok(())
 }
 
-const CHILD: &str = "mistreated::a_child_ignores_no_signal_that_ends_it";
+const CHILD: &str = "udp_loss::mistreated::a_child_ignores_no_signal_that_ends_it";
 
 #[test]
 fn a_child_ignores_no_signal_that_ends_it() -> Checked {
