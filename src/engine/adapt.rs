@@ -145,7 +145,7 @@ impl Ways {
         self.ways[0]
     }
 
-    /// These of them, for a stream that takes no part in a trial because it has not all. There is at least one.
+    /// These of them, for a stream that takes no part in a trial as it has not all. At least one is kept.
     pub(super) fn only(&self, kept: impl Fn(&Way) -> bool) -> Self {
         let ways: Vec<Way> = self.ways.iter().copied().filter(kept).collect();
         assert!(!ways.is_empty(), "there is a way");
