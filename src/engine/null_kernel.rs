@@ -235,7 +235,7 @@ impl AnyRing for NullReceiveRing {
 }
 
 impl ReceiveRing for NullReceiveRing {
-    fn push_receive(&mut self, _discard: bool, token: u64) {
+    fn push_receive(&mut self, _most: u32, _discard: bool, token: u64) {
         self.armed = Some(Armed::Once(token));
     }
 
@@ -243,7 +243,7 @@ impl ReceiveRing for NullReceiveRing {
         self.armed = Some(Armed::Multishot(token));
     }
 
-    fn receive_plainly(&mut self, _discard: bool) -> io::Result<usize> {
+    fn receive_plainly(&mut self, _most: u32, _discard: bool) -> io::Result<usize> {
         unreachable!("nothing is tried over a ring that is none")
     }
 

@@ -313,7 +313,7 @@ impl AnyRing for HostileReceiveRing {
 }
 
 impl ReceiveRing for HostileReceiveRing {
-    fn push_receive(&mut self, _discard: bool, _token: u64) {
+    fn push_receive(&mut self, _most: u32, _discard: bool, _token: u64) {
         self.push(Armed::Once);
     }
 
@@ -321,7 +321,7 @@ impl ReceiveRing for HostileReceiveRing {
         self.push(Armed::Multishot);
     }
 
-    fn receive_plainly(&mut self, _discard: bool) -> io::Result<usize> {
+    fn receive_plainly(&mut self, most: u32, _discard: bool) -> io::Result<usize> {
         assert_eq!(self.in_flight(), 0, "a plain receive takes what a receive in flight waits for");
         if !self.begin_wait()? {
             return Err(ErrorKind::Interrupted.into());
@@ -341,7 +341,7 @@ impl ReceiveRing for HostileReceiveRing {
         if self.bytes == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        let bytes = self.take_bytes(PLAIN_BYTES);
+        let bytes = self.take_bytes(PLAIN_BYTES.min(most.into()));
         self.life.gets_somewhere();
         let mut arrivals = self.arrivals.borrow_mut();
         arrivals.bytes += bytes;

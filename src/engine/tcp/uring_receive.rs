@@ -35,7 +35,7 @@ impl UringReceive<Ring> {
         let bytes = |plain| ways.all().iter().find(|way| way.plain == plain).map(|way| way.bytes);
         let buffer_bytes = bytes(false).expect("a ring is the first way");
         let operation = if job.skip_rx_copy {
-            ring.set_receive_memory(memory(buffer_bytes)?);
+            ring.set_receive_memory(memory(ways.bytes())?);
             Operation::Receive
         } else {
             let buffers = ReceiveBuffers::new(RECEIVE_BUFFERS, buffer_bytes).map_err(|error| Missing {
@@ -115,18 +115,18 @@ impl<R: ReceiveRing> UringReceive<R> {
     fn receive(&mut self, way: Way, recorder: &mut Recorder) -> io::Result<bool> {
         let in_flight = self.ring.in_flight() > 0;
         match (way.plain, in_flight) {
-            (true, false) => return self.receive_plainly(recorder),
+            (true, false) => return self.receive_plainly(way, recorder),
             // What it has brought by then still comes.
             (true, true) => self.ring.cancel_all(),
-            (false, false) => self.arm(),
+            (false, false) => self.arm(way),
             (false, true) => {}
         }
         self.ring.wait(WAIT_MAX)?;
         self.reap(recorder)
     }
 
-    fn receive_plainly(&mut self, recorder: &mut Recorder) -> io::Result<bool> {
-        match self.ring.receive_plainly(self.discard) {
+    fn receive_plainly(&mut self, way: Way, recorder: &mut Recorder) -> io::Result<bool> {
+        match self.ring.receive_plainly(way.bytes, self.discard) {
             Ok(0) => return Ok(true),
             Ok(bytes) => recorder.moved(u64::try_from(bytes).expect("a usize fits a u64")),
             Err(error) if blocking::is_pause(&error) => {}
@@ -151,9 +151,9 @@ impl<R: ReceiveRing> UringReceive<R> {
         Ok(false)
     }
 
-    fn arm(&mut self) {
+    fn arm(&mut self, way: Way) {
         if self.discard {
-            self.ring.push_receive(true, RECEIVE);
+            self.ring.push_receive(way.bytes, true, RECEIVE);
         } else {
             self.ring.push_receive_multishot(RECEIVE);
         }

@@ -294,10 +294,13 @@ impl SendRing for Ring {
 }
 
 impl ReceiveRing for Ring {
-    fn push_receive(&mut self, discard: bool, token: u64) {
+    fn push_receive(&mut self, most: u32, discard: bool, token: u64) {
         let memory = self.scratch.as_ref().expect("receive memory is set before the first receive");
-        let bytes = u32::try_from(memory.len()).expect("receive memory is a few MiB");
-        let entry = opcode::Recv::new(SOCKET, memory.as_ptr(), bytes)
+        assert!(
+            u32::try_from(memory.len()).is_ok_and(|bytes| most <= bytes),
+            "the receive memory is shorter"
+        );
+        let entry = opcode::Recv::new(SOCKET, memory.as_ptr(), most)
             .ioprio(RECVSEND_POLL_FIRST)
             .flags(if discard { libc::MSG_TRUNC } else { 0 })
             .build();
@@ -309,14 +312,12 @@ impl ReceiveRing for Ring {
         self.push(opcode::RecvMulti::new(SOCKET, GROUP).build(), Owner::Loop(token));
     }
 
-    fn receive_plainly(&mut self, discard: bool) -> io::Result<usize> {
+    fn receive_plainly(&mut self, most: u32, discard: bool) -> io::Result<usize> {
         assert_eq!(self.in_flight.count(), 0, "the receive memory is nobody else's");
         let memory = self.scratch.as_mut().expect("receive memory is set before the first receive");
-        if discard {
-            self.socket.receive_discarding(memory.as_mut_slice())
-        } else {
-            self.socket.receive(memory.as_mut_slice())
-        }
+        let most = usize::try_from(most).expect("a u32 fits a usize on Linux");
+        let memory = &mut memory.as_mut_slice()[..most];
+        if discard { self.socket.receive_discarding(memory) } else { self.socket.receive(memory) }
     }
 
     fn push_receive_messages(&mut self, discard: bool, token: u64) {
@@ -569,8 +570,11 @@ mod tests {
         ring.set_receive_memory(Region::new(8192).unwrap());
         let mut ring = ring.enable(&[Operation::Receive]).unwrap();
         near.write_all(&[1; 5000]).unwrap();
-        ring.push_receive(true, 3);
-        assert_eq!(settle(&mut ring)[0].result, 5000);
+        ring.push_receive(1000, true, 3);
+        assert_eq!(settle(&mut ring)[0].result, 1000);
+        assert_eq!(ring.receive_plainly(1500, true).unwrap(), 1500);
+        ring.push_receive(8192, true, 3);
+        assert_eq!(settle(&mut ring)[0].result, 2500);
     }
 
     #[test]
@@ -704,7 +708,7 @@ mod tests {
         let mut ring = RingBuilder::new(socket.clone(), 8).unwrap();
         ring.set_receive_memory(Region::new(4096).unwrap());
         let mut ring = ring.enable(&[Operation::Receive]).unwrap();
-        ring.push_receive(false, 1);
+        ring.push_receive(4096, false, 1);
         ring.wait(Duration::from_millis(1)).unwrap();
         assert_eq!(ring.in_flight(), 1);
         drop(ring);

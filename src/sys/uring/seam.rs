@@ -109,12 +109,12 @@ pub trait SendRing: AnyRing {
 
 /// A ring that receives into memory of its own.
 pub trait ReceiveRing: AnyRing {
-    /// Receives once into the receive memory, after the socket has become readable. With `discard` the kernel
-    /// throws the bytes away instead of copying them.
+    /// Receives up to `most` bytes once into the receive memory, after the socket has become readable. With
+    /// `discard` the kernel throws the bytes away instead of copying them.
     ///
     /// # Panics
-    /// If there is no receive memory or the submission queue is full.
-    fn push_receive(&mut self, discard: bool, token: u64);
+    /// If there is no receive memory, less than `most` bytes of it, or the submission queue is full.
+    fn push_receive(&mut self, most: u32, discard: bool, token: u64);
 
     /// Receives again and again into the receive buffers, one completion each time, until one comes without
     /// `more`.
@@ -123,15 +123,15 @@ pub trait ReceiveRing: AnyRing {
     /// If there are no receive buffers or the submission queue is full.
     fn push_receive_multishot(&mut self, token: u64);
 
-    /// Receives once into the receive memory with recv(2), which waits as long as the socket says. With
-    /// `discard` the kernel throws the bytes away. 0 means that the peer is done.
+    /// Receives up to `most` bytes into the receive memory with one recv(2), which waits as long as the
+    /// socket says. With `discard` the kernel throws the bytes away. 0 means that the peer is done.
     ///
     /// # Errors
     /// The socket's; EAGAIN when nothing came in time.
     ///
     /// # Panics
-    /// If there is no receive memory or an operation may be using it.
-    fn receive_plainly(&mut self, discard: bool) -> io::Result<usize>;
+    /// If there is no receive memory, less than `most` bytes of it, or an operation may be using it.
+    fn receive_plainly(&mut self, most: u32, discard: bool) -> io::Result<usize>;
 
     /// Receives messages, with what the kernel says about each, until a completion comes without `more`. With
     /// `discard` the kernel copies no more than fits a buffer and says how long each message really was.
