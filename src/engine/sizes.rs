@@ -52,6 +52,9 @@ const UNRELEASED_PER_SEND: usize = 8;
 const UNRELEASED_MAX: usize = 512;
 /// Second-level caches below this do not hold what a receiver works on, whatever its buffers.
 const CACHE_BYTES_MIN: u64 = 1024 * 1024;
+/// Second-level caches below this do not keep a send beside the kernel's own work until the receiver has its
+/// turn on the processor.
+const NEAR_CACHE_BYTES_MIN: u64 = 2 * 1024 * 1024;
 
 /// Bytes of one send of a ring.
 pub(super) fn ring_send_bytes(job: &StreamJob) -> u32 {
@@ -166,7 +169,12 @@ fn usual_send_bytes(job: &StreamJob) -> u32 {
 
 /// Bytes of one send, whatever the block is and however few streams there are.
 fn send_most(shares_with_peer: bool, cache_bytes: Option<u64>) -> u32 {
-    if shares_with_peer && cache_share(cache_bytes).is_some() { NEAR_SEND_BYTES } else { SEND_BYTES }
+    if shares_with_peer && keeps_a_send(cache_bytes) { NEAR_SEND_BYTES } else { SEND_BYTES }
+}
+
+/// Whether a receiver finds on its own processor in the cache what was sent there before.
+fn keeps_a_send(cache_bytes: Option<u64>) -> bool {
+    cache_bytes.is_some_and(|cache| cache >= NEAR_CACHE_BYTES_MIN)
 }
 
 /// As many blocks as `most` holds, less where there are many streams; at least one. A block
@@ -185,9 +193,9 @@ fn receive_share(block: BlockSize, streams: u32, shares_with_peer: bool, cache_b
         return block.bytes.max(EXPLICIT_RECEIVE_BYTES_MIN);
     }
     let most = match cache_share(cache_bytes) {
-        Some(_) if shares_with_peer => NEAR_SEND_BYTES,
-        Some(share) => share.min(RECEIVE_BYTES),
-        None => RECEIVE_BYTES,
+        _ if shares_with_peer && keeps_a_send(cache_bytes) => NEAR_SEND_BYTES,
+        Some(share) if !shares_with_peer => share.min(RECEIVE_BYTES),
+        Some(_) | None => RECEIVE_BYTES,
     };
     let share = ALL_RECEIVE_BYTES / (streams.max(1) * u32::from(RECEIVE_BUFFERS));
     share.clamp(RECEIVE_BYTES_MIN, most.max(RECEIVE_BYTES_MIN))
@@ -228,6 +236,7 @@ mod tests {
     fn sends_are_small_where_the_receiver_finds_them_in_its_cache() {
         for (shares_with_peer, cache, bytes) in [
             (true, Some(2 * MIB), NEAR_SEND_BYTES),
+            (true, Some(MIB), SEND_BYTES),
             (true, Some(MIB / 2), SEND_BYTES),
             (true, None, SEND_BYTES),
             (false, Some(2 * MIB), SEND_BYTES),
@@ -319,6 +328,7 @@ mod tests {
             assert_eq!(share, bytes, "{streams} streams, cache {cache:?}");
         }
         assert_eq!(receive_share(default, 2, true, Some(2 * MIB)), NEAR_SEND_BYTES);
+        assert_eq!(receive_share(default, 2, true, Some(MIB)), RECEIVE_BYTES);
         assert_eq!(receive_share(default, 2, true, Some(MIB / 2)), RECEIVE_BYTES);
         let explicit = BlockSize { bytes: 64, explicit: true };
         assert_eq!(receive_share(explicit, 1, false, Some(2 * MIB)), EXPLICIT_RECEIVE_BYTES_MIN);
