@@ -7,7 +7,7 @@ PREFIX ?= $(HOME)/.cargo
 IPERF3_LINK ?=
 # `make instructions RECORD=1` records the counts instead of comparing them.
 RECORD ?=
-# Options of `make bench`: --quick, --oracle, --row TEXT, --peer NAME, --rounds N, --seconds S, --write FILE, --render.
+# Options of `make bench`: --quick, --oracle, --row TEXT, --renew, --peer NAME, --rounds N, --seconds S, --write FILE, --render.
 BENCH ?=
 # Seconds for each fuzzer of `make fuzz`, and which of them.
 FUZZ_SECONDS ?= 30

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::judge::{Ratio, Reached, Verdict, median};
 use super::measure::Run;
-use super::record::{Against, Beside, MedianRecord, RatioRecord, Record, RowRecord};
+use super::record::{Against, Beside, MedianRecord, RatioRecord, Record, Renewed, RowRecord};
 use super::work::{Goal, Work};
 
 /// Further apart than that the client's bytes and those of the interface are called different.
@@ -129,7 +129,7 @@ fn works(records: &[Record]) -> Vec<&str> {
 }
 
 fn section(text: &mut String, record: &Record) {
-    let Record { machine, date, command, rounds, seconds, tools, missing, failed, rows } = record;
+    let Record { machine, date, command, rounds, seconds, tools, missing, failed, renewed, rows } = record;
     let _ = writeln!(text, "\n## {}\n", machine.kind());
     let _ = writeln!(text, "- Date: {date}");
     let _ = writeln!(text, "- Command: `{command}`: {rounds} rounds, {seconds} s a run");
@@ -142,6 +142,10 @@ fn section(text: &mut String, record: &Record) {
     }
     for failure in failed {
         let _ = writeln!(text, "- Not measured: {failure}");
+    }
+    for Renewed { works, date, command, version } in renewed {
+        let works = works.join("; ");
+        let _ = writeln!(text, "- Measured again, {date}, `{command}`, ringperf {version}: {works}");
     }
     beside_peers(text, rows);
     beside_itself(text, rows);

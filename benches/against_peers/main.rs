@@ -69,6 +69,9 @@ struct Options {
     /// Only these peers; several may be given
     #[arg(long)]
     peer: Vec<String>,
+    /// Put the chosen rows into what is kept of this kind of processor, with date and command of their own
+    #[arg(long, conflicts_with = "write")]
+    renew: bool,
     /// Write the document from what is kept, and measure nothing
     #[arg(long)]
     render: bool,
@@ -126,14 +129,15 @@ fn main() -> Outcome<()> {
         tools: tools.map(|tool| (tool.name.to_owned(), tool.version.clone())).collect(),
         missing: missing.into_iter().map(str::to_owned).collect(),
         failed,
+        renewed: Vec::new(),
         rows,
     };
     let whole = options.row.is_empty() && options.peer.is_empty();
     if let Some(path) = &options.write {
         fs::write(path, document::document(&[record]))?;
         println!("\nwritten to {path}");
-    } else if whole {
-        record.keep()?;
+    } else if whole || options.renew {
+        if options.renew { record.renew() } else { record.keep() }?;
         fs::write(DOCUMENT, document::document(&record::kept()?))?;
         println!("\nwritten to {DOCUMENT}");
     }

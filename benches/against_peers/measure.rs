@@ -1,5 +1,6 @@
 //! One server and one client, from start to exit.
 
+use std::fs;
 use std::io::BufReader;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,8 @@ use super::tool::Tool;
 const SERVER_EXIT: Duration = Duration::from_secs(5);
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often the memory of clients is looked at: seldom enough to cost nothing.
+const MEMORY_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of Ethernet, IP and transport header that the kernel counts for each packet: IPv4 with TCP and its
 /// timestamps. IPv6 has 20 more, UDP 24 less.
 const TCP_HEADER_BYTES: u64 = 14 + 20 + 32;
@@ -36,7 +39,7 @@ pub struct Run {
     pub lost_percent: Option<f64>,
     /// From the start of the client to the end of its output, which it closes by its exit.
     pub seconds: f64,
-    /// Resident memory of the client at its peak, where it is a process of its own.
+    /// Resident memory of the clients together at their peaks, as last seen before their exits.
     pub client_mib: Option<f64>,
     /// Bytes that the client says were sent, as a share of what the interfaces have carried without headers.
     pub claimed_of_carried: Option<f64>,
@@ -84,8 +87,10 @@ impl Pair<'_> {
             .map(|index| self.start_client(network, ports[index % ports.len()], seconds))
             .collect::<Outcome<Vec<_>>>()?;
         let over = AtomicBool::new(false);
-        let (documents, elapsed, seen) = thread::scope(|scope| {
+        let processes: Vec<u32> = clients.iter().map(|client| client.0.id()).collect();
+        let (documents, elapsed, seen, client_mib) = thread::scope(|scope| {
             let watching = scope.spawn(|| network.watch(&over).map_err(|error| error.to_string()));
+            let weighing = scope.spawn(|| peak_mib(&processes, &over));
             let reading: Vec<_> = clients.iter_mut().map(|client| scope.spawn(|| client.output())).collect();
             let documents = reading
                 .into_iter()
@@ -94,7 +99,8 @@ impl Pair<'_> {
             let elapsed = start.elapsed();
             over.store(true, Ordering::Relaxed);
             let seen = watching.join().map_err(|_| "the watching thread panicked")??;
-            Ok::<_, String>((documents?, elapsed, seen))
+            let client_mib = weighing.join().map_err(|_| "the weighing thread panicked")?;
+            Ok::<_, String>((documents?, elapsed, seen, client_mib))
         })?;
         let clients = clients.iter_mut().map(Stopped::reap).collect::<Outcome<Vec<_>>>()?;
         let after = network.carried()?;
@@ -109,7 +115,7 @@ impl Pair<'_> {
             flowing: flowing(&seen),
             client_cpu: clients.iter().map(processor_seconds).sum(),
             server_cpu: servers.iter().map(processor_seconds).sum(),
-            client_mib: clients.iter().map(|usage| usage.maxrss as f64 / f64::from(1 << 20)).sum(),
+            client_mib,
             carried_bytes: payload(carried, header),
         };
         facts.run(&documents)
@@ -213,6 +219,29 @@ impl Said {
 
 fn processor_seconds(usage: &ResourceUsage) -> f64 {
     (usage.utime + usage.stime).as_secs_f64()
+}
+
+/// Resident memory of these processes at their peaks, in MiB. What wait4(2) says would not do: there the memory
+/// of this process counts, which theirs began as.
+fn peak_mib(processes: &[u32], over: &AtomicBool) -> f64 {
+    let mut peaks_kib = vec![0; processes.len()];
+    loop {
+        let is_last = over.load(Ordering::Relaxed);
+        for (process, peak_kib) in processes.iter().zip(&mut peaks_kib) {
+            // One that has ended has no memory any more.
+            *peak_kib = resident_peak_kib(*process).unwrap_or(0).max(*peak_kib);
+        }
+        if is_last {
+            return peaks_kib.iter().sum::<u64>() as f64 / 1024.0;
+        }
+        thread::sleep(MEMORY_EVERY);
+    }
+}
+
+fn resident_peak_kib(process: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// How long bytes have flown: from the first to the last hundredth of them.

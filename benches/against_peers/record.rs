@@ -26,7 +26,20 @@ pub struct Record {
     /// Rows that could not be measured, with the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<String>,
+    /// Rows that were measured again later than the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renewed: Vec<Renewed>,
     pub rows: Vec<RowRecord>,
+}
+
+/// When and how rows were measured again.
+#[derive(Serialize, Deserialize)]
+pub struct Renewed {
+    pub works: Vec<String>,
+    pub date: String,
+    pub command: String,
+    /// Version of ringperf.
+    pub version: String,
 }
 
 /// Where it ran.
@@ -135,6 +148,24 @@ impl Machine {
 }
 
 impl Record {
+    /// Puts its rows in the place of those that were kept for the same kind of processor, whose others stay.
+    pub fn renew(self) -> Outcome<()> {
+        let path = self.machine.file();
+        let nothing = |error| format!("nothing is kept in {}: {error}", path.display());
+        let text = fs::read(&path).map_err(nothing)?;
+        let mut kept: Self = serde_json::from_slice(&text)?;
+        let version = self.tools.into_iter().next().map_or_else(String::new, |(_, version)| version);
+        let works: Vec<_> = self.rows.iter().map(|row| row.work.clone()).collect();
+        for row in self.rows {
+            match kept.rows.iter_mut().find(|kept| kept.work == row.work) {
+                Some(place) => *place = row,
+                None => kept.rows.push(row),
+            }
+        }
+        kept.renewed.push(Renewed { works, date: self.date, command: self.command, version });
+        kept.keep()
+    }
+
     /// Takes the place of what was kept for the same kind of processor.
     pub fn keep(&self) -> Outcome<()> {
         fs::create_dir_all(FOLDER)?;
