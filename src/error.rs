@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::auth::{AuthError, Refusal};
 use crate::config::{EngineChoice, Placement};
 use crate::protocol::{ErrorCode, ParamsError, ParamsTooLong, ResultsError, ServerError, State};
-use crate::report::{FailureText, Unwritten};
+use crate::report::{FailureText, Introduction, Unwritten};
 use crate::sys::{Missing, plain, with_way_out};
 
 /// Who has to change something.
@@ -81,7 +81,7 @@ pub enum RunError {
     #[error("{}", ErrorCode::ACCESS_DENIED)]
     Busy,
     /// The server says that it failed.
-    #[error("SERVER ERROR - {}{}", .0.code, os_error_clause(.0))]
+    #[error("SERVER ERROR - {}", reason(.0))]
     Server(ServerError),
     /// The server cannot run the engine that it was asked for.
     #[error(
@@ -497,7 +497,7 @@ fn announcement(said: &ServerError) -> String {
     let words = words_of(said);
     let reason = said.code.with_system_words(&words);
     let errno = if words.is_empty() { String::new() } else { format!(", errno: {words}") };
-    format!("SERVER ERROR - {reason}{errno}")
+    reason + &errno
 }
 
 /// The system's words for the server's `errno`; none without one.
@@ -510,11 +510,17 @@ fn words_of(said: &ServerError) -> String {
 
 impl From<&RunError> for FailureText {
     fn from(error: &RunError) -> Self {
-        let before = match error {
-            RunError::Server(said) => Some(announcement(said)),
-            _ => None,
-        };
-        Self { full: error.to_string(), plain: error.in_iperf3s_words(), before }
+        let plain = error.in_iperf3s_words();
+        match error {
+            RunError::Server(said) => {
+                let introduction = Introduction::ServerError { announcement: announcement(said) };
+                Self { full: reason(said), plain, introduction }
+            }
+            RunError::Interrupted { .. } | RunError::ClientGone { .. } | RunError::ClientTerminated => {
+                Self { full: error.to_string(), plain, introduction: Introduction::Bare }
+            }
+            _ => Self { full: error.to_string(), plain, introduction: Introduction::Error },
+        }
     }
 }
 
@@ -551,11 +557,11 @@ fn devices_clause(devices: &[String]) -> String {
     }
 }
 
-/// The server's `errno` is often a stale one, so it is only mentioned.
-fn os_error_clause(error: &ServerError) -> String {
-    match error.os_error {
-        Some(number) if number != 0 => format!(" (server's errno {number})"),
-        _ => String::new(),
+/// What a server says of its failure. Its `errno` is often a stale one, so it is only mentioned.
+fn reason(said: &ServerError) -> String {
+    match said.os_error {
+        Some(number) if number != 0 => format!("{} (server's errno {number})", said.code),
+        _ => said.code.to_string(),
     }
 }
 
@@ -619,18 +625,37 @@ mod tests {
         ] {
             assert_eq!(FailureText::from(&error).plain, plain);
         }
-        let limit = FailureText::from(&said(ErrorCode::TOTAL_RATE, 9));
-        assert_eq!(
-            limit.before.as_deref(),
-            Some(
-                "SERVER ERROR - total required bandwidth is larger than server limit, errno: Bad file descriptor"
-            )
-        );
-        let limit = FailureText::from(&said(ErrorCode::TOTAL_RATE, 0));
-        assert_eq!(
-            limit.before.as_deref(),
-            Some("SERVER ERROR - total required bandwidth is larger than server limit")
-        );
+        for (errno, full, announcement) in [
+            (
+                9,
+                "total required bandwidth is larger than server limit (server's errno 9)",
+                "total required bandwidth is larger than server limit, errno: Bad file descriptor",
+            ),
+            (
+                0,
+                "total required bandwidth is larger than server limit",
+                "total required bandwidth is larger than server limit",
+            ),
+        ] {
+            let limit = FailureText::from(&said(ErrorCode::TOTAL_RATE, errno));
+            let introduction = Introduction::ServerError { announcement: announcement.to_owned() };
+            assert_eq!((limit.full.as_str(), limit.introduction), (full, introduction));
+        }
+    }
+
+    #[test]
+    fn what_says_by_itself_who_has_ended_the_test_is_not_introduced() {
+        for (error, introduction) in [
+            (RunError::Interrupted { role: "server", signal: "Interrupt(2)" }, Introduction::Bare),
+            (RunError::ClientGone { waiting_for: "results" }, Introduction::Bare),
+            (RunError::ClientTerminated, Introduction::Bare),
+            (RunError::ServerTerminated, Introduction::Error),
+            (RunError::Closed { waiting_for: "results" }, Introduction::Error),
+            (RunError::RateLimit, Introduction::Error),
+        ] {
+            let failure = FailureText::from(&error);
+            assert_eq!((failure.introduction, failure.full), (introduction, error.to_string()));
+        }
     }
 
     #[test]

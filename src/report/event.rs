@@ -71,8 +71,8 @@ impl RunEvent {
             | Self::Warning(text)
             | Self::CommonWarning(text)
             | Self::Debug(text) => text.capacity(),
-            Self::Error(FailureText { full, plain, before }) => {
-                full.capacity() + plain.capacity() + before.as_ref().map_or(0, String::capacity)
+            Self::Error(FailureText { full, plain, introduction }) => {
+                full.capacity() + plain.capacity() + introduction.bytes()
             }
             Self::Listening { .. } | Self::OmitOver | Self::Done => 0,
         };
@@ -100,21 +100,53 @@ fn of_engines(engines: &Vec<EngineReport>) -> usize {
     of_vec(engines) + engines.iter().map(of_engine).sum::<usize>()
 }
 
-/// Why a test has failed, without program name and prefix.
+/// Why a test has failed, without program name and introduction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureText {
     /// What is known of it, and what helps.
     pub full: String,
     /// iperf3's words for it, exactly; the same as `full` for what iperf3 has no words for.
     pub plain: String,
-    /// What iperf3 says above that.
-    pub before: Option<String>,
+    /// What stands in front of these words.
+    pub introduction: Introduction,
+}
+
+/// How the words of a failure are introduced, which tells who has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Introduction {
+    /// Not at all: the words say by themselves what has ended the test, a signal or a client that has left.
+    Bare,
+    /// By `error - `, as iperf3 does.
+    Error,
+    /// By `SERVER ERROR - `, as iperf3 does: the server has said that it failed.
+    ServerError {
+        /// What iperf3 says in a line of its own before it reports the failure like any other.
+        announcement: String,
+    },
+}
+
+impl FailureText {
+    /// Words that iperf3 has, too, or that it has none for.
+    #[must_use]
+    pub fn new(words: &str, introduction: Introduction) -> Self {
+        Self { full: words.to_owned(), plain: words.to_owned(), introduction }
+    }
 }
 
 impl From<&str> for FailureText {
-    /// Words that iperf3 has, too, or that it has none for.
-    fn from(text: &str) -> Self {
-        Self { full: text.to_owned(), plain: text.to_owned(), before: None }
+    /// The words of an error like most.
+    fn from(words: &str) -> Self {
+        Self::new(words, Introduction::Error)
+    }
+}
+
+impl Introduction {
+    /// Memory behind it in bytes.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Bare | Self::Error => 0,
+            Self::ServerError { announcement } => announcement.capacity(),
+        }
     }
 }
 

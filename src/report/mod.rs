@@ -18,8 +18,8 @@ mod version;
 pub use comparison::{Collector, Comparison};
 pub use delivery::{DebugLog, LogFile, MakeReporter, ReportHandle, Sink, Unwritten};
 pub use event::{
-    ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, RunEvent,
-    ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
+    ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, Introduction,
+    RunEvent, ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
 };
 pub use json::{JsonReporter, JsonStreamReporter};
 pub use text::TextReporter;
@@ -31,13 +31,8 @@ pub const JSON_SCHEMA: &str = include_str!("../../docs/ringperf.schema.json");
 /// Most bytes of its own report that a server sends to a client that asks for it.
 const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a client puts in front of what a server says of its failure.
-const SERVER_ERROR: &str = "SERVER ERROR - ";
-
-/// Whether a message says by itself what it is. iperf3 puts `error - ` in front of all others.
-fn is_bare(message: &str) -> bool {
-    ["interrupt - ", SERVER_ERROR, "the client has "].iter().any(|start| message.starts_with(start))
-}
+/// What stands in front of the words of [`Introduction::Error`].
+const ERROR: &str = "error - ";
 
 /// Turns events into output.
 pub trait Reporter: Send {

@@ -185,6 +185,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Direction, Role, TestConfig};
+    use crate::report::FailureText;
     use crate::report::testing::fixtures;
 
     const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -304,8 +305,7 @@ mod tests {
     #[test]
     fn an_event_counts_at_least_what_it_holds() {
         let long = || "x".repeat(100_000);
-        let failure =
-            |text: String| crate::report::FailureText { full: text, plain: String::new(), before: None };
+        let failure = |full| FailureText { full, ..FailureText::from("") };
         for event in [
             session(&long()),
             RunEvent::Debug(long()),

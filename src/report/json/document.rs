@@ -15,7 +15,7 @@ use super::unknown;
 use crate::report::MAX_RECORD_BYTES;
 use crate::report::totals::PEER_UNKNOWN;
 use crate::report::{
-    FailureText, Interval, RunEvent, SERVER_ERROR, ServerOutput, SessionInfo, TestEnd, TestStart, is_bare,
+    ERROR, FailureText, Interval, Introduction, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart,
 };
 
 /// The document of one test.
@@ -192,15 +192,16 @@ impl Document {
         value
     }
 
-    /// A server says that it is an error, as iperf3's does; an interrupt says so itself. Of the two errors
-    /// that iperf3 writes where a server has failed this is the last, which readers find.
+    /// A client says no more than the words, as iperf3's does, and so of the two errors that iperf3 writes
+    /// where a server has failed only the last, which readers find.
     fn error_text(&self, failure: &FailureText) -> String {
-        let message = match failure {
-            FailureText { plain, .. } if !self.extras => plain,
-            FailureText { full, .. } => full.strip_prefix(SERVER_ERROR).unwrap_or(full),
-        };
-        let bare = self.role == Role::Client || is_bare(message);
-        if bare { message.to_owned() } else { format!("error - {message}") }
+        let words = if self.extras { &failure.full } else { &failure.plain };
+        match (self.role, &failure.introduction) {
+            (Role::Server, Introduction::Error) => format!("{ERROR}{words}"),
+            (Role::Client, _) | (Role::Server, Introduction::Bare | Introduction::ServerError { .. }) => {
+                words.clone()
+            }
+        }
     }
 }
 
@@ -332,9 +333,9 @@ mod tests {
     fn without_extras_a_document_has_only_keys_and_words_of_iperf3() {
         let (role, direction) = (Role::Client, Direction::Forward);
         let failure = FailureText {
-            full: "SERVER ERROR - full (it says why)".into(),
+            full: "full (it says why)".into(),
             plain: "full".into(),
-            before: Some("SERVER ERROR - full".into()),
+            introduction: Introduction::ServerError { announcement: "full".into() },
         };
         for (extras, keys, version, error) in [
             (false, &["start", "intervals", "end", "error"][..], "iperf 3.21", "full"),

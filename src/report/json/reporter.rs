@@ -89,6 +89,7 @@ mod tests {
     use crate::config::{Direction, EndCondition, TestConfig};
     use crate::report::system::system_info;
     use crate::report::testing::fixtures::{self, pinned, printed, shape};
+    use crate::report::{FailureText, Introduction};
 
     use super::*;
 
@@ -283,7 +284,7 @@ mod tests {
         let last = vec![
             RunEvent::Warning("w".into()),
             RunEvent::ServerOutput(ServerOutput::Text("rows\n".into())),
-            RunEvent::Error("interrupt - stop".into()),
+            RunEvent::Error(FailureText::new("interrupt - stop", Introduction::Bare)),
         ];
         let document = run(Role::Client, config, last);
         let keys: Vec<_> = document.as_object().unwrap().keys().collect();
@@ -337,13 +338,15 @@ mod tests {
     #[test]
     fn a_test_that_never_began_still_has_a_document() {
         let cases = [
-            (Role::Client, "the server has terminated", "the server has terminated"),
-            (Role::Server, "the client has terminated", "the client has terminated"),
-            (Role::Server, "idle for too long", "error - idle for too long"),
-            (Role::Server, "interrupt - stopped", "interrupt - stopped"),
+            (Role::Client, Introduction::Error, "the server has terminated", "the server has terminated"),
+            (Role::Client, Introduction::Bare, "interrupt - stopped", "interrupt - stopped"),
+            (Role::Server, Introduction::Bare, "the client has terminated", "the client has terminated"),
+            (Role::Server, Introduction::Error, "idle for too long", "error - idle for too long"),
+            (Role::Server, Introduction::Bare, "interrupt - stopped", "interrupt - stopped"),
         ];
-        for (role, message, text) in cases {
-            let document = finish(&mut JsonReporter::new(role), &[RunEvent::Error(message.into())]);
+        for (role, introduction, words, text) in cases {
+            let failure = FailureText::new(words, introduction);
+            let document = finish(&mut JsonReporter::new(role), &[RunEvent::Error(failure)]);
             let expected = "{start:{connected:[],version:s,system_info:s},intervals:[],end:{},error:s}";
             assert_eq!(shape(&document), expected);
             assert_eq!(document["error"], text);

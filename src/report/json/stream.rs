@@ -101,6 +101,7 @@ mod tests {
 
     use crate::config::{Direction, TestConfig};
     use crate::report::testing::fixtures;
+    use crate::report::{FailureText, Introduction};
 
     use super::*;
 
@@ -158,7 +159,7 @@ mod tests {
             for event in [
                 RunEvent::End(Box::new(end)),
                 RunEvent::ServerOutput(output),
-                RunEvent::Error("interrupt - stop".into()),
+                RunEvent::Error(FailureText::new("interrupt - stop", Introduction::Bare)),
             ] {
                 assert_eq!(reporter.event(&event), "");
             }

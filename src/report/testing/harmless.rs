@@ -7,7 +7,8 @@ use crate::protocol::{Cookie, EngineReport, PeerReport, QueueReport};
 
 use crate::report::testing::fixtures;
 use crate::report::{
-    JsonReporter, JsonStreamReporter, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, TextReporter,
+    FailureText, Introduction, JsonReporter, JsonStreamReporter, Reporter, RunEvent, ServerOutput,
+    SessionInfo, TestEnd, TextReporter,
 };
 
 /// Clears a screen in both ways, colours it, rings, and turns the direction of writing; between that a line
@@ -74,7 +75,7 @@ fn events(role: Role) -> Vec<RunEvent> {
         RunEvent::ServerOutput(ServerOutput::Text(EVIL_LINES.to_owned())),
         RunEvent::ServerOutput(ServerOutput::Json(serde_json::json!({ EVIL: [EVIL] }).to_string())),
         RunEvent::Error(EVIL.into()),
-        RunEvent::Error(format!("SERVER ERROR - {EVIL}").as_str().into()),
+        RunEvent::Error(FailureText::new(EVIL, Introduction::ServerError { announcement: EVIL.to_owned() })),
         RunEvent::Done,
     ];
     // An event that is missing above is missing here, and then this is not compiled.

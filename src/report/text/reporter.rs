@@ -12,11 +12,14 @@ use super::summary::summary;
 use crate::report::escape::{escape, escape_lines, push_lines};
 use crate::report::json;
 use crate::report::{
-    Interval, MAX_RECORD_BYTES, Reporter, RunEvent, ServerOutput, SessionInfo, TestEnd, is_bare,
+    ERROR, FailureText, Interval, Introduction, MAX_RECORD_BYTES, Reporter, RunEvent, ServerOutput,
+    SessionInfo, TestEnd,
 };
 
 /// The level of `-d` that shows what TCP says of each interval.
 const DEBUG_TCP: u8 = 4;
+/// What a client puts in front of what a server says of its failure.
+const SERVER_ERROR: &str = "SERVER ERROR - ";
 
 /// Turns events into iperf3's text. Warnings and errors are not part of it: they go to standard error.
 #[derive(Debug)]
@@ -126,6 +129,21 @@ impl TextReporter {
             None => text.to_owned(),
         }
     }
+
+    /// Why there is no result, on standard error.
+    fn failure(&self, failure: &FailureText) -> String {
+        let line =
+            |introduction: &str, words: &str| format!("{}: {introduction}{}\n", self.program, escape(words));
+        let words = if self.extras { &failure.full } else { &failure.plain };
+        match &failure.introduction {
+            Introduction::Bare => line("", words),
+            Introduction::Error => line(ERROR, words),
+            Introduction::ServerError { .. } if self.extras => line(SERVER_ERROR, words),
+            Introduction::ServerError { announcement } => {
+                line(SERVER_ERROR, announcement) + &line(ERROR, words)
+            }
+        }
+    }
 }
 
 impl Reporter for TextReporter {
@@ -178,11 +196,7 @@ impl Reporter for TextReporter {
                 format!("{program}: warning: {}\n", harmless_to_readers(&escape(text)))
             }
             RunEvent::CommonWarning(text) => format!("warning: {}\n", escape(text)),
-            RunEvent::Error(failure) if self.extras => failure_line(program, &failure.full),
-            RunEvent::Error(failure) => {
-                let reasons = failure.before.iter().chain([&failure.plain]);
-                reasons.map(|reason| failure_line(program, reason)).collect()
-            }
+            RunEvent::Error(failure) => self.failure(failure),
             _ => return String::new(),
         };
         self.with_mark(self.stamped(&text))
@@ -258,12 +272,6 @@ impl Test {
     }
 }
 
-/// Why there is no result, on standard error.
-fn failure_line(program: &str, reason: &str) -> String {
-    let kind = if is_bare(reason) { "" } else { "error - " };
-    format!("{program}: {kind}{}\n", escape(reason))
-}
-
 /// What the server had to say, below the empty line that separates it. It may be long, and is copied once.
 fn with_server_output(mut text: String, output: &ServerOutput) -> String {
     match output {
@@ -297,7 +305,6 @@ mod tests {
     use std::time::Duration;
 
     use crate::config::{Direction, Pacing, TestConfig};
-    use crate::report::FailureText;
     use crate::report::system::system_info;
     use crate::report::testing::fixtures;
 
@@ -498,13 +505,26 @@ Accepted connection from 127.0.0.1, port 40000
     #[test]
     fn errors_have_the_words_in_front_that_iperf3_has() {
         let client = reporter(false);
-        for (message, expected) in [
-            ("the server has terminated", "ringperf: error - the server has terminated\n"),
-            ("the client has terminated", "ringperf: the client has terminated\n"),
-            ("interrupt - stopped", "ringperf: interrupt - stopped\n"),
-            ("SERVER ERROR - full\u{1b}", "ringperf: SERVER ERROR - full\\u{1b}\n"),
+        let server_error = || Introduction::ServerError { announcement: "full, errno: 9".into() };
+        for (words, introduction, expected) in [
+            (
+                "the server has terminated",
+                Introduction::Error,
+                "ringperf: error - the server has terminated\n",
+            ),
+            ("the client has terminated", Introduction::Bare, "ringperf: the client has terminated\n"),
+            ("interrupt - stopped", Introduction::Bare, "ringperf: interrupt - stopped\n"),
+            ("full\u{1b}", server_error(), "ringperf: SERVER ERROR - full\\u{1b}\n"),
+            // Whatever the words are: a server may send the number of any of them.
+            (
+                "the client has terminated",
+                server_error(),
+                "ringperf: SERVER ERROR - the client has terminated\n",
+            ),
+            ("interrupt - stopped", Introduction::Error, "ringperf: error - interrupt - stopped\n"),
         ] {
-            assert_eq!(client.complaint(&RunEvent::Error(message.into())), expected);
+            let failure = FailureText::new(words, introduction);
+            assert_eq!(client.complaint(&RunEvent::Error(failure)), expected);
         }
         assert_eq!(client.complaint(&RunEvent::Warning("w\n".into())), "ringperf: warning: w\\u{a}\n");
         assert_eq!(client.complaint(&RunEvent::CommonWarning("w".into())), "warning: w\n");
@@ -528,9 +548,9 @@ Accepted connection from 127.0.0.1, port 40000
         assert_eq!(client.complaint(&RunEvent::Warning("w".into())), "");
         assert_eq!(client.complaint(&RunEvent::CommonWarning("w".into())), "now warning: w\n");
         let failure = FailureText {
-            full: "SERVER ERROR - full (it says why)".into(),
+            full: "full (it says why)".into(),
             plain: "full".into(),
-            before: Some("SERVER ERROR - full, errno: 9".into()),
+            introduction: Introduction::ServerError { announcement: "full, errno: 9".into() },
         };
         assert_eq!(
             client.complaint(&RunEvent::Error(failure)),
