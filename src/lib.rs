@@ -7,9 +7,9 @@
 //! 3. [`sys`]: the kernel. All `unsafe` code of the project. Beside it [`auth`]: who may run a test.
 //! 4. [`engine`]: the data path; one blocking loop per stream thread.
 //! 5. [`report`]: the only writer of standard output.
-//! 6. [`control`]: the session: phases, deadlines, threads.
-//! 7. [`process`]: pid file and background.
-//! 8. [`error`]: whose fault it was, and the exit code.
+//! 6. [`error`]: what can go wrong, in kinds of whose doing it was, and the exit code.
+//! 7. [`control`]: the session: phases, deadlines, threads.
+//! 8. [`process`]: pid file and background.
 
 pub mod auth;
 pub mod config;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ringperf::config::cli::{self, Command};
 use ringperf::config::{ClientConfig, OutputConfig, OutputFormat, Role, ServerConfig};
 use ringperf::control::{run_client, run_loopback, run_server};
-use ringperf::error::RunError;
+use ringperf::error::{RunError, SetupError};
 use ringperf::process::{Daemon, Launched, PidFile, launch};
 use ringperf::report::{
     JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter,
@@ -130,7 +130,7 @@ fn reporter(role: Role, output: &OutputConfig, mark: Option<u64>) -> Box<dyn Rep
 fn finish(report: ReportHandle, result: Result<(), RunError>, pid_file: Option<PidFile>) -> Started {
     let status = match result {
         Ok(()) => 0,
-        Err(RunError::NotReady(why)) => return Err(why),
+        Err(RunError::Setup(SetupError::NotReady(why))) => return Err(why),
         Err(error) => error.exit_code(),
     };
     // Nothing may end the process before the file is gone, and anything afterwards.

@@ -18,7 +18,7 @@ use crate::control::base::limits;
 use crate::control::base::runtime::block_on;
 use crate::control::base::signals::Signals;
 use crate::control::session::client::run_client;
-use crate::error::{Fault, RunError};
+use crate::error::{RunError, SetupError};
 use crate::report::{Collector, Comparison, ReportHandle, Sink};
 use crate::sys::start_thread;
 
@@ -28,7 +28,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// Runs each engine once against a server of its own and prints a comparison.
 ///
 /// # Errors
-/// What keeps any test from running, the signal that ended them, or [`RunError::NoEngine`]. A single engine
+/// What keeps any test from running, the signal that ended them, or [`SetupError::NoEngine`]. A single engine
 /// that cannot run is a row of the comparison and no error.
 pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
     let engines = if config.engines.is_empty() { EngineChoice::ALL.to_vec() } else { config.engines.clone() };
@@ -37,12 +37,12 @@ pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
     for engine in engines {
         let collector = comparison.collector(engine);
         let report = ReportHandle::start(Box::new(Collector::clone(&collector)), Sink::Nowhere)
-            .map_err(|source| RunError::System { what: "starting the report thread", source })?;
+            .map_err(|source| SetupError::System { what: "starting the report thread", source })?;
         let result = run_client(&client_config(config, engine, server.port), &report, || Ok(()));
         // Nothing is written anywhere, so this cannot fail.
         let _ = report.finish();
         match result {
-            Err(error) if error.fault() == Fault::Interrupted => {
+            Err(error) if error.is_interrupted() => {
                 comparison.finish(config);
                 return Err(error);
             }
@@ -52,7 +52,7 @@ pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
     }
     let has_result = comparison.finish(config);
     server.stop()?;
-    if has_result { Ok(()) } else { Err(RunError::NoEngine) }
+    if has_result { Ok(()) } else { Err(SetupError::NoEngine.into()) }
 }
 
 /// The embedded server.
@@ -64,25 +64,26 @@ pub(super) struct LoopbackServer {
 
 impl LoopbackServer {
     pub(super) fn start(family: Family) -> Result<Self, RunError> {
-        let failed = |source| RunError::System { what: "starting the embedded server", source };
+        let failed = |source| SetupError::System { what: "starting the embedded server", source };
         let (stop, stopped) = oneshot::channel();
         let (listening, port) = mpsc::channel();
         let thread = start_thread("server", move || serve(family, stopped, &listening)).map_err(failed)?;
         match port.recv_timeout(limits::SET_UP) {
             Ok(Ok(port)) => Ok(Self { port, stop, thread }),
             Ok(Err(error)) => Err(error),
-            Err(RecvTimeoutError::Timeout) => Err(failed(io::ErrorKind::TimedOut.into())),
+            Err(RecvTimeoutError::Timeout) => Err(failed(io::ErrorKind::TimedOut.into()).into()),
             Err(RecvTimeoutError::Disconnected) => Err(failed(match thread.join() {
                 Ok(Err(error)) => error,
                 _ => io::Error::other("it has ended"),
-            })),
+            })
+            .into()),
         }
     }
 
-    fn stop(self) -> Result<(), RunError> {
+    fn stop(self) -> Result<(), SetupError> {
         // Fails only when the server is gone already.
         let _ = self.stop.send(());
-        let failed = |source| RunError::System { what: "the embedded server", source };
+        let failed = |source| SetupError::System { what: "the embedded server", source };
         self.thread.join().map_err(|_| failed(io::Error::other("it panicked")))?.map_err(failed)
     }
 }
@@ -117,7 +118,7 @@ fn serve(
         }
     })?;
     match served {
-        Err(error) if error.fault() != Fault::Interrupted => drop(listening.send(Err(error))),
+        Err(error) if !error.is_interrupted() => drop(listening.send(Err(error))),
         _ => {}
     }
     report.finish().map_err(io::Error::other)

@@ -25,7 +25,7 @@ use crate::control::session::context::ServerContext;
 use crate::control::session::server_side::{Closing, Session, Standing};
 use crate::control::streams::places::Places;
 use crate::engine;
-use crate::error::RunError;
+use crate::error::{Interruption, LimitError, RunError, SetupError};
 use crate::report::{ReportHandle, RunEvent};
 
 /// Set-ups whose failures wait for the end of a test; with more of them they are told beside it, with marks.
@@ -36,7 +36,7 @@ const HELD_BACK_MAX: usize = 64;
 ///
 /// # Errors
 /// Why the server cannot serve, or which signal ended it. It has been reported already, but for
-/// [`RunError::NotReady`], which is what `opened` says. A failed test ends only itself.
+/// [`SetupError::NotReady`], which is what `opened` says. A failed test ends only itself.
 pub fn run_server(
     config: &ServerConfig,
     report: &ReportHandle,
@@ -45,7 +45,8 @@ pub fn run_server(
 ) -> Result<(), RunError> {
     let result = load_and_serve(config, report, opened, ready);
     if let Err(error) = &result
-        && !matches!(error, RunError::Interrupted { .. } | RunError::Unwritten(_) | RunError::NotReady(_))
+        && !error.is_interrupted()
+        && !matches!(error, RunError::Setup(SetupError::Unwritten(_) | SetupError::NotReady(_)))
     {
         report.emit(RunEvent::Error(error.into()));
         report.emit(RunEvent::Done);
@@ -63,15 +64,17 @@ fn load_and_serve(
     // test is started anew for each, and would refuse every client whose clock is behind.
     let began = Some(SystemTime::now()).filter(|_| !config.one_off);
     let load = |logins| Gatekeeper::load(logins, began);
-    let gatekeeper = config.authentication.as_ref().map(load).transpose()?;
+    let gatekeeper = config.authentication.as_ref().map(load).transpose().map_err(SetupError::from)?;
     let logins = gatekeeper.map(Logins::judged_by).transpose()?;
     let served = block_on(|runtime| async move {
         let signals =
-            Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
+            Signals::catch().map_err(|source| SetupError::System { what: "catching signals", source })?;
         let context = ServerContext::new(config, logins, runtime);
         Server::new(context, report, signals).serve(opened, |_| ready()).await
     });
-    served.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }))
+    served.unwrap_or_else(|source| {
+        Err(SetupError::System { what: "starting the control thread", source }.into())
+    })
 }
 
 /// A server on its control thread.
@@ -144,7 +147,7 @@ impl<'a> Server<'a> {
         let Self { tasks, signals, stop, .. } = &mut self;
         let mut last_words = pin!(async { while tasks.join_next().await.is_some() {} });
         // The last control connections end as they should, which is a matter of seconds at most.
-        if matches!(served, Err(RunError::Interrupted { .. })) {
+        if served.as_ref().is_err_and(RunError::is_interrupted) {
             // What they can still say is said by then.
             let _ = timeout(limits::FAREWELLS_AFTER_SIGNAL, last_words).await;
         } else {
@@ -170,17 +173,17 @@ impl<'a> Server<'a> {
         Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
         socket_options::check_busy_poll(&config.local)?;
         engine::check(config.local.engine)
-            .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
+            .map_err(|missing| SetupError::Engine { choice: config.local.engine, missing })?;
         let mut listener = Listener::open(config)?;
         let port = listener.port();
-        opened().map_err(RunError::NotReady)?;
+        opened().map_err(SetupError::NotReady)?;
         self.report.emit(RunEvent::Listening { port, test_number: 1 });
         // A server that cannot report does not start; one that no longer can goes on.
         tokio::select! {
             name = self.signals.recv() => return Err(self.end_all(name).await),
-            written = self.report.written() => written?,
+            written = self.report.written() => written.map_err(SetupError::from)?,
         }
-        listening(port).map_err(|source| RunError::System { what: "going into the background", source })?;
+        listening(port).map_err(|source| SetupError::System { what: "going into the background", source })?;
         loop {
             match self.next(&mut listener).await {
                 Next::Signal(name) => return Err(self.end_all(name).await),
@@ -248,7 +251,8 @@ impl<'a> Server<'a> {
         if let Visit::TooMany { is_news } = visit {
             if is_news {
                 let most = self.context.config.limits.tests_per_minute.map_or(0, NonZeroU32::get);
-                report.emit(RunEvent::Error((&RunError::TooManyTests { client, most }).into()));
+                let error = RunError::from(LimitError::TooManyTests { client, most });
+                report.emit(RunEvent::Error((&error).into()));
                 report.emit(RunEvent::Done);
             }
             control.entry.excuse();
@@ -263,7 +267,7 @@ impl<'a> Server<'a> {
         let session = async move {
             match Session::new(context, entrance, control, (number, for_session), signals) {
                 Ok(session) => session.hold().await,
-                Err(error) => Closing::failed(&error, &for_errors),
+                Err(error) => Closing::failed(&error.into(), &for_errors),
             }
         };
         self.tasks.spawn_local(supervise(session, report, (entry, self.ended.0.clone())));
@@ -278,7 +282,7 @@ impl<'a> Server<'a> {
 
     /// Ends all tests and reports the signal that does it.
     async fn end_all(&mut self, signal: &'static str) -> RunError {
-        let interrupted = RunError::Interrupted { role: "server", signal };
+        let interrupted = RunError::from(Interruption { role: "server", signal });
         self.stop.send_replace(Some(signal));
         let mut is_told = false;
         while self.sessions > 0 {
@@ -306,7 +310,7 @@ async fn supervise(
 ) {
     let contained = contain_future(session).await;
     let Closing { farewell, standing, tells_of_signal, unreported } =
-        contained.unwrap_or_else(|panic| Closing::failed(&RunError::Defect(panic), &report));
+        contained.unwrap_or_else(|panic| Closing::failed(&SetupError::Defect(panic).into(), &report));
     let unreported = match (standing.is_reported(), unreported.is_empty()) {
         (true, true) => {
             report.emit(RunEvent::Done);
@@ -438,7 +442,7 @@ mod tests {
                 assert!(server.ended.0.send(over).is_ok());
             }
             let ended = runtime.block_on(server.end_all("Interrupt(2)"));
-            assert!(matches!(ended, RunError::Interrupted { .. }));
+            assert!(ended.is_interrupted());
             drop(server);
             report.finish().unwrap();
             assert_eq!(heard.iter().count(), told, "{ends:?}");

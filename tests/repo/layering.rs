@@ -22,7 +22,7 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("report", &["units", "config", "protocol", "stats", "sys"]),
     ("process", &["units", "config", "protocol", "stats", "sys"]),
     ("control", &["units", "config", "protocol", "stats", "sys", "engine", "report", "auth", "error"]),
-    ("error", &["units", "config", "protocol", "stats", "sys", "auth", "engine", "report", "control"]),
+    ("error", &["config", "protocol", "sys", "auth", "report"]),
 ];
 
 /// Files that put all parts together, and may import whatever they want.
@@ -195,9 +195,8 @@ fn threads_start_in_control_and_report(source: &Source) -> Vec<String> {
 /// them into words. What the type of an error is cannot be seen here: the files that show errors of this
 /// crate are named, and in derived texts the type stands below.
 fn errors_of_the_system_are_put_into_words(source: &Source) -> Vec<String> {
-    const SHOW_OWN_ERRORS: [&str; 10] = [
+    const SHOW_OWN_ERRORS: [&str; 9] = [
         "src/main.rs",
-        "src/error.rs",
         "src/config/cli/mod.rs",
         "src/config/resolve/error.rs",
         "src/config/resolve/local.rs",

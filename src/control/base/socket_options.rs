@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::limits;
 use crate::config::{Keepalive, LocalConfig, Protocol, SocketConfig, TestConfig};
-use crate::error::RunError;
+use crate::error::SetupError;
 use crate::protocol::ErrorCode;
 use crate::sys::{PacketMark, Socket};
 
@@ -14,7 +14,7 @@ use crate::sys::{PacketMark, Socket};
 const SEGMENT_BYTES: &str = "88 to 32767";
 
 /// Options of a control connection: how soon a vanished peer is noticed.
-pub(crate) fn control(socket: &Socket, local: &LocalConfig) -> Result<(), RunError> {
+pub(crate) fn control(socket: &Socket, local: &LocalConfig) -> Result<(), SetupError> {
     let kept = keepalive(socket, local.keepalive.unwrap_or(limits::KEEPALIVE));
     // What nobody has asked for is worth having and not worth a test: where it is refused, a peer that has
     // vanished is noticed later.
@@ -40,7 +40,7 @@ pub(crate) fn before_connect(
     test: &TestConfig,
     local: &LocalConfig,
     server: &SocketAddr,
-) -> Result<(), RunError> {
+) -> Result<(), SetupError> {
     if let Some(bytes) = test.socket.mss_bytes {
         let result = match test.protocol {
             Protocol::Sctp(_) => socket.set_sctp_segment(bytes),
@@ -61,14 +61,18 @@ pub(crate) fn before_connect(
 
 /// Options of a data connection that a server has accepted; whatever concerns the handshake came from the
 /// client.
-pub(crate) fn after_accept(socket: &Socket, test: &TestConfig, local: &LocalConfig) -> Result<(), RunError> {
-    let failed = |source| RunError::System { what: "reading a data connection's addresses", source };
+pub(crate) fn after_accept(
+    socket: &Socket,
+    test: &TestConfig,
+    local: &LocalConfig,
+) -> Result<(), SetupError> {
+    let failed = |source| SetupError::System { what: "reading a data connection's addresses", source };
     let client = socket.peer_addr().map_err(failed)?;
     either_end(socket, test, local, &client)
 }
 
 /// Restricts a socket to the network device that was asked for.
-pub(crate) fn bind_device(socket: &Socket, local: &LocalConfig) -> Result<(), RunError> {
+pub(crate) fn bind_device(socket: &Socket, local: &LocalConfig) -> Result<(), SetupError> {
     let Some(name) = &local.bind_device else { return Ok(()) };
     set(socket.bind_device(name), &device_clause(name), ErrorCode::BIND_DEVICE)
 }
@@ -79,7 +83,7 @@ pub(crate) fn device_clause(name: &str) -> String {
 }
 
 /// Chooses the congestion control of a data connection.
-pub(crate) fn set_congestion(socket: &Socket, name: &str) -> Result<(), RunError> {
+pub(crate) fn set_congestion(socket: &Socket, name: &str) -> Result<(), SetupError> {
     socket.set_congestion(name).map_err(|source| {
         let way_out = match source.raw_os_error() {
             Some(libc::EPERM) => format!(
@@ -91,7 +95,7 @@ pub(crate) fn set_congestion(socket: &Socket, name: &str) -> Result<(), RunError
                 congestion_controls("available")
             ),
         };
-        RunError::Congestion { name: name.to_owned(), source, way_out }
+        SetupError::Congestion { name: name.to_owned(), source, way_out }
     })
 }
 
@@ -103,20 +107,20 @@ fn congestion_controls(which: &str) -> String {
 }
 
 /// Sets the socket buffers that were asked for.
-pub(crate) fn set_buffers(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
+pub(crate) fn set_buffers(socket: &Socket, options: &SocketConfig) -> Result<(), SetupError> {
     let Some(asked) = options.window_bytes else { return Ok(()) };
     let what = format!("setting the socket buffers to {asked} bytes");
     set(socket.set_buffers(asked), &what, ErrorCode::SET_BUFFER)?;
     let actual = socket.send_buffer().and_then(|sent| Ok(sent.min(socket.receive_buffer()?)));
     match actual {
-        Ok(actual) if actual < asked => Err(RunError::BufferSize { asked, actual }),
+        Ok(actual) if actual < asked => Err(SetupError::BufferSize { asked, actual }),
         Ok(_) => Ok(()),
-        Err(source) => Err(RunError::SocketOption { what, code: ErrorCode::SET_BUFFER, source }),
+        Err(source) => Err(SetupError::SocketOption { what, code: ErrorCode::SET_BUFFER, source }),
     }
 }
 
 /// Has the kernel pace what is sent, if that was asked for.
-pub(crate) fn set_pacing(socket: &Socket, options: &SocketConfig) -> Result<(), RunError> {
+pub(crate) fn set_pacing(socket: &Socket, options: &SocketConfig) -> Result<(), SetupError> {
     if options.fq_bits_per_second == 0 {
         return Ok(());
     }
@@ -126,7 +130,7 @@ pub(crate) fn set_pacing(socket: &Socket, options: &SocketConfig) -> Result<(), 
 
 /// Whether this process may poll the network card as long as it was asked to, tried before there is any
 /// connection.
-pub(crate) fn check_busy_poll(local: &LocalConfig) -> Result<(), RunError> {
+pub(crate) fn check_busy_poll(local: &LocalConfig) -> Result<(), SetupError> {
     match Socket::new_udp(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0))) {
         Ok(socket) => set_busy_poll(&socket, local),
         // Without IPv4 the connections will tell.
@@ -135,7 +139,7 @@ pub(crate) fn check_busy_poll(local: &LocalConfig) -> Result<(), RunError> {
 }
 
 /// Lets a data socket poll the network card, if that was asked for.
-pub(crate) fn set_busy_poll(socket: &Socket, local: &LocalConfig) -> Result<(), RunError> {
+pub(crate) fn set_busy_poll(socket: &Socket, local: &LocalConfig) -> Result<(), SetupError> {
     let Some(micros) = local.busy_poll else { return Ok(()) };
     socket.set_busy_poll(micros).map_err(|source| {
         let way_out = match source.raw_os_error() {
@@ -150,7 +154,7 @@ pub(crate) fn set_busy_poll(socket: &Socket, local: &LocalConfig) -> Result<(), 
             }
             _ => "this kernel, or its sockets of this protocol, cannot poll; drop --busy-poll".to_owned(),
         };
-        RunError::BusyPoll { micros, source, way_out }
+        SetupError::BusyPoll { micros, source, way_out }
     })
 }
 
@@ -159,7 +163,7 @@ pub(crate) fn mark_packets(
     socket: &Socket,
     options: &SocketConfig,
     peer: &SocketAddr,
-) -> Result<(), RunError> {
+) -> Result<(), SetupError> {
     if options.tos == 0 {
         return Ok(());
     }
@@ -168,7 +172,7 @@ pub(crate) fn mark_packets(
             PacketMark::TypeOfService => ErrorCode::SET_TOS,
             PacketMark::TrafficClass => ErrorCode::SET_TRAFFIC_CLASS,
         };
-        RunError::SocketOption { what: code.to_string(), code, source }
+        SetupError::SocketOption { what: code.to_string(), code, source }
     })
 }
 
@@ -178,7 +182,7 @@ fn either_end(
     test: &TestConfig,
     local: &LocalConfig,
     peer: &SocketAddr,
-) -> Result<(), RunError> {
+) -> Result<(), SetupError> {
     let options = &test.socket;
     let is_sctp = matches!(test.protocol, Protocol::Sctp(_));
     if options.no_delay {
@@ -195,7 +199,7 @@ fn either_end(
     mark_packets(socket, options, peer)
 }
 
-fn keepalive(socket: &Socket, times: Keepalive) -> Result<(), RunError> {
+fn keepalive(socket: &Socket, times: Keepalive) -> Result<(), SetupError> {
     let Keepalive { idle_secs, interval_secs, count } = times;
     set(socket.enable_keepalive(), "switching keepalive on (SO_KEEPALIVE)", ErrorCode::KEEPALIVE)?;
     if let Some(idle) = idle_secs {
@@ -213,6 +217,6 @@ fn keepalive(socket: &Socket, times: Keepalive) -> Result<(), RunError> {
     Ok(())
 }
 
-fn set(result: io::Result<()>, what: &str, code: ErrorCode) -> Result<(), RunError> {
-    result.map_err(|source| RunError::SocketOption { what: what.to_owned(), code, source })
+fn set(result: io::Result<()>, what: &str, code: ErrorCode) -> Result<(), SetupError> {
+    result.map_err(|source| SetupError::SocketOption { what: what.to_owned(), code, source })
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::config::ranges;
-use crate::error::RunError;
+use crate::error::SetupError;
 use crate::protocol::ErrorCode;
 use crate::sys::{Pinned, Topology, link_local_devices, local_addresses};
 
@@ -12,7 +12,7 @@ use crate::sys::{Pinned, Topology, link_local_devices, local_addresses};
 const MOST_ADDRESSES: usize = 8;
 
 /// Why connections cannot come from the address that the user has chosen; `code` is what fails by it.
-pub(crate) fn bind_error(code: ErrorCode, local: SocketAddr, source: io::Error) -> RunError {
+pub(crate) fn bind_error(code: ErrorCode, local: SocketAddr, source: io::Error) -> SetupError {
     let address = local.ip();
     let from = match (address.is_unspecified(), local.port()) {
         (false, 0) => format!("-B {address}"),
@@ -21,14 +21,14 @@ pub(crate) fn bind_error(code: ErrorCode, local: SocketAddr, source: io::Error) 
     };
     let way_out = match source.raw_os_error() {
         Some(libc::EINVAL) if is_link_local(address) => {
-            return RunError::Zone { option: "-B", address, devices: link_local_devices() };
+            return SetupError::Zone { option: "-B", address, devices: link_local_devices() };
         }
         Some(libc::EADDRNOTAVAIL) => format!("this machine has {}", addresses_like(address)),
         Some(libc::EADDRINUSE) => "another connection has the port: choose another one".to_owned(),
         Some(libc::EACCES) => "ports below 1024 are for root only".to_owned(),
         _ => String::new(),
     };
-    RunError::From { code, from, source, way_out }
+    SetupError::From { code, from, source, way_out }
 }
 
 /// What can be done where nobody can listen at this address, or nothing. `holder` knows whose a port is.
@@ -54,10 +54,10 @@ pub(crate) fn of_listening(
 }
 
 /// Why a connection to this address cannot even be tried, if that is so.
-pub(crate) fn of_connecting(server: SocketAddr, source: &io::Error) -> Option<RunError> {
+pub(crate) fn of_connecting(server: SocketAddr, source: &io::Error) -> Option<SetupError> {
     let has_no_device = matches!(server, SocketAddr::V6(address) if address.scope_id() == 0);
     let is_refused = source.raw_os_error() == Some(libc::EINVAL);
-    (is_link_local(server.ip()) && has_no_device && is_refused).then(|| RunError::Zone {
+    (is_link_local(server.ip()) && has_no_device && is_refused).then(|| SetupError::Zone {
         option: "-c",
         address: server.ip(),
         devices: link_local_devices(),
@@ -67,14 +67,14 @@ pub(crate) fn of_connecting(server: SocketAddr, source: &io::Error) -> Option<Ru
 /// Keeps the calling thread on the processor that `option` asks for, if it does.
 ///
 /// # Errors
-/// [`RunError::Place`] where this process may not use it, or [`RunError::Affinity`].
-pub(crate) fn pin(cpu: Option<u32>, option: &'static str) -> Result<Option<Pinned>, RunError> {
+/// [`SetupError::Place`] where this process may not use it, or [`SetupError::Affinity`].
+pub(crate) fn pin(cpu: Option<u32>, option: &'static str) -> Result<Option<Pinned>, SetupError> {
     let Some(cpu) = cpu else { return Ok(None) };
     Pinned::to(cpu).map(Some).map_err(|source| match Topology::of_this_thread() {
         Ok(topology) if source.raw_os_error() == Some(libc::EINVAL) => {
-            RunError::Place { cpu, option, allowed: ranges(&topology.processors()) }
+            SetupError::Place { cpu, option, allowed: ranges(&topology.processors()) }
         }
-        _ => RunError::Affinity(source),
+        _ => SetupError::Affinity(source),
     })
 }
 

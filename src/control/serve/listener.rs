@@ -14,7 +14,7 @@ use super::router::{Accepted, Control, Entry, Router, Streams};
 use crate::config::{Family, ServerConfig};
 use crate::control::base::socket_options::device_clause;
 use crate::control::base::way_out;
-use crate::error::RunError;
+use crate::error::SetupError;
 use crate::protocol::ErrorCode;
 use crate::sys::{ListenAddress, Socket, Transport, listen_on, listener_at};
 
@@ -46,8 +46,8 @@ impl Listener {
     /// Starts to listen.
     ///
     /// # Errors
-    /// [`RunError::Listen`], or [`RunError::SocketOption`] when the network device is not there.
-    pub(crate) fn open(config: &ServerConfig) -> Result<Self, RunError> {
+    /// [`SetupError::Listen`], or [`SetupError::SocketOption`] when the network device is not there.
+    pub(crate) fn open(config: &ServerConfig) -> Result<Self, SetupError> {
         let slots = config.limits.tests;
         let (sender, controls) = mpsc::unbounded_channel();
         let admission = Admission::new(Router::new(slots), sender);
@@ -59,7 +59,7 @@ impl Listener {
         port: u16,
         admission: Admission,
         controls: mpsc::UnboundedReceiver<Control>,
-    ) -> Result<Self, RunError> {
+    ) -> Result<Self, SetupError> {
         let (address, first) = listen(config, port)?;
         let members = Members::start(address, first, admission.clone())?;
         Ok(Self { entrance: Entrance { members, admission }, controls })
@@ -72,7 +72,7 @@ impl Listener {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(crate) async fn renew(self, config: &ServerConfig) -> Result<Self, RunError> {
+    pub(crate) async fn renew(self, config: &ServerConfig) -> Result<Self, SetupError> {
         if !self.entrance.members.have_lost_device() {
             return Ok(self);
         }
@@ -114,19 +114,21 @@ impl Entrance {
     /// come from `host`, and have a window of this size from the start if one is given.
     ///
     /// # Errors
-    /// [`RunError::StreamListen`] when they need a listener of their own and it cannot be had, if it is for
-    /// more than their window; [`RunError::BufferSize`] for a window that the kernel does not give.
+    /// [`SetupError::StreamListen`] when they need a listener of their own and it cannot be had, if it is for
+    /// more than their window; [`SetupError::BufferSize`] for a window that the kernel does not give.
     pub(crate) fn expect_streams(
         &self,
         entry: &Entry,
         (transport, window_bytes): (Transport, Option<u32>),
         host: IpAddr,
         count: usize,
-    ) -> Result<StreamDoor, RunError> {
+    ) -> Result<StreamDoor, SetupError> {
         let (lent, late_window) = match self.members.prepare(transport, window_bytes, host) {
             Ok(lent) => (lent, None),
             // Plain connections can be had all the same.
-            Err(RunError::StreamListen { source, .. }) if transport == Transport::Tcp => (None, Some(source)),
+            Err(SetupError::StreamListen { source, .. }) if transport == Transport::Tcp => {
+                (None, Some(source))
+            }
             Err(error) => return Err(error),
         };
         let turned_away = self.members.turned_away(host);
@@ -145,10 +147,11 @@ impl StreamDoor {
     /// The next data connection of the test, in the order of the cookies.
     ///
     /// # Errors
-    /// [`RunError::StreamAccept`] when there was no descriptor for one of them: then they never are complete.
-    pub(crate) async fn next(&mut self) -> Result<Accepted, RunError> {
+    /// [`SetupError::StreamAccept`] when there was no descriptor for one of them: then they never are
+    /// complete.
+    pub(crate) async fn next(&mut self) -> Result<Accepted, SetupError> {
         tokio::select! {
-            Some(why) = self.turned_away.recv() => Err(RunError::StreamAccept(why)),
+            Some(why) = self.turned_away.recv() => Err(SetupError::StreamAccept(why)),
             accepted = self.streams.next() => Ok(accepted),
         }
     }
@@ -156,7 +159,7 @@ impl StreamDoor {
 
 /// Listens as iperf3 does: without a choice on one IPv6 socket that takes IPv4 too, or on IPv4 where there is
 /// no IPv6.
-fn listen(config: &ServerConfig, port: u16) -> Result<(ListenAddress, TcpListener), RunError> {
+fn listen(config: &ServerConfig, port: u16) -> Result<(ListenAddress, TcpListener), SetupError> {
     let v4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let v6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let candidates = match (config.local.bind, config.local.family) {
@@ -194,14 +197,14 @@ fn listen(config: &ServerConfig, port: u16) -> Result<(ListenAddress, TcpListene
     Err(first_error.expect("there is at least one candidate, and it failed"))
 }
 
-fn listen_error(address: &ListenAddress, source: io::Error) -> RunError {
+fn listen_error(address: &ListenAddress, source: io::Error) -> SetupError {
     match &address.device {
         Some(device) if source.raw_os_error() == Some(libc::ENODEV) => {
-            RunError::SocketOption { what: device_clause(device), code: ErrorCode::BIND_DEVICE, source }
+            SetupError::SocketOption { what: device_clause(device), code: ErrorCode::BIND_DEVICE, source }
         }
         _ => {
             let way_out = way_out::of_listening(address.local, &source, listener_at);
-            RunError::Listen { address: address.local.to_string(), source, way_out }
+            SetupError::Listen { address: address.local.to_string(), source, way_out }
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::auth::{Gatekeeper, Reason, Refusal};
 use crate::control::base::limits;
-use crate::error::RunError;
+use crate::error::SetupError;
 use crate::sys::start_thread;
 
 /// Where sessions ask whether a client may run a test.
@@ -29,7 +29,7 @@ struct Question {
 impl Logins {
     /// Starts the thread. It ends with this value; nobody waits for it, since a file system that is gone may
     /// hold it for ever.
-    pub(crate) fn judged_by(mut gatekeeper: Gatekeeper) -> Result<Self, RunError> {
+    pub(crate) fn judged_by(mut gatekeeper: Gatekeeper) -> Result<Self, SetupError> {
         let (questions, asked) = mpsc::sync_channel::<Question>(limits::WAITING_LOGINS);
         let judge = move || {
             for Question { token, client, answer } in asked {
@@ -41,7 +41,7 @@ impl Logins {
             }
         };
         let started = start_thread("login", judge);
-        started.map_err(|source| RunError::System { what: "starting the thread for logins", source })?;
+        started.map_err(|source| SetupError::System { what: "starting the thread for logins", source })?;
         Ok(Self { questions })
     }
 

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use super::admission::Admission;
 use crate::control::base::limits;
-use crate::error::RunError;
+use crate::error::SetupError;
 use crate::sys::{
     ListenAddress, Rule, SpareDescriptor, Transport, Who, has_lost_device, is_out_of_descriptors, join,
     listen_on, set_window, steer, unmap,
@@ -74,15 +74,15 @@ impl Members {
     /// Accepts from the first socket.
     ///
     /// # Errors
-    /// [`RunError::System`].
+    /// [`SetupError::System`].
     pub(crate) fn start(
         address: ListenAddress,
         first: TcpListener,
         admission: Admission,
-    ) -> Result<Self, RunError> {
+    ) -> Result<Self, SetupError> {
         let doors = Doors::default();
         let first = Member::start(Transport::Tcp, Takes::Everybody, first, (&admission, &doors))
-            .map_err(|source| RunError::System { what: "taking a descriptor to spare", source })?;
+            .map_err(|source| SetupError::System { what: "taking a descriptor to spare", source })?;
         let members = RefCell::new(vec![first]);
         Ok(Self(Rc::new(Shared { address, admission, doors, members, sctp: RefCell::default() })))
     }
@@ -103,13 +103,14 @@ impl Members {
     /// connections with another window meanwhile.
     ///
     /// # Errors
-    /// [`RunError::StreamListen`], or [`RunError::BufferSize`] for a window that the kernel does not give.
+    /// [`SetupError::StreamListen`], or [`SetupError::BufferSize`] for a window that the kernel does not
+    /// give.
     pub(crate) fn prepare(
         &self,
         transport: Transport,
         window_bytes: Option<u32>,
         host: IpAddr,
-    ) -> Result<Option<Lent>, RunError> {
+    ) -> Result<Option<Lent>, SetupError> {
         match (transport, window_bytes) {
             (Transport::Sctp, _) => self.listen_for_sctp().map(|()| None),
             (Transport::Tcp, None) => Ok(None),
@@ -133,18 +134,18 @@ impl Members {
         }
     }
 
-    fn failed(&self, source: io::Error) -> RunError {
-        RunError::StreamListen { address: self.0.address.local.to_string(), source }
+    fn failed(&self, source: io::Error) -> SetupError {
+        SetupError::StreamListen { address: self.0.address.local.to_string(), source }
     }
 
-    fn lend(&self, transport: Transport, window_bytes: u32, host: IpAddr) -> Result<Lent, RunError> {
+    fn lend(&self, transport: Transport, window_bytes: u32, host: IpAddr) -> Result<Lent, SetupError> {
         let failed = |source| self.failed(source);
         let index = self.find_or_open(transport, Takes::Host(None)).map_err(failed)?;
         {
             let member = &mut self.0.members.borrow_mut()[index];
             let actual = set_window(&*member.socket, window_bytes).map_err(failed)?;
             if actual < window_bytes {
-                return Err(RunError::BufferSize { asked: window_bytes, actual });
+                return Err(SetupError::BufferSize { asked: window_bytes, actual });
             }
             member.takes = Takes::Host(Some(host));
         }

@@ -11,7 +11,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::link::{Link, late};
 use super::results::{CpuMeter, Measured, read_results};
 use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
-use crate::auth::{AuthError, Credentials};
+use crate::auth::Credentials;
 use crate::config::{
     ClientConfig, EndCondition, EngineChoice, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Placement, Role,
     TestConfig,
@@ -24,7 +24,7 @@ use crate::control::streams::places::Places;
 use crate::control::streams::set::Streams;
 use crate::control::streams::{part, udp};
 use crate::engine;
-use crate::error::{Fault, RunError, due};
+use crate::error::{Interruption, PeerError, RunError, SetupError, due};
 use crate::protocol::results::Sieve;
 use crate::protocol::{
     Cookie, ErrorCode, Extension, Hello, PeerReport, Request, Results, ServerError, ServerHello, ServerText,
@@ -49,7 +49,7 @@ const TELL_AFTER: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Why there is no complete result. It has been reported already, with everything measured so far, but for
-/// [`RunError::NotReady`], which is what `ready` says.
+/// [`SetupError::NotReady`], which is what `ready` says.
 pub fn run_client(
     config: &ClientConfig,
     report: &ReportHandle,
@@ -57,7 +57,7 @@ pub fn run_client(
 ) -> Result<(), RunError> {
     let result = load_and_run(config, report, ready);
     match &result {
-        Err(RunError::NotReady(_)) => return result,
+        Err(RunError::Setup(SetupError::NotReady(_))) => return result,
         Err(error) => report.emit(RunEvent::Error(error.into())),
         Ok(()) => {}
     }
@@ -71,14 +71,16 @@ fn load_and_run(
     ready: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), RunError> {
     // It may have to ask for a password, and as long as nobody waits for signals they should end the process.
-    let credentials = config.login.as_ref().map(Credentials::load).transpose()?;
+    let credentials = config.login.as_ref().map(Credentials::load).transpose().map_err(SetupError::from)?;
     let ran = block_on(|runtime| async move {
         let signals =
-            Signals::catch().map_err(|source| RunError::System { what: "catching signals", source })?;
-        ready().map_err(RunError::NotReady)?;
+            Signals::catch().map_err(|source| SetupError::System { what: "catching signals", source })?;
+        ready().map_err(SetupError::NotReady)?;
         run((config, credentials), report, runtime, signals).await
     });
-    ran.unwrap_or_else(|source| Err(RunError::System { what: "starting the control thread", source }))
+    ran.unwrap_or_else(
+        |source| Err(SetupError::System { what: "starting the control thread", source }.into()),
+    )
 }
 
 async fn run(
@@ -91,16 +93,16 @@ async fn run(
     let places = Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
     socket_options::check_busy_poll(&config.local)?;
     engine::check(config.local.engine)
-        .map_err(|missing| RunError::Engine { choice: config.local.engine, missing })?;
+        .map_err(|missing| SetupError::Engine { choice: config.local.engine, missing })?;
     check_protocol(config.test.protocol)?;
     // Fails before anything is connected if it can; a UDP datagram's size does not make it longer.
-    params::encode(&request(config, &config.test, credentials.as_ref())?)?;
+    params::encode(&request(config, &config.test, credentials.as_ref())?).map_err(SetupError::from)?;
     let cookie = random_cookie()?;
     let socket = tokio::select! {
         name = signals.recv() => return Err(interrupted(name)),
         connected = told(Wait::to_connect(config), report, connect_control(config)) => connected?,
     };
-    let failed = |source| RunError::System { what: "preparing the control connection", source };
+    let failed = |source| SetupError::System { what: "preparing the control connection", source };
     let (local, server) =
         socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?))).map_err(failed)?;
     socket_options::control(&socket, &config.local)?;
@@ -171,11 +173,11 @@ impl Client<'_> {
             }
         };
         let outcome = self.run_and_exchange(&mut streams, signals).await;
-        if let Err(error @ RunError::Interrupted { .. }) = &outcome {
+        if let Err(error @ RunError::Interrupted(_)) = &outcome {
             // At once: a server that goes on sending would hold up the end of its streams.
             self.say_farewell(error).await;
         }
-        if matches!(outcome, Err(RunError::Silent { .. })) {
+        if matches!(outcome, Err(RunError::Peer(PeerError::Silent { .. }))) {
             streams.cut_off_receivers().await;
         }
         // However it ended, what was measured is reported.
@@ -197,7 +199,7 @@ impl Client<'_> {
         let end = self.measure(&streams).alone();
         // Readers of iperf3's documents expect its zeros.
         self.report_end(TestEnd { peer_unknown: self.config.output.extras, ..end }, None);
-        if error.fault() != Fault::Interrupted {
+        if !error.is_interrupted() {
             self.say_farewell(&error).await;
         }
         Err(error)
@@ -212,7 +214,8 @@ impl Client<'_> {
         self.info.control_mss = self.link.mss();
         self.info.test = Arc::new(with_datagram_size(&self.config.test, self.info.control_mss));
         let request = request(self.config, &self.info.test, self.credentials.as_ref())?;
-        self.link.write_frame("parameters", &params::encode(&request)?).await?;
+        let text = params::encode(&request).map_err(SetupError::from)?;
+        self.link.write_frame("parameters", &text).await?;
         self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
         if let Some(warning) = fragmentation_warning(&self.info) {
             self.report.emit(RunEvent::CommonWarning(warning));
@@ -281,10 +284,11 @@ impl Client<'_> {
             },
             state = self.link.next_state_but(State::TestStart, said, "data connections") => state?,
             () = sleep_until(deadline.into()) => {
-                return Err(RunError::Silent { waiting_for: "its side of all streams", after: limits::ALL_STREAMS });
+                let waiting_for = "its side of all streams";
+                return Err(PeerError::Silent { waiting_for, after: limits::ALL_STREAMS }.into());
             }
         };
-        Err(self.refusal(state, "the data connections").await)
+        Err(self.refusal(state, "the data connections").await.into())
     }
 
     /// A server that does not answer over UDP, or ends a data connection at once, may have said why on the
@@ -292,7 +296,7 @@ impl Client<'_> {
     async fn better_reason(&mut self, error: RunError) -> RunError {
         match self.link.state_within(limits::LAST_WORDS, "a reason").await {
             Ok(state @ (State::ServerError | State::ServerTerminate | State::AccessDenied)) => {
-                self.refusal(state, "a data connection").await
+                self.refusal(state, "a data connection").await.into()
             }
             _ => error,
         }
@@ -312,22 +316,23 @@ impl Client<'_> {
         let ended = run_until_end(streams, &mut self.link, signals, self.report, schedule).await;
         let lost = match ended {
             Ended::Condition => None,
-            Ended::Failed(lost @ RunError::StreamsLost { .. }) => Some(lost),
+            Ended::Failed(lost @ RunError::Peer(PeerError::StreamsLost { .. })) => Some(lost),
             Ended::Failed(error) => return Err(error),
             Ended::Signal(name) => return Err(interrupted(name)),
-            Ended::Peer(state) => return Err(self.refusal(state, "the end of the test").await),
+            Ended::Peer(state) => return Err(self.refusal(state, "the end of the test").await.into()),
         };
         tokio::select! {
             name = signals.recv() => Err(interrupted(name)),
             exchanged = self.exchange(streams) => match (exchanged, lost) {
                 // The data connections of a server that dies are the first to tell.
-                (Ok((measured, results, None | Some(RunError::Closed { .. }))), Some(lost)) => {
+                (Ok((measured, results, None | Some(PeerError::Closed { .. }))), Some(lost)) => {
                     Ok(Exchanged { measured, results, lost: Some(lost) })
                 }
-                (Ok((measured, results, lost)), _) => {
-                    Ok(Exchanged { measured, results, lost: lost.or_else(|| streams.nothing_sent()) })
+                (Ok((measured, results, missed)), _) => {
+                    let lost = missed.map(RunError::from).or_else(|| streams.nothing_sent());
+                    Ok(Exchanged { measured, results, lost })
                 }
-                (Err(RunError::Closed { .. }), Some(lost)) => Err(lost),
+                (Err(RunError::Peer(PeerError::Closed { .. })), Some(lost)) => Err(lost),
                 (Err(error), _) => Err(error),
             }
         }
@@ -338,7 +343,7 @@ impl Client<'_> {
     async fn exchange(
         &mut self,
         streams: &mut Streams,
-    ) -> Result<(Measured, Results, Option<RunError>), RunError> {
+    ) -> Result<(Measured, Results, Option<PeerError>), RunError> {
         self.settle(streams).await;
         self.link.write_state(State::TestEnd).await?;
         streams.stop_senders();
@@ -392,7 +397,7 @@ impl Client<'_> {
     /// The server's results, which begin within `patience`. A server that has failed, or is being ended,
     /// sends a state in their place, which reads as the first byte of a length. None of results without a
     /// report is that long, and none at all is as long as SERVER_ERROR says.
-    async fn receive_results(&mut self, streams: &Streams, patience: Duration) -> Result<Vec<u8>, RunError> {
+    async fn receive_results(&mut self, streams: &Streams, patience: Duration) -> Result<Vec<u8>, PeerError> {
         let wait = Wait::of(self.config, "the server's results", limits::ANSWER);
         let first = told(wait, self.report, self.link.peek_within(patience, "results")).await;
         let first = first.map_err(|error| late(error, "results", limits::ANSWER))?;
@@ -409,7 +414,7 @@ impl Client<'_> {
 
     /// The server's results. Only who asks for the server's own report makes room for it, and one that is too
     /// long is left out: the test is none the worse for it.
-    async fn results_frame(&mut self, streams: &Streams) -> Result<Vec<u8>, RunError> {
+    async fn results_frame(&mut self, streams: &Streams) -> Result<Vec<u8>, PeerError> {
         let most = limits::results_bytes(u32::try_from(streams.all().len()).expect("at most 256 streams"));
         let wait = Wait::of(self.config, "the rest of the server's results", limits::ANSWER);
         if !self.config.test.server_output {
@@ -490,24 +495,26 @@ impl Client<'_> {
     /// Tells the server why it is left alone, as far as the protocol has words for it.
     async fn say_farewell(&mut self, error: &RunError) {
         let last_word = match error {
-            RunError::Interrupted { .. } => {
+            RunError::Interrupted(_) => {
                 self.link.hurry();
                 State::ClientTerminate
             }
-            RunError::Closed { .. } | RunError::Control(_) | RunError::Busy | RunError::Server(_) => return,
-            _ => State::IperfDone,
+            RunError::Peer(
+                PeerError::Closed { .. } | PeerError::Control(_) | PeerError::Busy | PeerError::Server(_),
+            ) => return,
+            RunError::Setup(_) | RunError::Peer(_) | RunError::Limit(_) => State::IperfDone,
         };
         // The error is what matters now; the server may well be gone.
         let _ = self.link.write_state(last_word).await;
     }
 
-    async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, RunError> {
+    async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, PeerError> {
         let wait = Wait::of(self.config, due(waiting_for), limits::SET_UP);
         told(wait, self.report, self.link.state_within(limits::SET_UP, waiting_for)).await
     }
 
     /// Waits for one state.
-    async fn expect(&mut self, expected: State, waiting_for: &'static str) -> Result<(), RunError> {
+    async fn expect(&mut self, expected: State, waiting_for: &'static str) -> Result<(), PeerError> {
         match self.next_state(waiting_for).await? {
             state if state == expected => Ok(()),
             other => Err(self.refusal(other, waiting_for).await),
@@ -515,7 +522,7 @@ impl Client<'_> {
     }
 
     /// Waits until the server wants the streams. One that is a ringperf says so before, since it was asked.
-    async fn expect_consent(&mut self, waiting_for: &'static str) -> Result<(), RunError> {
+    async fn expect_consent(&mut self, waiting_for: &'static str) -> Result<(), PeerError> {
         let mut state = self.next_state(waiting_for).await?;
         if state == State::Hello {
             let wait = Wait::of(self.config, "the rest of the server's hello", limits::SET_UP);
@@ -535,7 +542,7 @@ impl Client<'_> {
 
     /// Waits for the server's answer to the end of the test. Who asks for a keepalive of its own has as much
     /// patience with silent hosts as it likes.
-    async fn expect_readiness(&mut self) -> Result<(), RunError> {
+    async fn expect_readiness(&mut self) -> Result<(), PeerError> {
         let waiting_for = "the server's readiness for results";
         if self.config.local.keepalive.is_some() {
             return self.expect(State::ExchangeResults, waiting_for).await;
@@ -548,29 +555,29 @@ impl Client<'_> {
     }
 
     /// What it means that the server sent this state instead of the one that was due.
-    async fn refusal(&mut self, state: State, waiting_for: &'static str) -> RunError {
+    async fn refusal(&mut self, state: State, waiting_for: &'static str) -> PeerError {
         match state {
-            State::AccessDenied => RunError::Busy,
-            State::ServerTerminate => RunError::ServerTerminated,
+            State::AccessDenied => PeerError::Busy,
+            State::ServerTerminate => PeerError::ServerTerminated,
             State::ServerError => {
                 // Servers up to 3.18 send one integer in some cases, and close.
                 let bytes = self.link.rest_within(ServerError::LEN, limits::LINGER).await;
                 match ServerError::decode(&bytes) {
                     Some(error) => self.server_error(error),
-                    None => RunError::Closed { waiting_for: "the server's reason for its failure" },
+                    None => PeerError::Closed { waiting_for: "the server's reason for its failure" },
                 }
             }
-            state => RunError::Unexpected { state, waiting_for },
+            state => PeerError::Unexpected { state, waiting_for },
         }
     }
 
     /// What a server says of its failure; where this client has asked for too much, in words that name the
     /// option.
-    fn server_error(&self, error: ServerError) -> RunError {
+    fn server_error(&self, error: ServerError) -> PeerError {
         match (error.code, self.config.peer_engine, &self.config.peer_cpus) {
-            (ErrorCode::INIT_TEST, Some(engine), _) => RunError::PeerEngine(engine),
-            (ErrorCode::AFFINITY, _, Some(cpus)) => RunError::PeerCpus(cpus.clone()),
-            _ => RunError::Server(error),
+            (ErrorCode::INIT_TEST, Some(engine), _) => PeerError::Engine(engine),
+            (ErrorCode::AFFINITY, _, Some(cpus)) => PeerError::Cpus(cpus.clone()),
+            _ => PeerError::Server(error),
         }
     }
 }
@@ -648,7 +655,7 @@ fn request(
     config: &ClientConfig,
     test: &TestConfig,
     credentials: Option<&Credentials>,
-) -> Result<Request, AuthError> {
+) -> Result<Request, SetupError> {
     Ok(Request {
         test: test.clone(),
         client_version: None,
@@ -664,13 +671,13 @@ fn request(
     })
 }
 
-fn random_cookie() -> Result<Cookie, RunError> {
+fn random_cookie() -> Result<Cookie, SetupError> {
     let mut random = [0; Cookie::LEN - 1];
     random_bytes(&mut random)
-        .map_err(|source| RunError::System { what: "getting random bytes from the kernel", source })?;
+        .map_err(|source| SetupError::System { what: "getting random bytes from the kernel", source })?;
     Ok(Cookie::from_random(random))
 }
 
 fn interrupted(signal: &'static str) -> RunError {
-    RunError::Interrupted { role: "client", signal }
+    Interruption { role: "client", signal }.into()
 }

@@ -16,7 +16,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::control::base::limits;
 use crate::control::base::runtime::RuntimeKind;
-use crate::error::RunError;
+use crate::error::{PeerError, RunError, SetupError};
 use crate::protocol::results::Sieve;
 use crate::protocol::{State, parse_object};
 use crate::report::DebugLog;
@@ -85,10 +85,10 @@ impl Link {
     }
 
     /// The next state byte, however long it takes. May be dropped and called again without losing anything.
-    pub(super) async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, RunError> {
+    pub(super) async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, PeerError> {
         self.fill(1, waiting_for).await?;
         let byte = self.unread.remove(0);
-        let state = State::from_byte(byte).ok_or(RunError::UnknownState(byte))?;
+        let state = State::from_byte(byte).ok_or(PeerError::UnknownState(byte))?;
         self.log.tell(LOG_STATES, || format!("State received: {byte}-{state}\n"));
         Ok(state)
     }
@@ -98,10 +98,10 @@ impl Link {
         &mut self,
         wait: Duration,
         waiting_for: &'static str,
-    ) -> Result<State, RunError> {
+    ) -> Result<State, PeerError> {
         match timeout(wait, self.next_state(waiting_for)).await {
             Ok(state) => state,
-            Err(_) => Err(RunError::Silent { waiting_for, after: wait }),
+            Err(_) => Err(PeerError::Silent { waiting_for, after: wait }),
         }
     }
 
@@ -114,16 +114,16 @@ impl Link {
         &mut self,
         wait: Duration,
         waiting_for: &'static str,
-    ) -> Result<State, RunError> {
+    ) -> Result<State, PeerError> {
         let deadline = Instant::now() + wait;
         loop {
             // A connection that cannot be asked is one whose read fails.
             let silence = self.socket.silence().unwrap_or_default();
             let now = Instant::now();
             let look = match limits::HOST_SILENCE.checked_sub(silence) {
-                _ if now >= deadline => return Err(RunError::Silent { waiting_for, after: wait }),
+                _ if now >= deadline => return Err(PeerError::Silent { waiting_for, after: wait }),
                 Some(left) if !left.is_zero() => deadline.min(now + left),
-                _ => return Err(RunError::Control(io::Error::from_raw_os_error(libc::ETIMEDOUT))),
+                _ => return Err(PeerError::Control(io::Error::from_raw_os_error(libc::ETIMEDOUT))),
             };
             if let Ok(state) = timeout_at(look.into(), self.next_state(waiting_for)).await {
                 return state;
@@ -138,7 +138,7 @@ impl Link {
         due: State,
         is_there: &Notify,
         waiting_for: &'static str,
-    ) -> Result<State, RunError> {
+    ) -> Result<State, PeerError> {
         self.fill(1, waiting_for).await?;
         if self.unread.first() == Some(&due.byte()) {
             is_there.notify_one();
@@ -152,10 +152,10 @@ impl Link {
         &mut self,
         wait: Duration,
         waiting_for: &'static str,
-    ) -> Result<u8, RunError> {
+    ) -> Result<u8, PeerError> {
         match timeout(wait, self.fill(1, waiting_for)).await {
             Ok(filled) => filled.map(|()| self.unread[0]),
-            Err(_) => Err(RunError::Silent { waiting_for, after: wait }),
+            Err(_) => Err(PeerError::Silent { waiting_for, after: wait }),
         }
     }
 
@@ -165,7 +165,7 @@ impl Link {
         what: &'static str,
         most: u32,
         wait: Duration,
-    ) -> Result<Vec<u8>, RunError> {
+    ) -> Result<Vec<u8>, PeerError> {
         // One deadline for all of it: a peer that drips does not get more time.
         let deadline = Instant::now() + wait;
         let late = |error| late(error, what, wait);
@@ -183,7 +183,7 @@ impl Link {
         most: u32,
         mut sieve: Sieve,
         wait: Duration,
-    ) -> Result<(Vec<u8>, bool), RunError> {
+    ) -> Result<(Vec<u8>, bool), PeerError> {
         let what = "results";
         let deadline = Instant::now() + wait;
         let late = |error| late(error, what, wait);
@@ -192,7 +192,7 @@ impl Link {
         while left > 0 {
             let piece = left.min(self.unread.len().max(1));
             let piece = self.bytes_until(piece, deadline, what).await.map_err(late)?;
-            sieve.push(&piece).map_err(|_| RunError::TooLong { what, bytes, most })?;
+            sieve.push(&piece).map_err(|_| PeerError::TooLong { what, bytes, most })?;
             left -= piece.len();
         }
         let (frame, has_left_out) = sieve.finish();
@@ -212,12 +212,12 @@ impl Link {
     }
 
     /// Writes a state byte.
-    pub(super) async fn write_state(&mut self, state: State) -> Result<(), RunError> {
+    pub(super) async fn write_state(&mut self, state: State) -> Result<(), PeerError> {
         self.write_states(&[state]).await
     }
 
     /// Writes state bytes, all at once.
-    pub(super) async fn write_states(&mut self, states: &[State]) -> Result<(), RunError> {
+    pub(super) async fn write_states(&mut self, states: &[State]) -> Result<(), PeerError> {
         for state in states {
             self.log.tell(LOG_STATES, || format!("State sent: {}-{state}\n", state.byte()));
         }
@@ -229,20 +229,20 @@ impl Link {
         self.log_sent(what, text);
         let length = u32::try_from(text.len()).map_err(|_| {
             let source = io::Error::from(io::ErrorKind::InvalidInput);
-            RunError::System { what: "a message of more than 4 GiB", source }
+            SetupError::System { what: "a message of more than 4 GiB", source }
         })?;
         let mut bytes = length.to_be_bytes().to_vec();
         bytes.extend_from_slice(text.as_bytes());
-        self.write(bytes).await
+        Ok(self.write(bytes).await?)
     }
 
     /// Writes bytes; gives the connection up when the peer does not take them in time.
-    pub(super) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), RunError> {
+    pub(super) async fn write(&mut self, bytes: Vec<u8>) -> Result<(), PeerError> {
         match timeout(limits::WRITE, self.transport.write_all(bytes)).await {
-            Ok(written) => written.map_err(RunError::Control),
+            Ok(written) => written.map_err(PeerError::Control),
             Err(_) => {
                 self.socket.shutdown(Shutdown::Both);
-                Err(RunError::Silent { waiting_for: "room for a control message", after: limits::WRITE })
+                Err(PeerError::Silent { waiting_for: "room for a control message", after: limits::WRITE })
             }
         }
     }
@@ -267,10 +267,10 @@ impl Link {
         what: &'static str,
         most: u32,
         deadline: Instant,
-    ) -> Result<u32, RunError> {
+    ) -> Result<u32, PeerError> {
         let word = self.bytes_until(4, deadline, what).await?;
         match u32::from_be_bytes(word.try_into().expect("four bytes were read")) {
-            bytes if bytes == 0 || bytes > most => Err(RunError::TooLong { what, bytes, most }),
+            bytes if bytes == 0 || bytes > most => Err(PeerError::TooLong { what, bytes, most }),
             bytes => Ok(bytes),
         }
     }
@@ -280,10 +280,10 @@ impl Link {
         bytes: usize,
         deadline: Instant,
         waiting_for: &'static str,
-    ) -> Result<Vec<u8>, RunError> {
+    ) -> Result<Vec<u8>, PeerError> {
         match timeout_at(deadline.into(), self.fill(bytes, waiting_for)).await {
             Ok(filled) => filled?,
-            Err(_) => return Err(RunError::Silent { waiting_for, after: Duration::ZERO }),
+            Err(_) => return Err(PeerError::Silent { waiting_for, after: Duration::ZERO }),
         }
         let rest = self.unread.split_off(bytes);
         Ok(std::mem::replace(&mut self.unread, rest))
@@ -302,13 +302,13 @@ impl Link {
     }
 
     /// Waits until at least `bytes` bytes are unread. May be dropped at any time: what has come stays.
-    async fn fill(&mut self, bytes: usize, waiting_for: &'static str) -> Result<(), RunError> {
+    async fn fill(&mut self, bytes: usize, waiting_for: &'static str) -> Result<(), PeerError> {
         while self.unread.len() < bytes {
             match self.chunks.recv().await {
                 Some(Ok(chunk)) => self.unread.extend_from_slice(&chunk),
-                Some(Err(error)) if is_closed(&error) => return Err(RunError::Closed { waiting_for }),
-                Some(Err(error)) => return Err(RunError::Control(error)),
-                None => return Err(RunError::Closed { waiting_for }),
+                Some(Err(error)) if is_closed(&error) => return Err(PeerError::Closed { waiting_for }),
+                Some(Err(error)) => return Err(PeerError::Control(error)),
+                None => return Err(PeerError::Closed { waiting_for }),
             }
         }
         Ok(())
@@ -394,9 +394,9 @@ async fn pump(transport: Transport, chunks: mpsc::Sender<io::Result<Vec<u8>>>) {
 }
 
 /// Says how long the peer had for all of a message.
-pub(crate) fn late(error: RunError, what: &'static str, wait: Duration) -> RunError {
+pub(crate) fn late(error: PeerError, what: &'static str, wait: Duration) -> PeerError {
     match error {
-        RunError::Silent { .. } => RunError::Silent { waiting_for: what, after: wait },
+        PeerError::Silent { .. } => PeerError::Silent { waiting_for: what, after: wait },
         other => other,
     }
 }
@@ -474,7 +474,7 @@ mod tests {
             assert_eq!(link.frame_within("results", 10, wait).await.unwrap(), b"{}");
             assert_eq!(link.state_within(wait, "x").await.unwrap(), State::DisplayResults);
             drop(near);
-            assert!(matches!(link.next_state("more").await, Err(RunError::Closed { waiting_for: "more" })));
+            assert!(matches!(link.next_state("more").await, Err(PeerError::Closed { waiting_for: "more" })));
             link.close().await;
         })
         .unwrap();
@@ -489,7 +489,7 @@ mod tests {
             let began = Instant::now();
             let wait = Duration::from_millis(100);
             let frame = link.frame_within("results", 10, wait).await;
-            assert!(matches!(frame, Err(RunError::Silent { waiting_for: "results", .. })), "{frame:?}");
+            assert!(matches!(frame, Err(PeerError::Silent { waiting_for: "results", .. })), "{frame:?}");
             assert!(began.elapsed() < Duration::from_secs(2));
             drop(near);
         })
@@ -504,7 +504,7 @@ mod tests {
             block_on(|runtime| async move {
                 let mut link = Link::new(far, runtime, DebugLog::none()).unwrap();
                 let frame = link.frame_within("parameters", 10, Duration::from_secs(5)).await;
-                assert!(matches!(frame, Err(RunError::TooLong { bytes, .. }) if bytes == word), "{frame:?}");
+                assert!(matches!(frame, Err(PeerError::TooLong { bytes, .. }) if bytes == word), "{frame:?}");
             })
             .unwrap();
         }

@@ -9,7 +9,7 @@ use super::datagrams::UdpCount;
 use crate::config::{Flow, Protocol, Role, TestConfig};
 use crate::control::streams::set::{Stream, Streams};
 use crate::engine::{EngineUse, Found, StreamExit, Way};
-use crate::error::RunError;
+use crate::error::PeerError;
 use crate::protocol::results::{self, Results, StreamResult};
 use crate::protocol::{
     BusyPollReport, EngineReport, InterruptShare, LatencyReport, PacingReport, PeerReport, ProcessorReport,
@@ -51,13 +51,13 @@ impl CpuMeter {
 /// The results of a peer, if they make sense for these streams.
 ///
 /// # Errors
-/// [`RunError::Results`], also when they have more bytes than fit into their time, or
-/// [`RunError::StreamId`] when they speak of a stream that is not there.
-pub(super) fn read_results(frame: &[u8], streams: &Streams) -> Result<Results, RunError> {
+/// [`PeerError::Results`], also when they have more bytes than fit into their time, or
+/// [`PeerError::StreamId`] when they speak of a stream that is not there.
+pub(super) fn read_results(frame: &[u8], streams: &Streams) -> Result<Results, PeerError> {
     let results = results::decode(frame)?;
     let known = |id| streams.all().iter().any(|stream| stream.connected.id == id);
     if let Some(stranger) = results.streams.iter().find(|stream| !known(stream.id)) {
-        return Err(RunError::StreamId(stranger.id));
+        return Err(PeerError::StreamId(stranger.id));
     }
     let own = |id| streams.all().iter().find(|stream| stream.connected.id == id);
     results.check_rates(|id| own(id).map_or(0.0, |stream| stream.sampler.elapsed().as_secs_f64()))?;

@@ -14,7 +14,7 @@ use crate::control::base::limits;
 use crate::control::base::signals::Signals;
 use crate::control::serve::router::Entry;
 use crate::control::streams::set::{Awaits, Reception, Streams};
-use crate::error::RunError;
+use crate::error::{LimitError, PeerError, RunError};
 use crate::protocol::State;
 use crate::report::{Interval, ReportHandle, RunEvent};
 
@@ -58,10 +58,12 @@ async fn wait_for_end(
         tokio::select! {
             biased;
             name = signals.recv() => return Ended::Signal(name),
-            still = has_to_go(schedule.claim.as_ref()) => return Ended::Failed(RunError::Displaced(still)),
+            still = has_to_go(schedule.claim.as_ref()) => {
+                return Ended::Failed(LimitError::Displaced(still).into());
+            }
             state = link.next_state("the end of the test") => return match state {
                 Ok(state) => Ended::Peer(state),
-                Err(error) => Ended::Failed(error),
+                Err(error) => Ended::Failed(error.into()),
             },
             notice = streams.next_notice() => {
                 streams.note(notice);
@@ -98,11 +100,11 @@ async fn wait_for_end(
                     streams.held_row().into_iter().for_each(|row| report.emit(RunEvent::Interval(row)));
                 }
                 Due::Progress => schedule.look_for_progress(streams),
-                Due::Overdue => return Ended::Failed(RunError::Overdue),
+                Due::Overdue => return Ended::Failed(LimitError::Overdue.into()),
                 Due::Rate => {
                     let bytes = streams.moved_bytes();
                     if schedule.is_too_fast(bytes, Instant::now()) {
-                        return Ended::Failed(RunError::RateLimit);
+                        return Ended::Failed(LimitError::RateLimit.into());
                     }
                 }
                 Due::Look if Quiet::is_over(&mut quiet, streams) => {
@@ -121,7 +123,7 @@ async fn wait_for_end(
                         )));
                         return Ended::Condition;
                     }
-                    Look::Stalled(silence) => return Ended::Failed(RunError::Stalled(silence)),
+                    Look::Stalled(silence) => return Ended::Failed(PeerError::Stalled(silence).into()),
                 },
             }
         }

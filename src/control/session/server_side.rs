@@ -29,7 +29,7 @@ use crate::control::streams::set::Streams;
 use crate::control::streams::udp::answer_words_again;
 use crate::control::streams::udp_door::{Expected, UdpDoor};
 use crate::engine;
-use crate::error::RunError;
+use crate::error::{Interruption, LimitError, PeerError, RunError, SetupError};
 use crate::protocol::{
     Cookie, Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
 };
@@ -168,14 +168,14 @@ impl Door<'_> {
     async fn next(&mut self, test: &TestConfig, flow: Flow) -> Result<Accepted, RunError> {
         match self {
             Self::Connections(door) => {
-                let silent = |_| RunError::Silent {
+                let silent = |_| PeerError::Silent {
                     waiting_for: "the client's next data connection",
                     after: limits::SET_UP,
                 };
-                timeout(limits::SET_UP, door.next()).await.map_err(silent)?
+                Ok(timeout(limits::SET_UP, door.next()).await.map_err(silent)??)
             }
             Self::Udp(door) => {
-                let silent = |_| RunError::UdpNoClient { after: limits::SET_UP };
+                let silent = |_| PeerError::UdpNoClient { after: limits::SET_UP };
                 let socket = timeout(limits::SET_UP, door.next(test, flow)).await.map_err(silent)??;
                 // A client says its words one after the other.
                 Ok(Accepted { number: 0, socket })
@@ -188,15 +188,15 @@ impl Session {
     /// Takes over a client that has been admitted.
     ///
     /// # Errors
-    /// [`RunError::System`], or [`RunError::SocketOption`].
+    /// [`SetupError::System`], or [`SetupError::SocketOption`].
     pub(crate) fn new(
         context: Rc<ServerContext>,
         entrance: Entrance,
         control: Control,
         (number, report): (u64, ReportHandle),
         signals: Signals,
-    ) -> Result<Self, RunError> {
-        let failed = |source| RunError::System { what: "preparing a control connection", source };
+    ) -> Result<Self, SetupError> {
+        let failed = |source| SetupError::System { what: "preparing a control connection", source };
         let Control { socket, cookie, peer, entry } = control;
         let local = socket.local_addr().map_err(failed)?;
         socket_options::control(&socket, &context.config.local)?;
@@ -239,10 +239,12 @@ impl Session {
     /// The test from its first state to its last.
     pub(crate) async fn hold(mut self) -> Closing {
         let outcome = self.converse().await.map_err(|error| match error {
-            RunError::Closed { waiting_for } => RunError::ClientGone { waiting_for },
+            RunError::Peer(PeerError::Closed { waiting_for }) => {
+                RunError::from(PeerError::ClientGone { waiting_for })
+            }
             other => other,
         });
-        let is_interrupted = matches!(outcome, Err(RunError::Interrupted { .. }));
+        let is_interrupted = outcome.as_ref().is_err_and(RunError::is_interrupted);
         if is_interrupted {
             self.link.hurry();
         }
@@ -259,7 +261,7 @@ impl Session {
     fn report_end(&mut self, outcome: Result<(), RunError>) -> (Standing, Vec<RunEvent>) {
         if self.stage == Stage::Running {
             let is_reported = self.report.is_heard();
-            let is_displaced = matches!(outcome, Err(RunError::Displaced(_)));
+            let is_displaced = matches!(outcome, Err(RunError::Limit(LimitError::Displaced(_))));
             outcome.err().into_iter().for_each(|error| self.report.emit(RunEvent::Error((&error).into())));
             let standing = match is_displaced {
                 true => Standing::Failed { is_reported },
@@ -267,8 +269,9 @@ impl Session {
             };
             return (standing, Vec::new());
         }
-        let is_unauthorized = matches!(outcome, Err(RunError::Unauthorized { .. }));
-        let is_turned_away = matches!(outcome, Err(RunError::Busy | RunError::Interrupted { .. }));
+        let is_unauthorized = matches!(outcome, Err(RunError::Limit(LimitError::Unauthorized { .. })));
+        let is_turned_away =
+            matches!(outcome, Err(RunError::Limit(LimitError::NoSlot) | RunError::Interrupted(_)));
         // Beside a test that goes on it would have heard that the server is busy.
         if is_turned_away || (self.entry.is_beside_a_full_server() && !is_unauthorized) {
             return (Standing::TurnedAway, Vec::new());
@@ -349,14 +352,16 @@ impl Session {
                 self.unless_signal(async |session| {
                     tokio::select! {
                         exchanged = session.exchange((own.0, part), &streams) => exchanged,
-                        () = entry.has_to_go() => Err(RunError::Evicted),
+                        () = entry.has_to_go() => Err(LimitError::Evicted.into()),
                     }
                 })
                 .await
             }
             Ended::Peer(State::IperfDone) => Ok(()),
-            Ended::Peer(State::ClientTerminate) => Err(RunError::ClientTerminated),
-            Ended::Peer(state) => Err(RunError::Unexpected { state, waiting_for: "the end of the test" }),
+            Ended::Peer(State::ClientTerminate) => Err(PeerError::ClientTerminated.into()),
+            Ended::Peer(state) => {
+                Err(PeerError::Unexpected { state, waiting_for: "the end of the test" }.into())
+            }
             Ended::Signal(name) => Err(interrupted(name)),
             Ended::Failed(error) => Err(error),
             Ended::Condition => unreachable!("only a client's schedule has an end"),
@@ -393,9 +398,9 @@ impl Session {
         let gathered = tokio::select! {
             gathered = timeout(whole, self.gather(Instant::now() + whole)) => gathered,
             // Others need its place more.
-            () = entry.has_to_go() => return Err(RunError::Busy),
+            () = entry.has_to_go() => return Err(LimitError::NoSlot.into()),
         };
-        let late = |_| RunError::Silent { waiting_for: ALL_STREAMS, after: whole };
+        let late = |_| PeerError::Silent { waiting_for: ALL_STREAMS, after: whole };
         let Some((request, mut streams, connections)) = gathered.map_err(late)?? else { return Ok(None) };
         let named = request.extension().names_tests_in_words().then_some(self.cookie);
         let Some(taken) = self.take_slot(&connections, named).await? else { return Ok(None) };
@@ -411,7 +416,7 @@ impl Session {
     ) -> Result<Option<(Request, Streams, Vec<Accepted>)>, RunError> {
         self.link.write_state(State::ParamExchange).await?;
         let frame = self.link.frame_within("parameters", limits::PARAMS_BYTES, limits::SET_UP).await?;
-        let request = params::decode(&frame)?;
+        let request = params::decode(&frame).map_err(PeerError::from)?;
         self.info.user = self.admit(&request).await?;
         self.info.extras_in_output = request.hello.as_ref().is_some_and(|hello| hello.extras);
         self.info.test = Arc::new(request.test.clone());
@@ -420,7 +425,7 @@ impl Session {
         self.stage = Stage::Known;
         // What is allowed here is no fault of who asks.
         self.check(&request.test).inspect_err(|_| self.entry.excuse())?;
-        engine::check(engine).map_err(|missing| RunError::Engine { choice: engine, missing })?;
+        engine::check(engine).map_err(|missing| SetupError::Engine { choice: engine, missing })?;
         // Before the next line: it is all processors of this process that the client may choose from.
         let places = self.places_for(&request)?;
         // Tried before any stream is there; it is the stream threads that run there, and not this one.
@@ -442,7 +447,7 @@ impl Session {
         }
         drop(door);
         let whole = self.context.config.limits.set_up;
-        let late = |_| RunError::Silent { waiting_for: ALL_STREAMS, after: whole };
+        let late = |_| PeerError::Silent { waiting_for: ALL_STREAMS, after: whole };
         let connections = arrived.map_err(late)??;
         drop(turn);
         Ok(connections.map(|connections| (request, streams, connections)))
@@ -460,8 +465,10 @@ impl Session {
             biased;
             state = self.link.next_state("a slot among the server's tests") => changes_mind(state?).map(|()| None),
             // Others need its place more.
-            () = entry.has_to_go() => Err(RunError::Busy),
-            taken = entry.take_slot() => taken.map(Some).map_err(|Busy| RunError::Busy),
+            () = entry.has_to_go() => Err(LimitError::NoSlot.into()),
+            taken = entry.take_slot() => {
+                taken.map(Some).map_err(|Busy| RunError::from(LimitError::NoSlot))
+            }
             never = answer_words_again(connections, named.as_ref()), if is_udp => match never {},
         }
     }
@@ -478,7 +485,7 @@ impl Session {
         // Others of this source have come meanwhile.
         if self.context.visits.borrow_mut().note(source, Instant::now()) != Visit::Welcome {
             self.entry.excuse();
-            return Err(RunError::Busy);
+            return Err(LimitError::NoSlot.into());
         }
         self.choose_report();
         self.report.emit(RunEvent::Session(Box::new(self.info.clone())));
@@ -487,7 +494,7 @@ impl Session {
         let share = self.context.budget.promise(self.number, asked, (taken, Instant::now()));
         self.share = share.map_err(|_| {
             self.entry.excuse();
-            RunError::RateLimit
+            LimitError::RateLimit
         })?;
         let planned = Streams::planned(Role::Server, &test);
         for (flow, Accepted { socket, .. }) in planned.into_iter().zip(connections) {
@@ -500,7 +507,7 @@ impl Session {
         streams.watch_queues();
         streams.forget_received();
         self.report.emit(RunEvent::Start(Box::new(test_start(streams))));
-        self.link.write_states(&[State::TestStart, State::TestRunning]).await
+        Ok(self.link.write_states(&[State::TestStart, State::TestRunning]).await?)
     }
 
     /// Says of streams that have not come who has tried to open one meanwhile.
@@ -516,11 +523,11 @@ impl Session {
         let ServerLimits { rate, duration, counted, .. } = self.context.config.limits;
         check_protocol(test.protocol)?;
         if self.context.config.local.file.is_some() && test.protocol.udp().is_some() {
-            return Err(RunError::FileOverUdp);
+            return Err(LimitError::FileOverUdp.into());
         }
         let asked = asked_bits_per_second(test);
         if rate.is_some_and(|limit| asked.is_none_or(|asked| asked > limit.bits_per_second)) {
-            return Err(RunError::RateLimit);
+            return Err(LimitError::RateLimit.into());
         }
         let omit = Duration::from_secs(test.omit_secs.into());
         let is_counted = counted && test.goal_bytes().is_some();
@@ -530,14 +537,14 @@ impl Session {
             None => is_counted && omit <= most,
         };
         if duration.is_some_and(|most| !fits(most)) {
-            return Err(RunError::TooLongTest);
+            return Err(LimitError::TooLongTest.into());
         }
-        self.context.budget.check(asked).map_err(|_| RunError::RateLimit)
+        self.context.budget.check(asked).map_err(|_| LimitError::RateLimit.into())
     }
 
     /// Waits until no other set-up is in the way of this one. None is if the words of its streams are
     /// `named`.
-    async fn turn(&mut self, test: &TestConfig, named: Option<Cookie>) -> Result<Option<Turn>, RunError> {
+    async fn turn(&mut self, test: &TestConfig, named: Option<Cookie>) -> Result<Option<Turn>, LimitError> {
         let client = self.client.to_canonical();
         let matter = match Transport::of(test.protocol) {
             Some(_) if test.socket.window_bytes.is_some() => Matter::ConnectionsOfTheirOwn(client),
@@ -546,7 +553,7 @@ impl Session {
             None => Matter::Words(client),
         };
         let turn = timeout(limits::TURN, self.context.turns.take(matter)).await;
-        turn.map(Some).map_err(|_| RunError::NoTurn(limits::TURN))
+        turn.map(Some).map_err(|_| LimitError::NoTurn(limits::TURN))
     }
 
     /// Lets the client know that it may open its streams, and that this is a ringperf if it is one as well.
@@ -555,7 +562,7 @@ impl Session {
             self.link.write_state(State::Hello).await?;
             self.link.write_frame("hello", &ServerHello::own().encode()).await?;
         }
-        self.link.write_state(State::CreateStreams).await
+        Ok(self.link.write_state(State::CreateStreams).await?)
     }
 
     /// Takes the data connections of the test as they come, and returns them in the order of its streams;
@@ -577,7 +584,7 @@ impl Session {
                 accepted = door.next(&test, flow) => Ok(accepted?),
                 never = answer_words_again(&connections, named.as_ref()), if is_udp => match never {},
                 () = sleep(local.receive_timeout), if receives => {
-                    return Err(RunError::Stalled(local.receive_timeout));
+                    return Err(PeerError::Stalled(local.receive_timeout).into());
                 }
             };
             match next {
@@ -592,7 +599,7 @@ impl Session {
     }
 
     /// The user that the client is, on a server that wants to know.
-    async fn admit(&mut self, request: &Request) -> Result<Option<String>, RunError> {
+    async fn admit(&mut self, request: &Request) -> Result<Option<String>, LimitError> {
         let Some(logins) = &self.context.logins else { return Ok(None) };
         let asked = Instant::now();
         let client = self.client.to_canonical();
@@ -600,7 +607,7 @@ impl Session {
         judged.map(Some).map_err(|refusal| {
             // Whatever was wrong, and even if the client does not wait for it: guessing is slow.
             self.told_at = Some(asked + limits::REFUSED_LOGIN);
-            RunError::Unauthorized { client, refusal }
+            LimitError::Unauthorized { client, refusal }
         })
     }
 
@@ -609,7 +616,7 @@ impl Session {
         &self,
         (test, named): (&TestConfig, Option<Cookie>),
         local: &'c LocalConfig,
-    ) -> Result<Door<'c>, RunError> {
+    ) -> Result<Door<'c>, SetupError> {
         let count = Streams::planned(Role::Server, test).len();
         Ok(match Transport::of(test.protocol) {
             None => {
@@ -674,9 +681,9 @@ impl Session {
         self.link.write_state(State::DisplayResults).await?;
         match self.last_word(part, streams).await {
             // Both sides have everything, so a client that just leaves has lost nothing.
-            Ok(State::IperfDone | State::ClientTerminate) | Err(RunError::Closed { .. }) => Ok(()),
-            Ok(state) => Err(RunError::Unexpected { state, waiting_for: "the client's last word" }),
-            Err(error) => Err(error),
+            Ok(State::IperfDone | State::ClientTerminate) | Err(PeerError::Closed { .. }) => Ok(()),
+            Ok(state) => Err(PeerError::Unexpected { state, waiting_for: "the client's last word" }.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -686,7 +693,7 @@ impl Session {
         &mut self,
         part: Option<(router::Streams, String)>,
         streams: &Streams,
-    ) -> Result<State, RunError> {
+    ) -> Result<State, PeerError> {
         let client = self.client;
         if let Some((_, own)) = &part {
             self.link.log_sent("part", own);
@@ -731,7 +738,7 @@ impl Session {
     }
 
     /// The server's own choice, be it -A; else the client's wish, within what this process may use.
-    fn places_for(&self, request: &Request) -> Result<Places, RunError> {
+    fn places_for(&self, request: &Request) -> Result<Places, SetupError> {
         let local = self.local_config();
         let wished = request.hello.as_ref().and_then(|hello| hello.cpus.as_ref());
         match (&local.cpus, wished) {
@@ -762,17 +769,17 @@ impl Session {
 fn changes_mind(state: State) -> Result<(), RunError> {
     match state {
         State::IperfDone => Ok(()),
-        State::ClientTerminate => Err(RunError::ClientTerminated),
-        state => Err(RunError::Unexpected { state, waiting_for: "data connections" }),
+        State::ClientTerminate => Err(PeerError::ClientTerminated.into()),
+        state => Err(PeerError::Unexpected { state, waiting_for: "data connections" }.into()),
     }
 }
 
 /// What tells a client that there will be no result, as far as the protocol has words for it.
 fn last_words(error: &RunError) -> Option<Vec<u8>> {
     match error {
-        RunError::Interrupted { .. } => Some(vec![State::ServerTerminate.byte()]),
-        RunError::Busy => Some(vec![State::AccessDenied.byte()]),
-        error => error.code_for_client().map(|code| {
+        RunError::Interrupted(_) => Some(vec![State::ServerTerminate.byte()]),
+        RunError::Limit(LimitError::NoSlot) => Some(vec![State::AccessDenied.byte()]),
+        RunError::Setup(_) | RunError::Peer(_) | RunError::Limit(_) => error.code_for_client().map(|code| {
             let mut bytes = vec![State::ServerError.byte()];
             bytes.extend(ServerError { code, os_error: Some(0) }.encode());
             bytes
@@ -781,5 +788,5 @@ fn last_words(error: &RunError) -> Option<Vec<u8>> {
 }
 
 fn interrupted(signal: &'static str) -> RunError {
-    RunError::Interrupted { role: "server", signal }
+    Interruption { role: "server", signal }.into()
 }

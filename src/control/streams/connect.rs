@@ -12,7 +12,7 @@ use crate::config::{ClientConfig, Family, Protocol};
 use crate::control::base::limits;
 use crate::control::base::socket_options::{before_connect, bind_device};
 use crate::control::base::way_out::{bind_error, of_connecting};
-use crate::error::RunError;
+use crate::error::{PeerError, RunError, SetupError};
 use crate::protocol::{Cookie, ErrorCode};
 use crate::sys::{Socket, Transport, is_out_of_descriptors, start_thread};
 
@@ -21,7 +21,7 @@ pub(crate) async fn connect_control(config: &ClientConfig) -> Result<Socket, Run
     let deadline = Instant::now() + config.connect_timeout;
     let late = || io::Error::from_raw_os_error(libc::ETIMEDOUT);
     let Ok(addresses) = timeout_at(deadline.into(), resolve(config)).await else {
-        return Err(RunError::Resolve { host: config.host.clone(), source: late() });
+        return Err(SetupError::Resolve { host: config.host.clone(), source: late() }.into());
     };
     let addresses = addresses?;
     let attempt = async {
@@ -43,7 +43,7 @@ pub(crate) async fn connect_control(config: &ClientConfig) -> Result<Socket, Run
             match connect(socket, address).await {
                 Ok(socket) => return Ok(socket),
                 Err(error) => match of_connecting(address, &error) {
-                    Some(error) => return Err(error),
+                    Some(error) => return Err(RunError::from(error)),
                     None => last = error,
                 },
             }
@@ -63,7 +63,7 @@ pub(crate) async fn connect_with_cookie(
     let socket = connect_stream(config, server, index, limits::STREAM_CONNECT).await?;
     socket
         .send(cookie.as_bytes())
-        .map_err(|source| RunError::StreamConnect { address: server.to_string(), source })?;
+        .map_err(|source| PeerError::StreamConnect { address: server.to_string(), source })?;
     Ok(socket)
 }
 
@@ -74,7 +74,7 @@ async fn connect_stream(
     index: u16,
     wait: Duration,
 ) -> Result<Socket, RunError> {
-    let failed = |source| RunError::StreamConnect {
+    let failed = |source| PeerError::StreamConnect {
         address: format!("{}, port {}", server.ip(), server.port()),
         source,
     };
@@ -93,8 +93,8 @@ async fn connect_stream(
         socket.bind(local).map_err(|source| bind_error(ErrorCode::STREAM_CONNECT, local, source))?;
     }
     match timeout(wait, connect(socket, labelled(server, config))).await {
-        Ok(connected) => connected.map_err(failed),
-        Err(_) => Err(failed(io::Error::from_raw_os_error(libc::ETIMEDOUT))),
+        Ok(connected) => Ok(connected.map_err(failed)?),
+        Err(_) => Err(failed(io::Error::from_raw_os_error(libc::ETIMEDOUT)).into()),
     }
 }
 
@@ -103,13 +103,13 @@ pub(super) fn lease_flow_label(
     socket: &Socket,
     config: &ClientConfig,
     server: SocketAddr,
-) -> Result<(), RunError> {
+) -> Result<(), SetupError> {
     let Some(label) = config.test.socket.flow_label else { return Ok(()) };
     let leased = match server {
         SocketAddr::V6(address) => socket.lease_flow_label(label, *address.ip()),
         SocketAddr::V4(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "the server's address is IPv4")),
     };
-    leased.map_err(|source| RunError::SocketOption {
+    leased.map_err(|source| SetupError::SocketOption {
         what: ErrorCode::FLOW_LABEL.to_string(),
         code: ErrorCode::FLOW_LABEL,
         source,
@@ -130,18 +130,18 @@ pub(super) fn labelled(server: SocketAddr, config: &ClientConfig) -> SocketAddr 
 /// Whether this machine has what the streams are made of.
 ///
 /// # Errors
-/// [`RunError::NoProtocol`], or [`RunError::System`] when that cannot be found out.
-pub(crate) fn check_protocol(protocol: Protocol) -> Result<(), RunError> {
+/// [`SetupError::NoProtocol`], or [`SetupError::System`] when that cannot be found out.
+pub(crate) fn check_protocol(protocol: Protocol) -> Result<(), SetupError> {
     let code = match protocol {
         Protocol::Sctp(_) => ErrorCode::NO_SCTP,
         Protocol::Tcp | Protocol::Mptcp | Protocol::Udp(_) => ErrorCode::PROTOCOL,
     };
     Transport::of(protocol).map_or(Ok(()), Transport::check).map_err(|source| {
         if is_out_of_descriptors(&source) {
-            return RunError::System { what: "trying a socket", source };
+            return SetupError::System { what: "trying a socket", source };
         }
         let name = if protocol == Protocol::Mptcp { "Multipath TCP" } else { protocol.name() };
-        RunError::NoProtocol { name, code, source }
+        SetupError::NoProtocol { name, code, source }
     })
 }
 
@@ -168,8 +168,8 @@ fn bind_sctp(socket: &Socket, local: Option<SocketAddr>, config: &ClientConfig) 
 }
 
 /// The addresses of the server.
-async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, RunError> {
-    let failed = |source| RunError::Resolve { host: config.host.clone(), source };
+async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, SetupError> {
+    let failed = |source| SetupError::Resolve { host: config.host.clone(), source };
     let found = match config.host.parse::<IpAddr>() {
         Ok(address) => Ok(vec![SocketAddr::new(address, config.port)]),
         Err(_) => look_up(config.host.clone(), config.port).await,
@@ -200,5 +200,5 @@ async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
 }
 
 fn connect_error(config: &ClientConfig, source: io::Error) -> RunError {
-    RunError::Connect { address: format!("{}, port {}", config.host, config.port), source }
+    PeerError::Connect { address: format!("{}, port {}", config.host, config.port), source }.into()
 }

@@ -16,7 +16,7 @@ use crate::config::LocalConfig;
 use crate::control::base::limits;
 use crate::control::base::socket_options::bind_device;
 use crate::control::serve::router::Streams;
-use crate::error::RunError;
+use crate::error::SetupError;
 use crate::protocol::Cookie;
 use crate::sys::{Socket, Transport, plain};
 
@@ -35,7 +35,7 @@ pub(crate) enum PartLost {
     #[error("{}", plain(.0))]
     System(io::Error),
     #[error("{0}")]
-    Option(#[from] RunError),
+    Option(#[from] SetupError),
 }
 
 impl From<io::Error> for PartLost {

@@ -1,7 +1,7 @@
 //! On which processor each stream thread of this end runs.
 
 use crate::config::{Placement, Role, ranges};
-use crate::error::RunError;
+use crate::error::SetupError;
 use crate::sys::{Card, OutgoingDevice, Topology};
 
 /// The processors of the stream threads of this end, in the order in which they are taken. Without any, the
@@ -22,11 +22,11 @@ impl Places {
     /// `near` are chosen by [`Self::settle`].
     ///
     /// # Errors
-    /// [`RunError::Place`] when one of a list is not among these, or [`RunError::Affinity`].
-    pub(crate) fn find(placement: &Placement, option: &'static str) -> Result<Self, RunError> {
+    /// [`SetupError::Place`] when one of a list is not among these, or [`SetupError::Affinity`].
+    pub(crate) fn find(placement: &Placement, option: &'static str) -> Result<Self, SetupError> {
         match placement {
             Placement::Auto => Ok(Self::default()),
-            asked => Self::on(&Topology::of_this_thread().map_err(RunError::Affinity)?, asked, option),
+            asked => Self::on(&Topology::of_this_thread().map_err(SetupError::Affinity)?, asked, option),
         }
     }
 
@@ -61,7 +61,7 @@ impl Places {
         self.order.get((first + index).checked_rem(count)?).copied()
     }
 
-    fn on(topology: &Topology, placement: &Placement, option: &'static str) -> Result<Self, RunError> {
+    fn on(topology: &Topology, placement: &Placement, option: &'static str) -> Result<Self, SetupError> {
         let order = match placement {
             Placement::Auto | Placement::Near => Vec::new(),
             Placement::Spread => topology.across_cores(),
@@ -69,7 +69,7 @@ impl Places {
             Placement::List(list) => {
                 let allowed = topology.processors();
                 if let Some(&cpu) = list.numbers().iter().find(|cpu| !allowed.contains(cpu)) {
-                    return Err(RunError::Place { cpu, option, allowed: ranges(&allowed) });
+                    return Err(SetupError::Place { cpu, option, allowed: ranges(&allowed) });
                 }
                 list.numbers().to_vec()
             }

@@ -23,7 +23,7 @@ use crate::control::base::socket_options::{
 };
 use crate::control::base::way_out::bind_error;
 use crate::control::serve::router::Accepted;
-use crate::error::RunError;
+use crate::error::{PeerError, RunError, SetupError};
 use crate::protocol::{Cookie, ErrorCode, Extension, UDP_REPLY, UdpChallenge, UdpWord, is_udp_reply};
 use crate::sys::{Socket, tells_of_the_way};
 
@@ -73,7 +73,7 @@ pub(crate) async fn connect_stream(
     (index, flow, saying): (u16, Flow, Saying),
     started: &Notify,
 ) -> Result<Socket, RunError> {
-    let failed = |source| RunError::StreamConnect { address: server.to_string(), source };
+    let failed = |source| PeerError::StreamConnect { address: server.to_string(), source };
     let socket = Socket::new_udp(&server).map_err(failed)?;
     bind_device(&socket, &config.local)?;
     if let Some(local) = config.stream_address(&server, index) {
@@ -102,10 +102,10 @@ pub(crate) async fn connect_stream(
             Ok(socket.with_drops_before(drops_before))
         }
         Ok(Err(source)) if source.kind() == io::ErrorKind::ConnectionRefused => {
-            Err(RunError::UdpClosed { server })
+            Err(PeerError::UdpClosed { server }.into())
         }
-        Ok(Err(source)) => Err(failed(source)),
-        Err(_) => Err(RunError::UdpSilent { server, after: limits::UDP_REPLY }),
+        Ok(Err(source)) => Err(failed(source).into()),
+        Err(_) => Err(PeerError::UdpSilent { server, after: limits::UDP_REPLY }.into()),
     }
 }
 
@@ -273,7 +273,7 @@ pub(crate) fn prepare(
     (test, local): (&TestConfig, &LocalConfig),
     flow: Flow,
     peer: &SocketAddr,
-) -> Result<(), RunError> {
+) -> Result<(), SetupError> {
     set_busy_poll(socket, local)?;
     set_buffers(socket, &test.socket)?;
     set_pacing(socket, &test.socket)?;
@@ -287,7 +287,7 @@ pub(crate) fn prepare(
     let UdpConfig { dont_fragment, .. } = test.protocol.udp().unwrap_or_default();
     // As in iperf3 it is a matter of IPv4: routers never fragment IPv6.
     if dont_fragment && socket.local_addr().is_ok_and(|local| local.is_ipv4()) {
-        socket.set_dont_fragment().map_err(|source| RunError::SocketOption {
+        socket.set_dont_fragment().map_err(|source| SetupError::SocketOption {
             what: "setting the don't-fragment flag".to_owned(),
             code: ErrorCode::DONT_FRAGMENT,
             source,

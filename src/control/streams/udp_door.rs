@@ -27,7 +27,7 @@ use super::udp::{FORGOTTEN_MAX, RECEIVE_BUFFER_BYTES, WORD_ROOM, answer, prepare
 use crate::config::{Flow, LocalConfig, TestConfig};
 use crate::control::base::socket_options::bind_device;
 use crate::control::base::way_out;
-use crate::error::RunError;
+use crate::error::SetupError;
 use crate::protocol::{Cookie, UdpChallenge, UdpWord};
 use crate::sys::{Socket, random_bytes, udp_listener_at, unmap};
 
@@ -88,13 +88,13 @@ impl Porters {
     /// answers come from there; the client may be told to come.
     ///
     /// # Errors
-    /// [`RunError::UdpListen`], or [`RunError::SocketOption`] when the network device is not there.
+    /// [`SetupError::UdpListen`], or [`SetupError::SocketOption`] when the network device is not there.
     pub(crate) fn open_door<'a>(
         &self,
         address: SocketAddr,
         expected: Expected,
         local: &'a LocalConfig,
-    ) -> Result<UdpDoor<'a>, RunError> {
+    ) -> Result<UdpDoor<'a>, SetupError> {
         let porter = self.porter(address, local)?;
         let (sender, words) = mpsc::channel(WORDS_WAITING);
         let stranger = Rc::default();
@@ -103,7 +103,7 @@ impl Porters {
         Ok(UdpDoor { local, porter, expected, words, challenged: None, opened: Vec::new(), stranger })
     }
 
-    fn porter(&self, address: SocketAddr, local: &LocalConfig) -> Result<Rc<Porter>, RunError> {
+    fn porter(&self, address: SocketAddr, local: &LocalConfig) -> Result<Rc<Porter>, SetupError> {
         let mut porters = self.0.borrow_mut();
         porters.retain(|porter| porter.strong_count() > 0);
         let known = porters.iter().filter_map(Weak::upgrade).find(|porter| porter.address == address);
@@ -147,9 +147,9 @@ impl UdpDoor<'_> {
     /// Waits for the client's next word and answers it, from a socket for this stream alone.
     ///
     /// # Errors
-    /// [`RunError::System`] or [`RunError::SocketOption`].
-    pub(crate) async fn next(&mut self, test: &TestConfig, flow: Flow) -> Result<Socket, RunError> {
-        let failed = |source| RunError::System { what: "accepting a UDP stream", source };
+    /// [`SetupError::System`] or [`SetupError::SocketOption`].
+    pub(crate) async fn next(&mut self, test: &TestConfig, flow: Flow) -> Result<Socket, SetupError> {
+        let failed = |source| SetupError::System { what: "accepting a UDP stream", source };
         let source = loop {
             let (word, source) =
                 self.words.recv().await.expect("the porter keeps a sender as long as the door is there");
@@ -169,7 +169,7 @@ impl UdpDoor<'_> {
 
     /// Whether who has said this word hears what is sent to its source: the client's host does, since it has
     /// made a connection. Anybody else is asked to repeat a challenge.
-    fn is_proven(&mut self, word: UdpWord, source: SocketAddr) -> Result<bool, RunError> {
+    fn is_proven(&mut self, word: UdpWord, source: SocketAddr) -> Result<bool, SetupError> {
         if self.expected.client == unmap(source).ip() {
             return Ok(true);
         }
@@ -187,10 +187,10 @@ impl UdpDoor<'_> {
     }
 }
 
-fn new_challenge() -> Result<UdpChallenge, RunError> {
+fn new_challenge() -> Result<UdpChallenge, SetupError> {
     let mut random = [0; 8];
     random_bytes(&mut random)
-        .map_err(|source| RunError::System { what: "getting random bytes from the kernel", source })?;
+        .map_err(|source| SetupError::System { what: "getting random bytes from the kernel", source })?;
     Ok(UdpChallenge::from_random(random))
 }
 
@@ -254,7 +254,7 @@ async fn listen(socket: Rc<UdpSocket>, guests: Rc<Guests>) {
     }
 }
 
-fn bind(address: SocketAddr, local: &LocalConfig) -> Result<Socket, RunError> {
+fn bind(address: SocketAddr, local: &LocalConfig) -> Result<Socket, SetupError> {
     let failed = |source| listen_error(address, source);
     let socket = Socket::new_udp(&address).map_err(failed)?;
     bind_device(&socket, local)?;
@@ -262,9 +262,9 @@ fn bind(address: SocketAddr, local: &LocalConfig) -> Result<Socket, RunError> {
     Ok(socket)
 }
 
-fn listen_error(address: SocketAddr, source: io::Error) -> RunError {
+fn listen_error(address: SocketAddr, source: io::Error) -> SetupError {
     let way_out = way_out::of_listening(unmap(address), &source, udp_listener_at);
-    RunError::UdpListen { address: address.to_string(), source, way_out }
+    SetupError::UdpListen { address: address.to_string(), source, way_out }
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ use crate::control::streams::udp;
 use crate::engine::{
     self, Adaptation, ByteGoal, Found, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob,
 };
-use crate::error::RunError;
+use crate::error::{PeerError, RunError, SetupError};
 use crate::protocol::QueueReport;
 use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
@@ -206,15 +206,15 @@ impl Streams {
     /// Takes over the next connection and starts its thread, which prepares its engine and waits for the
     /// start.
     pub(crate) async fn add(&mut self, socket: Socket, flow: Flow) -> Result<(), RunError> {
-        let failed = |what| move |source| RunError::System { what, source };
+        let failed = |what| move |source| SetupError::System { what, source };
         if let Some(name) = self.test.socket.congestion.as_ref().filter(|_| self.is_tcp()) {
             match socket_options::set_congestion(&socket, name) {
                 Ok(()) => {}
                 // A server that lacks the algorithm goes on with its own, as iperf3 does; the report tells
                 // which.
-                Err(RunError::Congestion { source, .. })
+                Err(SetupError::Congestion { source, .. })
                     if self.role == Role::Server && source.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         socket.set_blocking(BLOCKING_WAIT).map_err(failed("setting a data connection to blocking mode"))?;
@@ -223,14 +223,10 @@ impl Streams {
             self.device = OutgoingDevice::of(&socket).ok();
             self.places.settle(self.device.as_ref());
         }
-        let connected = describe(&socket, index, flow).map_err(|source| {
+        let connected = describe(&socket, index, flow).map_err(|source| match source.kind() {
             // A peer that resets it at once is no riddle of this machine's.
-            let is_reset = source.kind() == io::ErrorKind::NotConnected;
-            let what = "reading a data connection's addresses";
-            RunError::System {
-                what: if is_reset { "a data connection was reset at once" } else { what },
-                source,
-            }
+            io::ErrorKind::NotConnected => RunError::from(PeerError::StreamReset(source)),
+            _ => failed("reading a data connection's addresses")(source).into(),
         })?;
         let socket = Arc::new(socket);
         let counters = Arc::new(SharedCounters::default());
@@ -263,16 +259,16 @@ impl Streams {
         let deadline = Instant::now() + limits::SET_UP;
         while self.streams.iter().any(|stream| !stream.ready) {
             let notice = timeout_at(deadline.into(), self.notices.recv()).await.map_err(|_| {
-                RunError::Silent { waiting_for: "its own engine's readiness", after: limits::SET_UP }
+                PeerError::Silent { waiting_for: "its own engine's readiness", after: limits::SET_UP }
             })?;
             match notice.expect("self holds a sender") {
                 StreamNotice::Ready(_, Err(missing)) => {
-                    return Err(RunError::Engine { choice: self.engine, missing });
+                    return Err(SetupError::Engine { choice: self.engine, missing }.into());
                 }
                 other => self.note(other),
             }
         }
-        self.panicked.take().map_or(Ok(()), |panic| Err(RunError::Defect(panic)))
+        self.panicked.take().map_or(Ok(()), |panic| Err(SetupError::Defect(panic).into()))
     }
 
     /// Whether the streams are UDP streams.
@@ -498,7 +494,7 @@ impl Streams {
     }
 
     /// The file of the next stream. Each has its own, so each begins at its start.
-    async fn open_file(&self, flow: Flow) -> Result<Option<Arc<File>>, RunError> {
+    async fn open_file(&self, flow: Flow) -> Result<Option<Arc<File>>, SetupError> {
         let Some(path) = &self.file else { return Ok(None) };
         let flags = match flow {
             Flow::Send => OFlag::O_RDONLY,
@@ -506,7 +502,7 @@ impl Streams {
             Flow::Receive if self.test.direction == Direction::Bidir => return Ok(None),
             Flow::Receive => OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC,
         };
-        let failed = |source| RunError::File { path: path.clone(), source };
+        let failed = |source| SetupError::File { path: path.clone(), source };
         let opened = open_within(limits::SET_UP, flags, path.clone()).await.map_err(failed)?;
         if opened.metadata().is_ok_and(|metadata| metadata.is_dir()) {
             return Err(failed(io::ErrorKind::IsADirectory.into()));
@@ -569,13 +565,13 @@ impl Streams {
         index: usize,
         job: StreamJob,
         cpu: Option<u32>,
-    ) -> Result<JoinHandle<()>, RunError> {
+    ) -> Result<JoinHandle<()>, SetupError> {
         let notify = self.notify.clone();
         // A thread begins with the processors of the one that starts it.
-        let _pinned = cpu.or(self.processor).map(Pinned::to).transpose().map_err(RunError::Affinity)?;
+        let _pinned = cpu.or(self.processor).map(Pinned::to).transpose().map_err(SetupError::Affinity)?;
         let name = format!("stream-{}", stream_id(index));
         start_stream_thread(name, move || run_stream(index, &job, &notify))
-            .map_err(|source| RunError::System { what: "starting a stream thread", source })
+            .map_err(|source| SetupError::System { what: "starting a stream thread", source })
     }
 
     fn arm_goals(&self) {
@@ -725,7 +721,8 @@ mod tests {
         streams.wait_ready().await.unwrap();
         assert!(streams.all_lost().is_none());
         streams.note(StreamNotice::Panicked("src/x.rs:1:1: why".to_owned()));
-        assert!(matches!(streams.all_lost(), Some(RunError::Defect(why)) if why == "src/x.rs:1:1: why"));
+        let lost = streams.all_lost();
+        assert!(matches!(lost, Some(RunError::Setup(SetupError::Defect(why))) if why == "src/x.rs:1:1: why"));
         assert!(!streams.finish().await.is_empty(), "all threads end as in every test");
     }
 

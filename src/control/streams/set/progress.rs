@@ -8,7 +8,7 @@ use super::{Stream, Streams};
 use crate::config::{Direction, Flow, Role};
 use crate::control::base::limits;
 use crate::engine;
-use crate::error::RunError;
+use crate::error::{PeerError, RunError, SetupError};
 use crate::sys::plain;
 
 impl Streams {
@@ -62,7 +62,7 @@ impl Streams {
     /// A thread that has panicked ends the test at once: what it has counted is not known any more.
     pub(crate) fn all_lost(&self) -> Option<RunError> {
         if let Some(panic) = &self.panicked {
-            return Some(RunError::Defect(panic.clone()));
+            return Some(SetupError::Defect(panic.clone()).into());
         }
         let is_told = self.role == Role::Client || self.is_udp() || self.file.is_some();
         let is_news = |fault: &&io::Error| self.role == Role::Client || !engine::is_disconnect(fault);
@@ -73,9 +73,9 @@ impl Streams {
             return None;
         }
         match faults.rfind(is_news) {
-            Some(fault) => Some(RunError::StreamsLost { reason: plain(fault) }),
+            Some(fault) => Some(PeerError::StreamsLost { reason: plain(fault) }.into()),
             None if ended_by_peer && !self.enough_came() => {
-                Some(RunError::StreamsLost { reason: "the peer closed them".to_owned() })
+                Some(PeerError::StreamsLost { reason: "the peer closed them".to_owned() }.into())
             }
             None => None,
         }
@@ -88,7 +88,7 @@ impl Streams {
             let exit = stream.exit.as_ref().filter(|exit| exit.totals.bytes == 0)?;
             reason = Some(exit.fault.as_ref()?.to_string());
         }
-        reason.map(|reason| RunError::StreamsLost { reason })
+        reason.map(|reason| PeerError::StreamsLost { reason }.into())
     }
 
     /// Every different way in which a stream has failed, with the stream's descriptor.
