@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::with_system_words;
 use crate::auth::AuthError;
@@ -22,6 +23,9 @@ pub enum SetupError {
         /// What it lacks.
         missing: Missing,
     },
+    /// The stream threads of this end have not prepared their engines in time.
+    #[error("this machine did not have the engines of all streams ready within {} seconds; it may be overloaded", .0.as_secs())]
+    EnginesLate(Duration),
     /// Of all engines that were to be compared none could run.
     #[error("no engine could run; the table says why")]
     NoEngine,
@@ -217,6 +221,7 @@ impl SetupError {
             Self::Place { .. } => with_system_words(ErrorCode::AFFINITY, &invalid()),
             Self::File { source, .. } => with_system_words(ErrorCode::FILE, source),
             Self::Engine { .. }
+            | Self::EnginesLate(_)
             | Self::NoEngine
             | Self::Auth(_)
             | Self::ParamsTooLong(_)
@@ -231,9 +236,11 @@ impl SetupError {
     /// As [`super::RunError::code_for_client`].
     pub(super) fn code_for_client(&self) -> Option<ErrorCode> {
         match self {
-            Self::Engine { .. } | Self::BusyPoll { .. } | Self::Defect(_) | Self::System { .. } => {
-                Some(ErrorCode::INIT_TEST)
-            }
+            Self::Engine { .. }
+            | Self::EnginesLate(_)
+            | Self::BusyPoll { .. }
+            | Self::Defect(_)
+            | Self::System { .. } => Some(ErrorCode::INIT_TEST),
             Self::UdpListen { .. } | Self::StreamListen { .. } => Some(ErrorCode::STREAM_LISTEN),
             Self::StreamAccept(_) => Some(ErrorCode::STREAM_ACCEPT),
             Self::SocketOption { code, .. } | Self::NoProtocol { code, .. } => Some(*code),
@@ -297,5 +304,15 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_stall_of_this_machine_is_not_said_to_be_the_peers() {
+        let late = SetupError::EnginesLate(Duration::from_secs(10));
+        assert_eq!(
+            late.to_string(),
+            "this machine did not have the engines of all streams ready within 10 seconds; it may be overloaded"
+        );
+        assert_eq!(late.code_for_client(), Some(ErrorCode::INIT_TEST));
     }
 }

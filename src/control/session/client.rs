@@ -241,7 +241,7 @@ impl Client<'_> {
                 return Err(self.better_reason(error).await);
             }
         }
-        streams.wait_ready().await?;
+        streams.wait_ready(limits::SET_UP).await?;
         streams.watch_queues();
         self.expect(State::TestStart, "the start of the test").await?;
         self.report.emit(RunEvent::Start(Box::new(test_start(&streams))));

@@ -503,7 +503,7 @@ impl Session {
             }
             streams.add(socket, flow).await?;
         }
-        streams.wait_ready().await?;
+        streams.wait_ready(limits::SET_UP).await?;
         streams.watch_queues();
         streams.forget_received();
         self.report.emit(RunEvent::Start(Box::new(test_start(streams))));

@@ -254,21 +254,23 @@ impl Streams {
         Ok(())
     }
 
-    /// Waits until every engine is ready.
-    pub(crate) async fn wait_ready(&mut self) -> Result<(), RunError> {
-        let deadline = Instant::now() + limits::SET_UP;
+    /// Waits at most `wait` until every engine is ready.
+    ///
+    /// # Errors
+    /// [`SetupError::Engine`], [`SetupError::EnginesLate`] or [`SetupError::Defect`]. The threads are this
+    /// machine's, so the peer has no part in it.
+    pub(crate) async fn wait_ready(&mut self, wait: Duration) -> Result<(), SetupError> {
+        let deadline = Instant::now() + wait;
         while self.streams.iter().any(|stream| !stream.ready) {
-            let notice = timeout_at(deadline.into(), self.notices.recv()).await.map_err(|_| {
-                PeerError::Silent { waiting_for: "its own engine's readiness", after: limits::SET_UP }
-            })?;
-            match notice.expect("self holds a sender") {
+            let notice = timeout_at(deadline.into(), self.notices.recv()).await;
+            match notice.map_err(|_| SetupError::EnginesLate(wait))?.expect("self holds a sender") {
                 StreamNotice::Ready(_, Err(missing)) => {
-                    return Err(SetupError::Engine { choice: self.engine, missing }.into());
+                    return Err(SetupError::Engine { choice: self.engine, missing });
                 }
                 other => self.note(other),
             }
         }
-        self.panicked.take().map_or(Ok(()), |panic| Err(SetupError::Defect(panic).into()))
+        self.panicked.take().map_or(Ok(()), |panic| Err(SetupError::Defect(panic)))
     }
 
     /// Whether the streams are UDP streams.
@@ -718,12 +720,28 @@ mod tests {
             let socket = Socket::from_stream(listener.accept().unwrap().0);
             streams.add(socket, Flow::Receive).await.unwrap();
         }
-        streams.wait_ready().await.unwrap();
+        streams.wait_ready(limits::SET_UP).await.unwrap();
         assert!(streams.all_lost().is_none());
         streams.note(StreamNotice::Panicked("src/x.rs:1:1: why".to_owned()));
         let lost = streams.all_lost();
         assert!(matches!(lost, Some(RunError::Setup(SetupError::Defect(why))) if why == "src/x.rs:1:1: why"));
         assert!(!streams.finish().await.is_empty(), "all threads end as in every test");
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_is_never_ready_is_no_fault_of_the_peer() {
+        let local = LocalConfig::default();
+        let mut streams =
+            Streams::new(Role::Client, Arc::default(), EngineChoice::Sync, &local, Places::default());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        streams.add(Socket::from_stream(near), Flow::Send).await.unwrap();
+        streams.wait_ready(limits::SET_UP).await.unwrap();
+        // As if its thread had not said so.
+        streams.streams[0].ready = false;
+        let late = streams.wait_ready(Duration::from_millis(1)).await;
+        assert!(matches!(late, Err(SetupError::EnginesLate(wait)) if wait == Duration::from_millis(1)));
+        streams.finish().await;
     }
 
     #[tokio::test]
@@ -737,7 +755,7 @@ mod tests {
         let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let near = listener.accept().unwrap().0;
         streams.add(Socket::from_stream(near.try_clone().unwrap()), Flow::Send).await.unwrap();
-        streams.wait_ready().await.unwrap();
+        streams.wait_ready(limits::SET_UP).await.unwrap();
         assert!(!near.nodelay().unwrap());
         streams.start(Instant::now());
         assert!(streams.wait_stopped(Flow::Send, limits::DRAIN).await);
