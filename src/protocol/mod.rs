@@ -14,15 +14,13 @@ mod state;
 
 pub use codes::{ErrorCode, ServerError};
 pub use cookie::Cookie;
-pub use datagram::{
-    DatagramHeader, UDP_CONNECT, UDP_REPLY, UdpChallenge, UdpWord, is_udp_connect, is_udp_reply, is_udp_word,
-};
+pub use datagram::{DatagramHeader, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
 pub use extension::{
-    BusyPollReport, EngineReport, Extension, InterruptShare, LatencyReport, PacingReport, PartError,
+    BusyPollReport, EngineReport, Extension, Hello, InterruptShare, LatencyReport, PacingReport, PartError,
     PeerReport, ProcessorReport, ProcessorShare, QueueReport, ReceivedDatagrams, ServerHello, SizesReport,
-    StrangeHello, TriedSizes,
+    StrangeHello, TriedSizes, UdpChallenge, UdpWord, is_udp_word,
 };
 pub use json::{JsonError, Object, Value, parse_object};
-pub use params::{Hello, MAX_PARAMS_BYTES, ParamsError, ParamsTooLong, Request};
+pub use params::{MAX_PARAMS_BYTES, ParamsError, ParamsTooLong, Request};
 pub use results::{MAX_STREAM_RESULTS, Results, ResultsError, ServerText, StreamResult};
 pub use state::State;

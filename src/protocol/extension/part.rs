@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MAX_VERSION_BYTES;
+use super::is_version;
 use crate::protocol::{JsonError, Value, parse_object};
 use crate::stats::{Percentiles, ZeroCopy};
 use crate::units::to_f64;
@@ -283,8 +283,7 @@ impl PeerReport {
     }
 
     fn check(&self, ids: &[u32]) -> Result<(), PartError> {
-        let version = &self.version;
-        possible("version", (1..=MAX_VERSION_BYTES).contains(&version.len()) && is_graphic(version))?;
+        possible("version", is_version(&self.version))?;
         seconds("cpu_user_seconds", self.cpu_user_seconds)?;
         seconds("cpu_system_seconds", self.cpu_system_seconds)?;
         let flows: Vec<&str> = self.engines.iter().map(|engine| engine.flow.as_str()).collect();

@@ -6,11 +6,11 @@ use super::keys::Keys;
 use super::{Hello, MAX_CONGESTION_BYTES, ParamsError, Request};
 use crate::config::{
     BlockSize, DEFAULT_BLOCK_BYTES, DEFAULT_PACING_TIMER_US, DEFAULT_SCTP_BLOCK_BYTES, Direction,
-    EndCondition, EngineChoice, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_CPU, MAX_DATAGRAM_BYTES,
-    MAX_FLOW_LABEL, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES,
-    MIN_DATAGRAM_BYTES, Pacing, Protocol, SctpConfig, SocketConfig, TestConfig, UdpConfig,
+    EndCondition, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_CPU, MAX_DATAGRAM_BYTES, MAX_FLOW_LABEL,
+    MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES, MIN_DATAGRAM_BYTES, Pacing,
+    Protocol, SctpConfig, SocketConfig, TestConfig, UdpConfig,
 };
-use crate::protocol::{ErrorCode, Extension, Value, parse_object};
+use crate::protocol::{ErrorCode, Value, parse_object};
 
 /// Largest size in bytes of an iperf3's offload buffers: whatever fits in a C `int`.
 const MAX_OFFLOAD_BYTES: u32 = 0x7fff_ffff;
@@ -24,7 +24,7 @@ const MAX_OFFLOAD_BYTES: u32 = 0x7fff_ffff;
 /// See [`ParamsError`]; [`ParamsError::code`] is what the client should be told.
 pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
     let keys = Keys(parse_object(bytes)?);
-    let hello = keys.hello();
+    let hello = Hello::of(&keys.0);
     let protocol = keys.protocol()?;
     let test = TestConfig {
         protocol,
@@ -149,20 +149,6 @@ impl Keys {
     /// would tell something to those who guess. What is no text is as if it were missing.
     fn token(&self) -> Option<String> {
         self.0.get("authtoken").and_then(Value::text).map(str::to_owned)
-    }
-
-    /// Our own addition. A client that gets it wrong is treated as an iperf3; it is no reason to refuse a
-    /// test.
-    fn hello(&self) -> Option<Hello> {
-        let Some(Value::Object(hello)) = self.0.get("ringperf") else { return None };
-        Some(Hello {
-            version: hello.get("version")?.text()?.to_owned(),
-            engine: hello.get("engine").and_then(Value::text).and_then(EngineChoice::from_name),
-            cpus: hello.get("cpus").and_then(Value::text).and_then(|cpus| cpus.parse().ok()),
-            explicit_block: hello.get("explicit_block") == Some(&Value::Bool(true)),
-            extension: Extension::of(hello),
-            extras: hello.get("extras") == Some(&Value::Bool(true)),
-        })
     }
 }
 
@@ -401,43 +387,6 @@ mod tests {
             (r#"{"len":131071,"ringperf":{"version":"1"}}"#, false),
         ] {
             assert_eq!(test_of(text).block.explicit, explicit, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_strange_hello_is_no_reason_to_refuse() {
-        for (text, hello) in [
-            (r#"{"ringperf":true}"#, None),
-            (r#"{"ringperf":{}}"#, None),
-            (r#"{"ringperf":{"version":7}}"#, None),
-            (r#"{"ringperf":{"version":"9","engine":"warp","explicit_block":1}}"#, Some(None)),
-            (r#"{"ringperf":{"version":"9","engine":"sync"}}"#, Some(Some(EngineChoice::Sync))),
-        ] {
-            let hello_seen = decode(text.as_bytes()).unwrap().hello;
-            assert_eq!(hello_seen.map(|hello| hello.engine), hello, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_strange_placement_is_as_if_it_were_missing() {
-        for (cpus, seen) in [
-            (r#""2-3,0""#, Some("2-3,0")),
-            (r#""pack""#, Some("pack")),
-            (r#""auto""#, Some("auto")),
-            (r#""near""#, Some("near")),
-            // A later ringperf's.
-            (r#""far""#, None),
-            ("3", None),
-            ("[3]", None),
-            (r#""""#, None),
-            (r#""PACK""#, None),
-            (r#""-1""#, None),
-            (r#""0-4294967295""#, None),
-            (r#""0-1023,0""#, None),
-        ] {
-            let text = format!(r#"{{"ringperf":{{"version":"9","cpus":{cpus}}}}}"#);
-            let hello = decode(text.as_bytes()).unwrap().hello.unwrap();
-            assert_eq!(hello.cpus, seen.map(|seen| seen.parse().unwrap()), "{text}");
         }
     }
 

@@ -6,10 +6,8 @@ mod decode;
 mod encode;
 mod keys;
 
-use serde::Serialize;
-
-use super::{ErrorCode, Extension, JsonError};
-use crate::config::{EngineChoice, Placement, TestConfig};
+use super::{ErrorCode, Extension, Hello, JsonError};
+use crate::config::TestConfig;
 
 pub use decode::decode;
 pub use encode::encode;
@@ -31,26 +29,6 @@ pub struct Request {
     pub auth_token: Option<String>,
     /// What only ringperfs tell each other; `None` from an iperf3.
     pub hello: Option<Hello>,
-}
-
-/// How a ringperf client introduces itself to its server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Hello {
-    /// Version of this ringperf.
-    pub version: String,
-    /// The engine that the client would like the server to use; `None` leaves it to the server.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "engine_name")]
-    pub engine: Option<EngineChoice>,
-    /// Where the client would like the server's stream threads to run; `None` leaves it to the server.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "placement_text")]
-    pub cpus: Option<Placement>,
-    /// The user has set the block size, see [`crate::config::BlockSize::explicit`].
-    pub explicit_block: bool,
-    /// The client wants to see in the server's output what iperf3 does not say, too.
-    #[serde(skip_serializing_if = "is_false")]
-    pub extras: bool,
-    /// What the client understands of the extension.
-    pub extension: Extension,
 }
 
 impl Request {
@@ -122,27 +100,6 @@ impl ParamsError {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-fn engine_name<S: serde::Serializer>(
-    engine: &Option<EngineChoice>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    engine.map(EngineChoice::name).serialize(serializer)
-}
-
-#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
-fn placement_text<S: serde::Serializer>(
-    placement: &Option<Placement>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    placement.as_ref().map(Placement::to_string).serialize(serializer)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -151,7 +108,8 @@ mod tests {
 
     use super::*;
     use crate::config::{
-        BlockSize, Direction, EndCondition, Pacing, Protocol, SctpConfig, SocketConfig, UdpConfig, ranges,
+        BlockSize, Direction, EndCondition, EngineChoice, Pacing, Protocol, SctpConfig, SocketConfig,
+        UdpConfig, ranges,
     };
 
     fn any_direction() -> impl Strategy<Value = Direction> {
@@ -337,19 +295,5 @@ mod tests {
             assert_eq!(encode(&request).unwrap(), text);
             assert_eq!(decode(text.as_bytes()).unwrap(), request);
         }
-    }
-
-    #[test]
-    fn what_is_left_to_the_server_stays_unnamed() {
-        let hello = Hello {
-            version: "1".to_owned(),
-            engine: None,
-            cpus: None,
-            explicit_block: false,
-            extras: false,
-            extension: Extension::OWN,
-        };
-        let text = r#"{"version":"1","explicit_block":false,"extension":2}"#;
-        assert_eq!(serde_json::to_string(&hello).unwrap(), text);
     }
 }
