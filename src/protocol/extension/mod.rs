@@ -14,6 +14,11 @@
 //! | challenge to such a word | 2 | server, with `--udp-any-source` | [`UdpChallenge`] |
 //!
 //! *Since* is the number of the extension. Results and errors are iperf3's, whoever the peer is.
+//!
+//! `tests.rs` has each message as version 0.1.0 says it, in `recorded/` where it is long: later versions must
+//! go on understanding these. A message may get more keys without a new number, since keys that are not known
+//! are ignored and those that are missing have a meaning; what an older ringperf would not understand takes
+//! the next number.
 
 mod hello;
 mod part;
