@@ -11,7 +11,7 @@ pub struct LoopbackConfig {
     pub engines: Vec<EngineChoice>,
     /// How long each of them runs.
     pub seconds: Duration,
-    /// Streams of each run, 1 to [`super::MAX_STREAMS`].
+    /// Streams of each run, of [`STREAMS`](super::ranges::STREAMS).
     pub parallel: u32,
     /// `TCP_CONGESTION` of the streams (`-C`).
     pub congestion: Option<String>,

@@ -5,20 +5,19 @@ pub mod cli;
 mod loopback;
 mod options;
 mod placement;
+pub mod ranges;
 mod resolve;
 mod server;
 mod test;
 mod tuning;
 
 pub use loopback::LoopbackConfig;
-pub use placement::{CpuList, MAX_LISTED_CPUS, Placement, PlacementError, ranges};
+pub use placement::{CpuList, MAX_LISTED_CPUS, Placement, PlacementError, processor_list};
 pub use server::{Authentication, RateLimit, ServerConfig, ServerLimits};
 pub use test::{
     BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_PACING_TIMER_US,
     DEFAULT_RECEIVE_TIMEOUT, DEFAULT_SCTP_BLOCK_BYTES, DEFAULT_UDP_BITS_PER_SECOND, Direction, EndCondition,
-    EngineChoice, Family, Flow, Keepalive, LocalConfig, LoginOptions, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS,
-    MAX_BUSY_POLL_US, MAX_CPU, MAX_DATAGRAM_BYTES, MAX_FLOW_LABEL, MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS,
-    MAX_TIME_SECS, MAX_WINDOW_BYTES, MIN_DATAGRAM_BYTES, OutputConfig, OutputFormat, PROGRAM, Pacing,
-    Protocol, Role, SctpConfig, SocketConfig, TestConfig, UdpConfig,
+    EngineChoice, Family, Flow, Keepalive, LocalConfig, LoginOptions, OutputConfig, OutputFormat, PROGRAM,
+    Pacing, Protocol, Role, SctpConfig, SocketConfig, TestConfig, UdpConfig,
 };
 pub use tuning::{Tuning, TuningError};

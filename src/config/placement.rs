@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::MAX_CPU;
+use super::ranges::PROCESSOR;
 
 /// Most processors that a list has. The kernel's usual mask has room for as many.
 pub const MAX_LISTED_CPUS: usize = 1024;
@@ -24,8 +24,8 @@ pub enum Placement {
     List(CpuList),
 }
 
-/// Processors in the order in which they are taken: 1 to [`MAX_LISTED_CPUS`] numbers from 0 to [`MAX_CPU`].
-/// One may stand there several times.
+/// Processors in the order in which they are taken: 1 to [`MAX_LISTED_CPUS`] numbers of [`PROCESSOR`]. One
+/// may stand there several times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuList(Vec<u32>);
 
@@ -36,7 +36,7 @@ pub enum PlacementError {
     #[error("threads are placed by auto, spread, pack, near or a list of processors such as 2-9,14")]
     Unreadable,
     /// A number that no processor has.
-    #[error("processors have numbers from 0 to {MAX_CPU}")]
+    #[error("processors have numbers from 0 to {}", PROCESSOR.max)]
     Number,
     /// A list that is longer than any mask.
     #[error("a list has at most {MAX_LISTED_CPUS} processors")]
@@ -74,7 +74,7 @@ impl FromStr for CpuList {
 
 impl fmt::Display for CpuList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&ranges(&self.0))
+        f.write_str(&processor_list(&self.0))
     }
 }
 
@@ -106,7 +106,7 @@ impl fmt::Display for Placement {
 
 /// The numbers as a list has them, those that follow each other as a range.
 #[must_use]
-pub fn ranges(numbers: &[u32]) -> String {
+pub fn processor_list(numbers: &[u32]) -> String {
     let runs = numbers.chunk_by(|number, next| number.checked_add(1) == Some(*next));
     let runs = runs.map(|run| match run {
         [first, .., last] => format!("{first}-{last}"),
@@ -121,7 +121,7 @@ fn number(text: &str) -> Result<u32, PlacementError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(PlacementError::Unreadable);
     }
-    text.parse().ok().filter(|number| *number <= MAX_CPU).ok_or(PlacementError::Number)
+    text.parse::<u32>().ok().and_then(|number| PROCESSOR.value(number)).ok_or(PlacementError::Number)
 }
 
 #[cfg(test)]
@@ -182,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lists_round_trip(numbers in prop::collection::vec(0..=MAX_CPU, 1..200)) {
+        fn lists_round_trip(numbers in prop::collection::vec(0..=PROCESSOR.max, 1..200)) {
             let list = CpuList(numbers);
             prop_assert_eq!(list.to_string().parse(), Ok(list));
         }
@@ -192,7 +192,7 @@ mod tests {
             if let Ok(list) = text.parse::<CpuList>() {
                 let numbers = list.numbers();
                 prop_assert!((1..=MAX_LISTED_CPUS).contains(&numbers.len()));
-                prop_assert!(numbers.iter().all(|number| *number <= MAX_CPU));
+                prop_assert!(numbers.iter().all(|number| *number <= PROCESSOR.max));
             }
         }
     }

@@ -10,40 +10,14 @@ use crate::units::RateFormat;
 
 /// Bytes of one TCP block when `-l` is not given (iperf3's `DEFAULT_TCP_BLKSIZE`).
 pub const DEFAULT_BLOCK_BYTES: u32 = 128 * 1024;
-/// Largest TCP block (iperf3's `MAX_BLOCKSIZE`).
-pub const MAX_BLOCK_BYTES: u32 = 1024 * 1024;
 /// Bytes of one SCTP block when `-l` is not given (iperf3's `DEFAULT_SCTP_BLKSIZE`).
 pub const DEFAULT_SCTP_BLOCK_BYTES: u32 = 64 * 1024;
-/// Most streams in one direction (iperf3's `MAX_STREAMS`).
-pub const MAX_STREAMS: u32 = 128;
-/// Longest test in seconds (iperf3's `MAX_TIME`).
-pub const MAX_TIME_SECS: u32 = 86_400;
-/// Longest omit period in seconds (iperf3's `MAX_OMIT_TIME`).
-pub const MAX_OMIT_SECS: u32 = 600;
-/// Largest burst in blocks (iperf3's `MAX_BURST`).
-pub const MAX_BURST_BLOCKS: u32 = 1000;
-/// Largest maximum segment size that may be asked for (iperf3's `MAX_MSS`).
-pub const MAX_MSS_BYTES: u32 = 32_767;
-/// Largest socket buffer that may be asked for (iperf3's `MAX_TCP_BUFFER`).
-pub const MAX_WINDOW_BYTES: u32 = 512 * 1024 * 1024;
-
-/// Smallest UDP datagram in bytes (iperf3's `MIN_UDP_BLOCKSIZE`): the header with 64-bit counters.
-pub const MIN_DATAGRAM_BYTES: u32 = 16;
-/// Largest UDP datagram in bytes (iperf3's `MAX_UDP_BLOCKSIZE`).
-pub const MAX_DATAGRAM_BYTES: u32 = 65_507;
 /// Bytes of a UDP datagram where the control connection's segment size says nothing better (iperf3's
 /// `DEFAULT_UDP_BLKSIZE`).
 pub const DEFAULT_DATAGRAM_BYTES: u32 = 1460;
 /// Bits per second of a UDP stream when `-b` is not given (iperf3's `UDP_RATE`).
 pub const DEFAULT_UDP_BITS_PER_SECOND: u64 = 1024 * 1024;
 
-/// Largest IPv6 flow label, which has 20 bits.
-pub const MAX_FLOW_LABEL: u32 = 0xf_ffff;
-/// Largest number of a processor (iperf3's limit of `-A`).
-pub const MAX_CPU: u32 = 1024;
-/// Longest polling of a network card in microseconds. A stream thread that polls hears of nothing else, and
-/// so stays within the 20 ms after which it looks up from its waits.
-pub const MAX_BUSY_POLL_US: u32 = 10_000;
 /// Microseconds of the pacing timer (iperf3's `DEFAULT_PACING_TIMER`).
 pub const DEFAULT_PACING_TIMER_US: u64 = 1000;
 /// Longest silence of a receiver before it gives up (iperf3's default of `--rcv-timeout`).
@@ -168,7 +142,8 @@ pub enum EndCondition {
 /// Bytes of one application block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockSize {
-    /// Bytes: 1 to [`MAX_BLOCK_BYTES`] with TCP, [`MIN_DATAGRAM_BYTES`] to [`MAX_DATAGRAM_BYTES`] with UDP.
+    /// Bytes, of [`BLOCK_BYTES`](super::ranges::BLOCK_BYTES), with UDP of
+    /// [`DATAGRAM_BYTES`](super::ranges::DATAGRAM_BYTES).
     pub bytes: u32,
     /// Somebody asked for this size, so each block stays an operation of its own. Otherwise one operation may
     /// cover several blocks.
@@ -279,11 +254,11 @@ pub struct TestConfig {
     pub protocol: Protocol,
     /// Which way the payload flows.
     pub direction: Direction,
-    /// Streams per direction, 1 to [`MAX_STREAMS`].
+    /// Streams per direction, of [`STREAMS`](super::ranges::STREAMS).
     pub parallel: u32,
     /// When it is over.
     pub end: EndCondition,
-    /// Seconds at the start that are not counted, 0 to [`MAX_OMIT_SECS`].
+    /// Seconds at the start that are not counted, of [`OMIT_SECS`](super::ranges::OMIT_SECS).
     pub omit_secs: u32,
     /// Bytes of one block.
     pub block: BlockSize,
@@ -303,7 +278,8 @@ pub struct TestConfig {
     pub extra_data: Option<String>,
     /// `--get-server-output`.
     pub server_output: bool,
-    /// The processor that the server shall run on (the second number of `-A`), 0 to [`MAX_CPU`].
+    /// The processor that the server shall run on (the second number of `-A`), of
+    /// [`PROCESSOR`](super::ranges::PROCESSOR).
     pub server_cpu: Option<u32>,
     /// `--pacing-timer` in microseconds; only iperf3 servers before 3.18 look at it.
     pub pacing_timer_us: u64,
@@ -447,7 +423,7 @@ pub struct LocalConfig {
     pub bind: Option<IpAddr>,
     /// Network device that all sockets are bound to (`--bind-dev`, or `-B HOST%DEV`).
     pub bind_device: Option<String>,
-    /// Processor to run on (`-A`), 0 to [`MAX_CPU`].
+    /// Processor to run on (`-A`), of [`PROCESSOR`](super::ranges::PROCESSOR).
     pub cpu: Option<u32>,
     /// Where the stream threads run (`--cpus`), if the user says so; never together with `cpu`. A server that
     /// has neither does what its client asks for.
@@ -470,8 +446,8 @@ pub struct LocalConfig {
     pub adapt: bool,
     /// `--tune`: sizes of the data path that are fixed.
     pub tuning: Tuning,
-    /// Microseconds for which the data sockets poll the network card (`--busy-poll`), 1 to
-    /// [`MAX_BUSY_POLL_US`]; `None` leaves it to the system.
+    /// Microseconds for which the data sockets poll the network card (`--busy-poll`), of
+    /// [`BUSY_POLL_US`](super::ranges::BUSY_POLL_US); `None` leaves it to the system.
     pub busy_poll: Option<u32>,
 }
 

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use super::MAX_BLOCK_BYTES;
+use super::ranges::BLOCK_BYTES;
 use crate::units::parse_bytes;
 
 /// Most sends in flight.
@@ -12,9 +12,9 @@ pub const DEPTH_MAX: u32 = 256;
 /// Sizes that are fixed; the data path chooses the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tuning {
-    /// Bytes of one send, 1 to [`MAX_BLOCK_BYTES`].
+    /// Bytes of one send, of [`BLOCK_BYTES`].
     pub send_bytes: Option<u32>,
-    /// Bytes of one receive buffer, 4096 to [`MAX_BLOCK_BYTES`].
+    /// Bytes of one receive buffer, from 4096 to as many as a block may have.
     pub receive_bytes: Option<u32>,
     /// Largest receive mark (SO_RCVLOWAT) in bytes; 0 for none.
     pub mark_bytes: Option<u32>,
@@ -43,9 +43,9 @@ impl FromStr for Tuning {
             let bytes =
                 parse_bytes(size).ok().and_then(|bytes| u32::try_from(bytes).ok()).ok_or_else(unreadable)?;
             let (place, range) = match name {
-                "send" => (&mut tuning.send_bytes, 1..=MAX_BLOCK_BYTES),
-                "receive" => (&mut tuning.receive_bytes, 4096..=MAX_BLOCK_BYTES),
-                "mark" => (&mut tuning.mark_bytes, 0..=MAX_BLOCK_BYTES),
+                "send" => (&mut tuning.send_bytes, BLOCK_BYTES.min..=BLOCK_BYTES.max),
+                "receive" => (&mut tuning.receive_bytes, 4096..=BLOCK_BYTES.max),
+                "mark" => (&mut tuning.mark_bytes, 0..=BLOCK_BYTES.max),
                 "depth" => (&mut tuning.depth, 1..=DEPTH_MAX),
                 _ => return Err(unreadable()),
             };

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::StreamJob;
 use super::adapt::Way;
-use crate::config::{BlockSize, EngineChoice, MAX_BLOCK_BYTES};
+use crate::config::ranges::BLOCK_BYTES;
+use crate::config::{BlockSize, EngineChoice};
 use crate::sys::second_level_cache_bytes;
 
 /// Bytes of one send when no block size was asked for.
@@ -117,7 +118,7 @@ pub(super) fn ring_receive_ways(job: &StreamJob) -> Vec<Way> {
 /// Calls of recv(2).
 pub(super) fn plain_receive_ways(job: &StreamJob) -> Vec<Way> {
     let usual = if job.block.explicit { job.block.bytes } else { PLAIN_RECEIVE_BYTES };
-    let mut ways: Vec<_> = plain_ways(job, usual.clamp(1, MAX_BLOCK_BYTES)).collect();
+    let mut ways: Vec<_> = plain_ways(job, usual.clamp(BLOCK_BYTES.min, BLOCK_BYTES.max)).collect();
     if ways.len() > 1 && job.tuning.receive_bytes.is_none() {
         ways.extend(plain_ways(job, LARGE_PLAIN_RECEIVE_BYTES));
     }

@@ -2,67 +2,81 @@
 
 use std::fmt;
 
+use crate::config::ranges::{self, Range};
+
 /// iperf3's number for a failure (its `i_errno`), stable since version 3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorCode(pub i32);
 
-/// One constant and one message per line, so that the two cannot drift apart.
+/// One constant and one message per line, so that the two cannot drift apart. What is said of a number
+/// outside its range stands with the range.
 macro_rules! error_codes {
-    ($($name:ident = $number:literal, $text:literal;)*) => {
+    (
+        ranges { $($beyond:ident = $range:ident;)* }
+        others { $($name:ident = $number:literal, $text:literal;)* }
+    ) => {
         impl ErrorCode {
+            $(#[doc = concat!("iperf3's number for what is outside [`ranges::", stringify!($range), "`].")]
+            pub const $beyond: Self = Self::beyond(&ranges::$range);)*
             $(#[doc = concat!("iperf3's number ", stringify!($number), ".")] pub const $name: Self = Self($number);)*
 
             /// iperf3's words for it, without the text of a system error; `None` for a number that never
             /// travels.
             #[must_use]
             pub fn text(self) -> Option<&'static str> {
-                match self.0 {
-                    $($number => Some($text),)*
+                match self {
+                    $(Self::$beyond => Some(ranges::$range.words),)*
+                    $(Self::$name => Some($text),)*
                     _ => None,
                 }
             }
 
             /// Every number with a name.
             #[cfg(test)]
-            const NAMED: &'static [Self] = &[$(Self::$name),*];
+            const NAMED: &'static [Self] = &[$(Self::$beyond,)* $(Self::$name),*];
         }
     };
 }
 
 error_codes! {
+ranges {
+    DURATION = TEST_SECS;
+    NUM_STREAMS = STREAMS;
+    BLOCK_SIZE = BLOCK_BYTES;
+    BUFFER_SIZE = WINDOW_BYTES;
+    INTERVAL = REPORT_SECS;
+    MSS = MSS_BYTES;
+    OMIT = OMIT_SECS;
+    BURST = BURST_BLOCKS;
+    UDP_BLOCK_SIZE = DATAGRAM_BYTES;
+    TOS = TOS;
+    PORT = PORT;
+    RATE_INTERVAL = AVERAGE_SECS;
+    SKEW = SKEW_SECS;
+    IDLE_TIMEOUT = IDLE_SECS;
+    RECEIVE_TIMEOUT = RECEIVE_TIMEOUT_MS;
+    SEND_TIMEOUT = SEND_TIMEOUT_MS;
+    FLOW_LABEL = FLOW_LABEL;
+    AFFINITY = PROCESSOR;
+}
+others {
     BOTH_ROLES = 1, "cannot be both server and client";
     NO_ROLE = 2, "must either be a client (-c) or server (-s)";
     SERVER_ONLY = 3, "some option you are trying to set is server only";
     CLIENT_ONLY = 4, "some option you are trying to set is client only";
-    DURATION = 5, "test duration valid values are 0 to 86400 seconds";
-    NUM_STREAMS = 6, "invalid number of parallel streams (min = 1, max = 128)";
-    BLOCK_SIZE = 7, "block size too large (maximum = 1048576 bytes)";
-    BUFFER_SIZE = 8, "socket buffer size too large (maximum = 536870912 bytes)";
-    INTERVAL = 9, "invalid report interval (min = 0.1, max = 60 seconds)";
-    MSS = 10, "TCP MSS too large (maximum = 32767 bytes)";
     NO_SENDFILE = 11, "this OS does not support sendfile";
-    OMIT = 12, "bogus value for --omit (maximum = 600 seconds)";
     NOT_IMPLEMENTED = 13, "an option you are trying to set is not implemented yet";
     FILE = 14, "unable to open -F file";
-    BURST = 15, "invalid burst count (maximum = 1000)";
     END_CONDITIONS = 16, "only one test end condition (-t, -n, -k) may be specified";
     LOG_FILE = 17, "unable to open log file";
     NO_SCTP = 18, "no SCTP support available";
     CLIENT_PORT = 19, "--bind must be specified to use --cport";
-    UDP_BLOCK_SIZE = 20, "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)";
-    TOS = 21, "bad TOS value (must be between 0 and 255 inclusive)";
     CLIENT_LOGIN = 22, "you must specify a username, password, and path to a valid RSA public key";
     SERVER_LOGIN = 23, "you must specify a path to a valid RSA private key and a user credential file";
     FORMAT = 24, "bad format specifier (valid formats are in the set [kmgtKMGT])";
     REVERSE_BIDIR = 25, "cannot be both reverse and bidirectional";
-    PORT = 26, "port number must be between 1 and 65535 inclusive";
     TOTAL_RATE = 27, "total required bandwidth is larger than server limit";
-    RATE_INTERVAL = 28, "invalid time interval for calculating average data rate";
-    SKEW = 29, "skew threshold must be a positive number";
-    IDLE_TIMEOUT = 30, "idle timeout parameter is not positive or larger than allowed limit";
-    RECEIVE_TIMEOUT = 31, "receive timeout value is incorrect or not in range";
     ONLY_SENDS = 32, "client receive timeout is valid only in receiving mode";
-    SEND_TIMEOUT = 33, "send timeout value is incorrect or not in range";
     UDP_FILE = 34, "cannot transfer file using UDP";
     USERS_FILE = 35, "cannot access authorized users file";
     KEEPALIVE_PERIOD = 36, "control connection Keepalive period should be larger than the full retry period \
@@ -102,12 +116,10 @@ error_codes! {
     SET_BUFFER = 124, "unable to set socket buffer size";
     SET_TOS = 125, "unable to set IP TOS";
     SET_TRAFFIC_CLASS = 126, "unable to set IPv6 traffic class";
-    FLOW_LABEL = 127, "unable to set IPv6 flow label";
     REUSE_ADDRESS = 128, "unable to reuse address on socket";
     NON_BLOCKING = 129, "unable to set socket to non-blocking";
     SET_WINDOW = 130, "unable to set socket window size";
     PROTOCOL = 131, "protocol does not exist";
-    AFFINITY = 132, "unable to set CPU affinity";
     DAEMON = 133, "unable to become a daemon";
     CONGESTION = 134, "unable to set TCP_CONGESTION: Supplied congestion control algorithm not supported \
         on this host";
@@ -147,8 +159,18 @@ error_codes! {
     NEW_TIMER = 300, "unable to create new timer";
     UPDATE_TIMER = 301, "unable to update timer";
 }
+}
 
 impl ErrorCode {
+    /// The number for a parameter that is outside its range: that of the range, or else the one for
+    /// parameters that are not understood.
+    pub(in crate::protocol) const fn beyond<T>(range: &Range<T>) -> Self {
+        match range.code {
+            Some(code) => Self(code),
+            None => Self::RECV_PARAMS,
+        }
+    }
+
     /// All of iperf3's words for it, with those of the system that it puts behind some of them; without a
     /// system error these are empty.
     #[must_use]
@@ -251,7 +273,7 @@ mod tests {
     #[test]
     fn numbers_are_unique_and_messages_are_one_line() {
         let mut numbers: Vec<i32> = ErrorCode::NAMED.iter().map(|code| code.0).collect();
-        assert!(numbers.is_sorted());
+        numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), ErrorCode::NAMED.len());
         for code in ErrorCode::NAMED {

@@ -6,13 +6,12 @@ use std::time::Duration;
 use super::ParameterError;
 use super::number::{amount, out_of_range, seconds, whole, whole_seconds};
 use crate::config::options::ServerOptions;
-use crate::config::{MAX_TIME_SECS, RateLimit, ServerLimits};
+use crate::config::ranges::{AVERAGE_SECS, IDLE_SECS, TEST_SECS, TESTS, TESTS_PER_MINUTE};
+use crate::config::{RateLimit, ServerLimits};
 use crate::units::parse_rate;
 
 /// Time over which a server averages the rate that it limits, as in iperf3.
 const DEFAULT_AVERAGE: Duration = Duration::from_secs(5);
-/// Each test has a thread for each of its streams, so many more would be too many for any machine.
-const MAX_TESTS: u32 = 64;
 /// Longest test of `--public`, in seconds.
 const PUBLIC_DURATION_SECS: u32 = 60;
 /// Bits per second of all tests of `--public` together.
@@ -25,17 +24,14 @@ const PUBLIC_SET_UP: Duration = Duration::from_secs(15);
 
 /// The limits of a server. What `--public` asks for gives way to what is asked for by itself.
 pub(super) fn limits(options: &ServerOptions) -> Result<ServerLimits, ParameterError> {
-    const DURATION_RULE: &str = "test duration valid values are 0 to 86400 seconds";
-    const IDLE_RULE: &str =
-        "idle timeout parameter is not positive or larger than allowed limit (86400 seconds)";
     let secs = |secs: u32| Duration::from_secs(secs.into());
     let duration = match options.server_max_duration.as_deref() {
         None if options.public => PUBLIC_DURATION_SECS,
         None => 0,
-        Some(given) => whole_seconds("--server-max-duration", given, 0..=MAX_TIME_SECS, DURATION_RULE)?,
+        Some(given) => whole_seconds("--server-max-duration", given, &TEST_SECS)?,
     };
     let idle = options.idle_timeout.as_deref();
-    let idle = idle.map(|given| whole_seconds("--idle-timeout", given, 1..=MAX_TIME_SECS, IDLE_RULE));
+    let idle = idle.map(|given| whole_seconds("--idle-timeout", given, &IDLE_SECS));
     let total = options.total_bitrate_limit.as_deref().or(options.public.then_some(PUBLIC_TOTAL));
     Ok(ServerLimits {
         tests: tests(options)?,
@@ -52,33 +48,30 @@ pub(super) fn limits(options: &ServerOptions) -> Result<ServerLimits, ParameterE
 
 /// A server that leaves after one test has no second one beside it.
 fn tests(options: &ServerOptions) -> Result<usize, ParameterError> {
-    const RULE: &str = "a server runs 1 to 64 tests side by side";
     let tests = match options.max_tests.as_deref() {
         None => 1,
-        Some(given) => whole("--max-tests", given, 1..=MAX_TESTS, RULE)?,
+        Some(given) => whole("--max-tests", given, &TESTS)?,
     };
-    Ok(if options.one_off { 1 } else { usize::try_from(tests).expect("at most 64") })
+    Ok(if options.one_off { 1 } else { tests })
 }
 
 fn tests_per_minute(options: &ServerOptions) -> Result<u32, ParameterError> {
-    const RULE: &str = "the number of tests within a minute is 0 to 100000";
     match options.max_tests_per_minute.as_deref() {
         None if options.public => Ok(PUBLIC_TESTS_PER_MINUTE),
         None => Ok(0),
-        Some(given) => whole("--max-tests-per-minute", given, 0..=100_000, RULE),
+        Some(given) => whole("--max-tests-per-minute", given, &TESTS_PER_MINUTE),
     }
 }
 
 /// A rate of 0 is no limit.
 fn rate_limit(option: &'static str, given: Option<&str>) -> Result<Option<RateLimit>, ParameterError> {
-    const RULE: &str = "invalid time interval for calculating average data rate (0, or 0.1 to 60 seconds)";
     let Some(given) = given else { return Ok(None) };
     let (rate, average) = given.split_once('/').map_or((given, None), |(rate, secs)| (rate, Some(secs)));
-    let average = average.map(|average| seconds(option, average, RULE)).transpose();
+    let average = average.map(|average| seconds(option, average, AVERAGE_SECS.rule)).transpose();
     let averaged_over = match average.map_err(|error| error.of_whole(given))? {
         None => DEFAULT_AVERAGE,
-        Some(secs) if secs == 0.0 || (0.1..=60.0).contains(&secs) => Duration::from_secs_f64(secs),
-        Some(_) => return Err(out_of_range(RULE, option, given)),
+        Some(secs) if secs == 0.0 || AVERAGE_SECS.contains(secs) => Duration::from_secs_f64(secs),
+        Some(_) => return Err(out_of_range(AVERAGE_SECS.rule, option, given)),
     };
     let bits_per_second = amount(option, Some(rate), parse_rate)?;
     Ok((bits_per_second != 0).then_some(RateLimit { bits_per_second, averaged_over }))

@@ -6,19 +6,11 @@ use std::time::Duration;
 use super::ParameterError;
 use super::number::{c_number, millis, out_of_range, whole};
 use crate::config::options::{BothOptions, Cli};
-use crate::config::{
-    DEFAULT_RECEIVE_TIMEOUT, EngineChoice, Family, Keepalive, LocalConfig, MAX_BUSY_POLL_US, MAX_CPU,
-    Placement,
+use crate::config::ranges::{
+    BUSY_POLL_US, DEVICE_BYTES, KEEPALIVE_PROBES, KEEPALIVE_SECS, PROCESSOR, RECEIVE_TIMEOUT_MS, Range,
+    SEND_TIMEOUT_MS,
 };
-
-/// One day, as long as the longest test.
-const MAX_TIMEOUT_MS: u32 = 86_400_000;
-/// Longest name of a network device (`IFNAMSIZ` of linux/if.h without its NUL).
-const MAX_DEVICE_BYTES: usize = 15;
-/// The kernel's `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL`.
-const MAX_KEEPALIVE_SECS: u32 = 32_767;
-/// The kernel's `MAX_TCP_KEEPCNT`.
-const MAX_KEEPALIVE_COUNT: u32 = 127;
+use crate::config::{DEFAULT_RECEIVE_TIMEOUT, EngineChoice, Family, Keepalive, LocalConfig, Placement};
 
 /// What is this machine's own matter. `server_device` is the device that a client has named with its server.
 pub(super) fn local(
@@ -36,6 +28,7 @@ pub(super) fn local(
         let (host, device) = split_device(bind);
         (Some(host), device)
     });
+    let busy_poll = cli.engine.busy_poll.as_deref();
     if let Some(bind) = both.bind.as_deref() {
         check_host("-B", bind, if cli.server.server { "-p" } else { "--cport" })?;
     }
@@ -54,7 +47,7 @@ pub(super) fn local(
         offload: !cli.engine.no_offload,
         adapt: !cli.engine.no_adapt,
         tuning: cli.engine.tune.unwrap_or_default(),
-        busy_poll: cli.engine.busy_poll.as_deref().map(busy_poll).transpose()?,
+        busy_poll: busy_poll.map(|given| whole("--busy-poll", given, &BUSY_POLL_US)).transpose()?,
     })
 }
 
@@ -115,22 +108,24 @@ pub(super) fn address(option: &'static str, host: &str, family: Family) -> Resul
 
 /// The device that all of these name, if any does.
 fn one_device(given: [Option<&str>; 3]) -> Result<Option<String>, ParameterError> {
-    const RULE: &str = "a network device has a name of 1 to 15 bytes";
     let mut devices = given.into_iter().flatten();
     let Some(device) = devices.next() else { return Ok(None) };
     if let Some(other) = devices.find(|other| *other != device) {
         return Err(ParameterError::Devices(device.to_owned(), other.to_owned()));
     }
-    let is_name = (1..=MAX_DEVICE_BYTES).contains(&device.len()) && !device.contains(['/', ' ', '\0']);
-    if is_name { Ok(Some(device.to_owned())) } else { Err(out_of_range(RULE, "--bind-dev", device)) }
+    let is_name = DEVICE_BYTES.contains(device.len()) && !device.contains(['/', ' ', '\0']);
+    if is_name {
+        Ok(Some(device.to_owned()))
+    } else {
+        Err(out_of_range(DEVICE_BYTES.rule, "--bind-dev", device))
+    }
 }
 
 /// The processor of this end, and the one that a client wishes for its server. As in iperf3, nothing behind
 /// the comma is processor 0, and what stands behind a slash is left out; a warning says so.
 pub(super) fn affinity(options: &BothOptions) -> Result<Option<(u32, Option<u32>)>, ParameterError> {
-    const RULE: &str = "unable to set CPU affinity, processors have numbers from 0 to 1024";
     let Some(given) = options.affinity.as_deref() else { return Ok(None) };
-    let cpu = |text: &str| c_number("-A", text, 0..=MAX_CPU, RULE).map_err(|error| error.of_whole(given));
+    let cpu = |text: &str| c_number("-A", text, &PROCESSOR).map_err(|error| error.of_whole(given));
     let (own, server) = given.split_once(',').map_or((given, None), |(own, server)| (own, Some(server)));
     let own = own.split_once('/').map_or(own, |(own, _)| own);
     Ok(Some(match server {
@@ -154,45 +149,37 @@ pub(super) fn placement(
     given.parse().map(Some).map_err(wrong)
 }
 
-fn busy_poll(given: &str) -> Result<u32, ParameterError> {
-    const RULE: &str = "a network card is polled for 1 to 10000 microseconds";
-    whole("--busy-poll", given, 1..=MAX_BUSY_POLL_US, RULE)
-}
-
 fn receive_timeout(options: &BothOptions) -> Result<Duration, ParameterError> {
-    const RULE: &str = "receive timeout value is incorrect or not in range (100 to 86400000 ms)";
     match options.rcv_timeout.as_deref() {
         None => Ok(DEFAULT_RECEIVE_TIMEOUT),
-        Some(given) => millis("--rcv-timeout", given, 100..=MAX_TIMEOUT_MS, RULE),
+        Some(given) => millis("--rcv-timeout", given, &RECEIVE_TIMEOUT_MS),
     }
 }
 
 /// As in iperf3, 0 leaves it to the system.
 fn send_timeout(options: &BothOptions) -> Result<Option<Duration>, ParameterError> {
-    const RULE: &str = "send timeout value is incorrect or not in range (0 to 86400000 ms)";
     let Some(given) = options.snd_timeout.as_deref() else { return Ok(None) };
-    let timeout = millis("--snd-timeout", given, 0..=MAX_TIMEOUT_MS, RULE)?;
+    let timeout = millis("--snd-timeout", given, &SEND_TIMEOUT_MS)?;
     Ok((!timeout.is_zero()).then_some(timeout))
 }
 
 /// Three numbers, each of which may be left out or 0 to leave it to the system.
 fn keepalive(given: &str) -> Result<Keepalive, ParameterError> {
-    const RULE: &str = "keepalive is IDLE/INTERVAL/COUNT, times to 32767 seconds and a count to 127";
     let mut parts = given.split('/');
-    let mut part = |max| match parts.next() {
+    let mut part = |range: &Range| match parts.next() {
         None | Some("") => Ok(None),
-        Some(part) => match whole("--cntl-ka", part, 0..=max, RULE) {
+        Some(part) => match whole("--cntl-ka", part, range) {
             Ok(number) => Ok((number != 0).then_some(number)),
             Err(error) => Err(error.of_whole(given)),
         },
     };
     let keepalive = Keepalive {
-        idle_secs: part(MAX_KEEPALIVE_SECS)?,
-        interval_secs: part(MAX_KEEPALIVE_SECS)?,
-        count: part(MAX_KEEPALIVE_COUNT)?,
+        idle_secs: part(&KEEPALIVE_SECS)?,
+        interval_secs: part(&KEEPALIVE_SECS)?,
+        count: part(&KEEPALIVE_PROBES)?,
     };
     if parts.next().is_some() {
-        return Err(out_of_range(RULE, "--cntl-ka", given));
+        return Err(out_of_range(KEEPALIVE_SECS.rule, "--cntl-ka", given));
     }
     match (keepalive.idle_secs, keepalive.interval_secs, keepalive.count) {
         (Some(idle), Some(interval), Some(count)) if idle <= interval * count => {

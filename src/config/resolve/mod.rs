@@ -1,4 +1,5 @@
-//! From the options as typed to the checked configuration. Ranges and messages are those of iperf3.
+//! From the options as typed to the checked configuration. Messages are those of iperf3, and ranges those of
+//! [`ranges`](super::ranges).
 
 mod error;
 mod limits;
@@ -17,6 +18,7 @@ use self::output::output;
 use self::socket::congestion;
 use self::traffic::{block, comparison_time, parallel, test};
 use super::options::{Cli, ClientOptions, LoopbackOptions};
+use super::ranges::{CONNECT_TIMEOUT_MS, LISTEN_PORT, PORT, SKEW_SECS};
 use super::{
     Authentication, ClientConfig, Direction, EngineChoice, Family, LoginOptions, LoopbackConfig, Protocol,
     ServerConfig, TestConfig,
@@ -30,8 +32,6 @@ pub(super) use self::output::ignored;
 const DEFAULT_PORT: u16 = 5201;
 /// A host that drops packets should not hold a script for the minutes that the kernel would try.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// One day, as long as the longest test.
-const MAX_CONNECT_TIMEOUT_MS: u32 = 86_400_000;
 /// Long enough for every engine to be past TCP's slow start on a loopback device.
 const DEFAULT_LOOPBACK_TIME: Duration = Duration::from_millis(1500);
 /// Largest difference of clocks in seconds, as in iperf3.
@@ -43,9 +43,9 @@ pub(super) fn server(cli: &Cli) -> Result<ServerConfig, ParameterError> {
     if matches!(affinity(both)?, Some((_, Some(_)))) {
         return Err(ParameterError::ClientOnly("the second number of -A (--affinity)".to_owned()));
     }
-    port("--cport", both.cport.as_deref(), 1)?;
+    port("--cport", both.cport.as_deref(), &PORT)?;
     Ok(ServerConfig {
-        port: port("-p", both.port.as_deref(), 0)?.unwrap_or(DEFAULT_PORT),
+        port: port("-p", both.port.as_deref(), &LISTEN_PORT)?.unwrap_or(DEFAULT_PORT),
         local: local(cli, cli.engine.engine.unwrap_or_default(), None)?,
         one_off: cli.server.one_off,
         daemon: cli.server.daemon,
@@ -67,7 +67,7 @@ pub(super) fn client(cli: &Cli, host: &str) -> Result<ClientConfig, ParameterErr
     let local = local(cli, client_engine(options, cli.engine.engine)?, device)?;
     Ok(ClientConfig {
         host: host.to_owned(),
-        port: port("-p", cli.both.port.as_deref(), 1)?.unwrap_or(DEFAULT_PORT),
+        port: port("-p", cli.both.port.as_deref(), &PORT)?.unwrap_or(DEFAULT_PORT),
         client_port: client_port(cli, &test)?,
         connect_timeout: connect_timeout(options)?,
         peer_engine: options.peer_engine,
@@ -93,11 +93,10 @@ pub(super) fn loopback(options: &LoopbackOptions) -> Result<LoopbackConfig, Para
 }
 
 fn authentication(cli: &Cli) -> Result<Option<Authentication>, ParameterError> {
-    const RULE: &str = "skew threshold must be a positive number";
     let options = &cli.server;
     let skew_secs = match options.time_skew_threshold.as_deref() {
         None => DEFAULT_SKEW_SECS,
-        Some(given) => whole_seconds("--time-skew-threshold", given, 1..=u32::MAX, RULE)?,
+        Some(given) => whole_seconds("--time-skew-threshold", given, &SKEW_SECS)?,
     };
     match (&options.rsa_private_key_path, &options.authorized_users_path) {
         (None, None) => Ok(None),
@@ -161,7 +160,7 @@ fn sends_datagrams(option: &'static str, engine: EngineChoice) -> Result<EngineC
 
 /// Each stream takes the port after that of the one before, so all of them must exist.
 fn client_port(cli: &Cli, test: &TestConfig) -> Result<Option<u16>, ParameterError> {
-    let Some(first) = port("--cport", cli.both.cport.as_deref(), 1)? else { return Ok(None) };
+    let Some(first) = port("--cport", cli.both.cport.as_deref(), &PORT)? else { return Ok(None) };
     let streams = test.parallel * if test.direction == Direction::Bidir { 2 } else { 1 };
     if u32::from(first) + streams - 1 > u32::from(u16::MAX) {
         return Err(out_of_range("the last stream's port would be larger than 65535", "--cport", first));
@@ -171,12 +170,11 @@ fn client_port(cli: &Cli, test: &TestConfig) -> Result<Option<u16>, ParameterErr
 
 /// iperf3 would wait as long as the kernel does when it is told 0 or nothing.
 fn connect_timeout(options: &ClientOptions) -> Result<Duration, ParameterError> {
-    const RULE: &str = "the connect timeout must be between 0 and 86400000 milliseconds";
     let timeout = options.connect_timeout.as_deref().map(|given| given.strip_suffix("ms").unwrap_or(given));
     let timeout = amount("--connect-timeout", timeout, parse_count)?;
-    match within("--connect-timeout", timeout, 0..=MAX_CONNECT_TIMEOUT_MS, RULE)? {
+    match within("--connect-timeout", timeout, &CONNECT_TIMEOUT_MS)? {
         0 => Ok(DEFAULT_CONNECT_TIMEOUT),
-        millis => Ok(Duration::from_millis(millis.into())),
+        millis => Ok(Duration::from_millis(millis)),
     }
 }
 

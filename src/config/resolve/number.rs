@@ -6,40 +6,31 @@
 //! would be ten seconds, and `-t abc` a test without an end.
 
 use std::fmt::Display;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::ParameterError;
-use crate::config::MAX_TIME_SECS;
+use crate::config::ranges::{AMOUNT, Range};
 use crate::units::UnitError;
 
 /// What a text is not that should be a plain number.
 const WHOLE: &str = "a whole number";
 
 /// A plain number of that range.
-pub(super) fn whole(
-    option: &'static str,
-    given: &str,
-    range: RangeInclusive<u32>,
-    rule: &'static str,
-) -> Result<u32, ParameterError> {
-    let number = integer(given, 10).ok_or_else(|| no_number(WHOLE, rule, option, given))?;
-    in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))
+pub(super) fn whole<T>(option: &'static str, given: &str, range: &Range<T>) -> Result<T, ParameterError>
+where
+    T: Copy + PartialOrd + TryFrom<i128>,
+{
+    let number = integer(given, 10).ok_or_else(|| no_number(WHOLE, range.rule, option, given))?;
+    range.value(number).ok_or_else(|| out_of_range(range.rule, option, given))
 }
 
 /// A number of that range as C writes it: `0x10`, `020` and `16` are the same.
-pub(super) fn c_number(
-    option: &'static str,
-    given: &str,
-    range: RangeInclusive<u32>,
-    rule: &'static str,
-) -> Result<u32, ParameterError> {
-    let number = integer(given, 0).ok_or_else(|| no_number(WHOLE, rule, option, given))?;
-    in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))
-}
-
-fn in_range(number: i128, range: &RangeInclusive<u32>) -> Option<u32> {
-    u32::try_from(number).ok().filter(|number| range.contains(number))
+pub(super) fn c_number<T>(option: &'static str, given: &str, range: &Range<T>) -> Result<T, ParameterError>
+where
+    T: Copy + PartialOrd + TryFrom<i128>,
+{
+    let number = integer(given, 0).ok_or_else(|| no_number(WHOLE, range.rule, option, given))?;
+    range.value(number).ok_or_else(|| out_of_range(range.rule, option, given))
 }
 
 /// The number that strtol(3) reads with this base, if all of the text belongs to it or is a fraction of
@@ -62,7 +53,7 @@ fn integer(text: &str, base: u32) -> Option<i128> {
         .then(|| i128::from_str_radix(digits, radix).map_or(i128::MAX, |number| sign * number))
 }
 
-/// A number with a unit letter, 0 when the option is not given. The protocol has signed numbers of 64 bits.
+/// A number with a unit letter, 0 when the option is not given.
 pub(super) fn amount(
     option: &'static str,
     given: Option<&str>,
@@ -70,23 +61,18 @@ pub(super) fn amount(
 ) -> Result<u64, ParameterError> {
     let Some(given) = given else { return Ok(0) };
     let value = parse(given).map_err(|source| ParameterError::Unit { option, source })?;
-    match i64::try_from(value) {
-        Ok(_) => Ok(value),
-        Err(_) => Err(out_of_range("the largest number is 9223372036854775807", option, given)),
+    match AMOUNT.value(value) {
+        Some(_) => Ok(value),
+        None => Err(out_of_range(AMOUNT.rule, option, given)),
     }
 }
 
 /// A number with a unit letter that was read already, of that range.
-pub(super) fn within(
-    option: &'static str,
-    value: u64,
-    range: RangeInclusive<u32>,
-    rule: &'static str,
-) -> Result<u32, ParameterError> {
-    match u32::try_from(value) {
-        Ok(number) if range.contains(&number) => Ok(number),
-        _ => Err(out_of_range(rule, option, value)),
-    }
+pub(super) fn within<T>(option: &'static str, value: u64, range: &Range<T>) -> Result<T, ParameterError>
+where
+    T: Copy + PartialOrd + TryFrom<u64>,
+{
+    range.value(value).ok_or_else(|| out_of_range(range.rule, option, value))
 }
 
 /// A number of seconds with a fraction; the word for them may follow it. `inf` is infinite.
@@ -100,60 +86,50 @@ pub(super) fn seconds(option: &'static str, given: &str, rule: &'static str) -> 
     number.ok_or_else(|| time.mistaken(("a number of seconds", 1.0), rule, option, given))
 }
 
-/// A time of at least `min` seconds and at most that of the longest test.
+/// A time of that range of seconds.
 pub(super) fn test_time(
     option: &'static str,
     seconds: f64,
-    min: f64,
-    rule: &'static str,
+    range: &Range<f64>,
 ) -> Result<Duration, ParameterError> {
-    if (min..=f64::from(MAX_TIME_SECS)).contains(&seconds) {
+    if range.contains(seconds) {
         Ok(Duration::from_secs_f64(seconds))
     } else {
-        Err(out_of_range(rule, option, seconds))
+        Err(out_of_range(range.rule, option, seconds))
     }
 }
 
 /// A whole number of seconds of that range; the word for them may follow it.
-pub(super) fn whole_seconds(
-    option: &'static str,
-    given: &str,
-    range: RangeInclusive<u32>,
-    rule: &'static str,
-) -> Result<u32, ParameterError> {
+pub(super) fn whole_seconds(option: &'static str, given: &str, range: &Range) -> Result<u32, ParameterError> {
     let time = Time::split(given);
     let number = integer(time.number, 10).filter(|_| time.unit == Some(1.0));
     let number =
-        number.ok_or_else(|| time.mistaken(("a whole number of seconds", 1.0), rule, option, given))?;
-    in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))
+        number.ok_or_else(|| time.mistaken(("a whole number of seconds", 1.0), range.rule, option, given))?;
+    range.value(number).ok_or_else(|| out_of_range(range.rule, option, given))
 }
 
 /// A whole number of milliseconds of that range; `ms` may follow it.
 pub(super) fn millis(
     option: &'static str,
     given: &str,
-    range: RangeInclusive<u32>,
-    rule: &'static str,
+    range: &Range<u64>,
 ) -> Result<Duration, ParameterError> {
+    const KIND: (&str, f64) = ("a whole number of milliseconds", 0.001);
     let time = Time::split(given);
     let is_millis = time.unit == Some(0.001) || time.word.is_empty();
     let number = integer(time.number, 10).filter(|_| is_millis);
-    let number = number
-        .ok_or_else(|| time.mistaken(("a whole number of milliseconds", 0.001), rule, option, given))?;
-    let millis = in_range(number, &range).ok_or_else(|| out_of_range(rule, option, given))?;
-    Ok(Duration::from_millis(millis.into()))
+    let number = number.ok_or_else(|| time.mistaken(KIND, range.rule, option, given))?;
+    let millis = range.value(number).ok_or_else(|| out_of_range(range.rule, option, given))?;
+    Ok(Duration::from_millis(millis))
 }
 
-/// A port; 0 is one if `min` is.
+/// A port of that range, if one is given.
 pub(super) fn port(
     option: &'static str,
     given: Option<&str>,
-    min: u16,
+    range: &Range<u16>,
 ) -> Result<Option<u16>, ParameterError> {
-    const RULE: &str = "port number must be between 1 and 65535 inclusive";
-    let Some(given) = given else { return Ok(None) };
-    let port = whole(option, given, u32::from(min)..=u32::from(u16::MAX), RULE)?;
-    Ok(Some(u16::try_from(port).expect("the range ends at 65535")))
+    given.map(|given| whole(option, given, range)).transpose()
 }
 
 pub(super) fn out_of_range(rule: &'static str, option: &'static str, given: impl Display) -> ParameterError {
@@ -213,9 +189,13 @@ impl<'a> Time<'a> {
 mod tests {
     use super::*;
 
+    fn range<T>(min: T, max: T) -> Range<T> {
+        Range { min, max, rule: "rule", words: "rule", code: None }
+    }
+
     #[test]
     fn numbers_of_c() {
-        let read = |text| c_number("-S", text, 0..=255, "").ok();
+        let read = |text| c_number("-S", text, &range(0_u8, 255)).ok();
         for (text, number) in [
             ("0", 0),
             ("52", 52),
@@ -236,7 +216,7 @@ mod tests {
 
     #[test]
     fn plain_numbers() {
-        let read = |text| whole("-P", text, 1..=128, "rule");
+        let read = |text| whole("-P", text, &range(1_u32, 128));
         for (text, number) in [("2", 2), ("2.0", 2), ("+2", 2), (" 2 ", 2), ("2.", 2), ("010", 10)] {
             assert_eq!(read(text), Ok(number), "{text}");
         }
@@ -258,15 +238,17 @@ mod tests {
         }
         assert_eq!(seconds("-t", "Inf", ""), Ok(f64::INFINITY));
         for text in ["3s", "3.0", "3 s"] {
-            assert_eq!(whole_seconds("-O", text, 0..=9, ""), Ok(3), "{text}");
+            assert_eq!(whole_seconds("-O", text, &range(0, 9)), Ok(3), "{text}");
         }
-        assert_eq!(millis("--rcv-timeout", "250ms", 0..=999, ""), Ok(Duration::from_millis(250)));
-        assert_eq!(millis("--rcv-timeout", "250.0", 0..=999, ""), Ok(Duration::from_millis(250)));
+        for text in ["250ms", "250.0"] {
+            let time = millis("--rcv-timeout", text, &range(0, 999));
+            assert_eq!(time, Ok(Duration::from_millis(250)), "{text}");
+        }
         for text in ["", "s", "2ss", "2 s x", "1,5", "10x", "nans", "-infs"] {
             for error in [
                 seconds("-t", text, "rule").unwrap_err(),
-                whole_seconds("-t", text, 0..=9, "rule").unwrap_err(),
-                millis("-t", text, 0..=9, "rule").unwrap_err(),
+                whole_seconds("-t", text, &range(0, 9)).unwrap_err(),
+                millis("-t", text, &range(0, 9)).unwrap_err(),
             ] {
                 let error = error.to_string();
                 let none = format!("and '{text}' is none: rule");
@@ -281,8 +263,8 @@ mod tests {
             (seconds("-t", "10m", "rule"), "did you mean -t 600?"),
             (seconds("-t", "1.5h", "rule"), "did you mean -t 5400?"),
             (seconds("-t", "500ms", "rule"), "did you mean -t 0.5?"),
-            (whole_seconds("-t", "2min", 0..=9, "rule").map(f64::from), "did you mean -t 120?"),
-            (millis("-t", "2s", 0..=9, "rule").map(|time| time.as_secs_f64()), "did you mean -t 2000?"),
+            (whole_seconds("-t", "2min", &range(0, 9)).map(f64::from), "did you mean -t 120?"),
+            (millis("-t", "2s", &range(0, 9)).map(|time| time.as_secs_f64()), "did you mean -t 2000?"),
         ] {
             let error = error.unwrap_err().to_string();
             assert!(error.ends_with(&format!("rule; {meant}")), "{error}");

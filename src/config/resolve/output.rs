@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::ParameterError;
 use super::number::{out_of_range, seconds, whole};
 use crate::config::options::{BothOptions, Cli};
+use crate::config::ranges::{DEBUG_LEVEL, REPORT_SECS};
 use crate::config::{OutputConfig, OutputFormat};
 use crate::units::RateFormat;
 
@@ -44,21 +45,19 @@ fn rate_format(options: &BothOptions) -> Result<RateFormat, ParameterError> {
 }
 
 fn interval(options: &BothOptions) -> Result<Option<Duration>, ParameterError> {
-    const RULE: &str = "invalid report interval (min = 0.1, max = 60 seconds)";
     let Some(given) = options.interval.as_deref() else { return Ok(OutputConfig::default().interval) };
-    match seconds("-i", given, RULE)? {
+    match seconds("-i", given, REPORT_SECS.rule)? {
         0.0 => Ok(None),
-        seconds if (0.1..=60.0).contains(&seconds) => Ok(Some(Duration::from_secs_f64(seconds))),
-        _ => Err(out_of_range(RULE, "-i", given)),
+        seconds if REPORT_SECS.contains(seconds) => Ok(Some(Duration::from_secs_f64(seconds))),
+        _ => Err(out_of_range(REPORT_SECS.rule, "-i", given)),
     }
 }
 
 /// A level beyond the last one is the last one, as in iperf3.
 fn debug(options: &BothOptions) -> Result<u8, ParameterError> {
-    const RULE: &str = "a debug level is a number from 1 to 4";
     let level = match options.debug.as_deref() {
         None => 0,
-        Some(given) => whole("--debug", given, 0..=u32::MAX, RULE)?,
+        Some(given) => whole("--debug", given, &DEBUG_LEVEL)?,
     };
     let level = u8::try_from(level).map_or(MAX_DEBUG, |level| level.min(MAX_DEBUG));
     Ok(if options.d { MAX_DEBUG } else { level })

@@ -2,21 +2,15 @@
 
 use super::ParameterError;
 use super::number::{amount, c_number, out_of_range, whole, within};
+use crate::config::SocketConfig;
 use crate::config::options::ClientOptions;
-use crate::config::{MAX_FLOW_LABEL, MAX_MSS_BYTES, MAX_WINDOW_BYTES, SocketConfig};
+use crate::config::ranges::{CONGESTION_BYTES, DSCP, FLOW_LABEL, MSS_BYTES, TOS, WINDOW_BYTES};
 use crate::units::{parse_bytes, parse_rate};
 
-/// Longest name of a congestion control algorithm (`TCP_CA_NAME_MAX` of linux/net/tcp.h without its NUL).
-const MAX_CONGESTION_BYTES: usize = 15;
-
 pub(super) fn socket(options: &ClientOptions) -> Result<SocketConfig, ParameterError> {
-    const WINDOW_RULE: &str = "socket buffer size too large (maximum = 536870912 bytes)";
-    const MSS_RULE: &str = "TCP MSS too large (maximum = 32767 bytes)";
-    const LABEL_RULE: &str = "unable to set IPv6 flow label, which is a number from 1 to 1048575";
     let window = amount("-w", options.window.as_deref(), parse_bytes)?;
-    let window = within("-w", window, 0..=MAX_WINDOW_BYTES, WINDOW_RULE)?;
-    let mss =
-        options.set_mss.as_deref().map_or(Ok(0), |mss| whole("-M", mss, 0..=MAX_MSS_BYTES, MSS_RULE))?;
+    let window = within("-w", window, &WINDOW_BYTES)?;
+    let mss = options.set_mss.as_deref().map_or(Ok(0), |mss| whole("-M", mss, &MSS_BYTES))?;
     let label = options.flowlabel.as_deref();
     Ok(SocketConfig {
         window_bytes: (window != 0).then_some(window),
@@ -25,14 +19,14 @@ pub(super) fn socket(options: &ClientOptions) -> Result<SocketConfig, ParameterE
         congestion: congestion(options.congestion.as_deref())?,
         fq_bits_per_second: amount("--fq-rate", options.fq_rate.as_deref(), parse_rate)?,
         tos: type_of_service(options)?,
-        flow_label: label.map(|label| c_number("-L", label, 1..=MAX_FLOW_LABEL, LABEL_RULE)).transpose()?,
+        flow_label: label.map(|label| c_number("-L", label, &FLOW_LABEL)).transpose()?,
     })
 }
 
 pub(super) fn congestion(name: Option<&str>) -> Result<Option<String>, ParameterError> {
     match name {
-        Some(name) if !(1..=MAX_CONGESTION_BYTES).contains(&name.len()) => {
-            Err(out_of_range("a congestion control name has 1 to 15 bytes", "-C", name))
+        Some(name) if !CONGESTION_BYTES.contains(name.len()) => {
+            Err(out_of_range(CONGESTION_BYTES.rule, "-C", name))
         }
         name => Ok(name.map(str::to_owned)),
     }
@@ -40,24 +34,20 @@ pub(super) fn congestion(name: Option<&str>) -> Result<Option<String>, Parameter
 
 /// The whole byte. The parser leaves the last one of -S and --dscp.
 fn type_of_service(options: &ClientOptions) -> Result<u8, ParameterError> {
-    const TOS_RULE: &str = "bad TOS value (must be between 0 and 255 inclusive)";
-    const DSCP_RULE: &str = "bad DSCP value (numeric: 0-63 inclusive, symbolic: one of [af11-13, af21-23, af31-33, \
-        af41-43, cs0-7, ef, va, lowdelay, throughput, reliability])";
-    let byte = match (options.tos.as_deref(), options.dscp.as_deref()) {
-        (None, None) => 0,
+    match (options.tos.as_deref(), options.dscp.as_deref()) {
+        (None, None) => Ok(0),
         (_, Some(name)) => match named_type_of_service(name) {
-            Some(byte) => byte,
-            None => c_number("--dscp", name, 0..=63, DSCP_RULE)? << 2,
+            Some(byte) => Ok(byte),
+            None => Ok(c_number("--dscp", name, &DSCP)? << 2),
         },
-        (Some(number), None) => c_number("-S", number, 0..=255, TOS_RULE)?,
-    };
-    Ok(u8::try_from(byte).expect("both ranges end at 255 or below"))
+        (Some(number), None) => c_number("-S", number, &TOS),
+    }
 }
 
 /// The byte of a name: a DSCP (RFC 2474, 2597, 3246 and 5865) shifted, or one of RFC 1349's.
-fn named_type_of_service(name: &str) -> Option<u32> {
+fn named_type_of_service(name: &str) -> Option<u8> {
     let name = name.to_ascii_lowercase();
-    let digit = |byte: u8, max: u8| (b'1'..=max).contains(&byte).then(|| u32::from(byte - b'0'));
+    let digit = |byte: u8, max: u8| (b'1'..=max).contains(&byte).then(|| byte - b'0');
     match name.as_bytes() {
         b"ef" => Some(46 << 2),
         b"va" => Some(44 << 2),

@@ -5,23 +5,21 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::number::{amount, out_of_range, seconds, test_time, whole, whole_seconds, within};
+use super::number::{amount, seconds, test_time, whole, whole_seconds, within};
 use super::socket::socket;
 use super::{ParameterError, affinity};
 use crate::config::options::{Cli, ClientOptions};
+use crate::config::ranges::{
+    BLOCK_BYTES, BURST_BLOCKS, DATAGRAM_BYTES, ENGINE_SECS, OMIT_SECS, SCTP_STREAMS, STREAMS, TIMED_SECS,
+};
 use crate::config::{
     BlockSize, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_PACING_TIMER_US,
-    DEFAULT_SCTP_BLOCK_BYTES, DEFAULT_UDP_BITS_PER_SECOND, Direction, EndCondition, MAX_BLOCK_BYTES,
-    MAX_BURST_BLOCKS, MAX_DATAGRAM_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MIN_DATAGRAM_BYTES, Pacing, Protocol,
+    DEFAULT_SCTP_BLOCK_BYTES, DEFAULT_UDP_BITS_PER_SECOND, Direction, EndCondition, Pacing, Protocol,
     SctpConfig, TestConfig, UdpConfig,
 };
 use crate::units::{parse_bytes, parse_count, parse_rate};
 
-/// A shorter test could not be told from one without an end.
-pub(super) const MIN_TIME_SECS: f64 = 0.001;
-
 pub(super) fn test(cli: &Cli) -> Result<TestConfig, ParameterError> {
-    const OMIT_RULE: &str = "bogus value for --omit (maximum = 600 seconds)";
     let options = &cli.client;
     let protocol = protocol(cli)?;
     let direction = direction(options)?;
@@ -34,7 +32,7 @@ pub(super) fn test(cli: &Cli) -> Result<TestConfig, ParameterError> {
         parallel: parallel(options.parallel.as_deref())?,
         end: end_condition(options, cli.both.file.as_deref().filter(|_| direction != Direction::Reverse))?,
         omit_secs: match options.omit.as_deref() {
-            Some(given) => whole_seconds("-O", given, 0..=MAX_OMIT_SECS, OMIT_RULE)?,
+            Some(given) => whole_seconds("-O", given, &OMIT_SECS)?,
             None => 0,
         },
         block: block(protocol, options.length.as_deref())?,
@@ -80,9 +78,7 @@ fn protocol(cli: &Cli) -> Result<Protocol, ParameterError> {
 }
 
 fn sctp_streams(options: &ClientOptions) -> Result<u16, ParameterError> {
-    const RULE: &str = "an SCTP association has at most 65535 streams";
-    let streams = amount("--nstreams", options.nstreams.as_deref(), parse_count)?;
-    u16::try_from(streams).map_err(|_| out_of_range(RULE, "--nstreams", streams))
+    within("--nstreams", amount("--nstreams", options.nstreams.as_deref(), parse_count)?, &SCTP_STREAMS)
 }
 
 fn direction(options: &ClientOptions) -> Result<Direction, ParameterError> {
@@ -99,11 +95,11 @@ fn direction(options: &ClientOptions) -> Result<Direction, ParameterError> {
 /// A file that this end sends is sent once if nothing else is asked for. iperf3 takes the size of the file
 /// also where it is the one to be written, so that the same command does something else when it is run again.
 fn end_condition(options: &ClientOptions, sent: Option<&Path>) -> Result<EndCondition, ParameterError> {
-    const RULE: &str = "test duration valid values are 0 to 86400 seconds";
-    let time = match options.time.as_deref().map(|given| seconds("-t", given, RULE)).transpose()? {
+    let time = options.time.as_deref().map(|given| seconds("-t", given, TIMED_SECS.rule)).transpose()?;
+    let time = match time {
         None => None,
         Some(0.0 | f64::INFINITY) => Some(EndCondition::Unlimited),
-        Some(seconds) => Some(EndCondition::Time(test_time("-t", seconds, MIN_TIME_SECS, RULE)?)),
+        Some(seconds) => Some(EndCondition::Time(test_time("-t", seconds, &TIMED_SECS)?)),
     };
     let bytes = amount("-n", options.bytes.as_deref(), parse_bytes)?;
     let blocks = amount("-k", options.blockcount.as_deref(), parse_count)?;
@@ -125,26 +121,22 @@ fn file_bytes(path: &Path) -> Option<u64> {
 /// A length of 0 asks for the default, as in iperf3. With UDP that is only a first guess: the control
 /// connection will tell what one packet holds.
 pub(super) fn block(protocol: Protocol, length: Option<&str>) -> Result<BlockSize, ParameterError> {
-    const RULE: &str = "block size too large (maximum = 1048576 bytes)";
-    const UDP_RULE: &str = "block size invalid (minimum = 16 bytes, maximum = 65507 bytes)";
-    let (default, range, rule) = match protocol {
-        Protocol::Tcp | Protocol::Mptcp => (DEFAULT_BLOCK_BYTES, 1..=MAX_BLOCK_BYTES, RULE),
-        Protocol::Sctp(_) => (DEFAULT_SCTP_BLOCK_BYTES, 1..=MAX_BLOCK_BYTES, RULE),
-        Protocol::Udp(_) => (DEFAULT_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES, UDP_RULE),
+    let (default, range) = match protocol {
+        Protocol::Tcp | Protocol::Mptcp => (DEFAULT_BLOCK_BYTES, &BLOCK_BYTES),
+        Protocol::Sctp(_) => (DEFAULT_SCTP_BLOCK_BYTES, &BLOCK_BYTES),
+        Protocol::Udp(_) => (DEFAULT_DATAGRAM_BYTES, &DATAGRAM_BYTES),
     };
     Ok(match amount("-l", length, parse_bytes)? {
         0 => BlockSize { bytes: default, explicit: false },
-        bytes => BlockSize { bytes: within("-l", bytes, range, rule)?, explicit: true },
+        bytes => BlockSize { bytes: within("-l", bytes, range)?, explicit: true },
     })
 }
 
 pub(super) fn parallel(given: Option<&str>) -> Result<u32, ParameterError> {
-    const RULE: &str = "invalid number of parallel streams (min = 1, max = 128)";
-    given.map_or(Ok(1), |given| whole("-P", given, 1..=MAX_STREAMS, RULE))
+    given.map_or(Ok(1), |given| whole("-P", given, &STREAMS))
 }
 
 fn pacing(protocol: Protocol, bitrate: Option<&str>) -> Result<Pacing, ParameterError> {
-    const RULE: &str = "invalid burst count (maximum = 1000)";
     let Some(bitrate) = bitrate else {
         let bits_per_second = protocol.udp().map_or(0, |_| DEFAULT_UDP_BITS_PER_SECOND);
         return Ok(Pacing { bits_per_second, burst_blocks: 0 });
@@ -152,15 +144,12 @@ fn pacing(protocol: Protocol, bitrate: Option<&str>) -> Result<Pacing, Parameter
     let (rate, burst) = bitrate.split_once('/').map_or((bitrate, None), |(rate, burst)| (rate, Some(burst)));
     let burst_blocks = match burst {
         None => 0,
-        Some(burst) => {
-            whole("-b", burst, 1..=MAX_BURST_BLOCKS, RULE).map_err(|error| error.of_whole(bitrate))?
-        }
+        Some(burst) => whole("-b", burst, &BURST_BLOCKS).map_err(|error| error.of_whole(bitrate))?,
     };
     Ok(Pacing { bits_per_second: amount("-b", Some(rate), parse_rate)?, burst_blocks })
 }
 
 /// How long each engine runs in a comparison.
 pub(super) fn comparison_time(given: &str) -> Result<Duration, ParameterError> {
-    const RULE: &str = "each engine can run for 0.001 to 86400 seconds";
-    test_time("-t", seconds("-t", given, RULE)?, MIN_TIME_SECS, RULE)
+    test_time("-t", seconds("-t", given, ENGINE_SECS.rule)?, &ENGINE_SECS)
 }

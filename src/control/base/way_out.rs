@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::ranges;
+use crate::config::processor_list;
 use crate::error::SetupError;
 use crate::protocol::ErrorCode;
 use crate::sys::{Pinned, Topology, link_local_devices, local_addresses};
@@ -72,7 +72,7 @@ pub(crate) fn pin(cpu: Option<u32>, option: &'static str) -> Result<Option<Pinne
     let Some(cpu) = cpu else { return Ok(None) };
     Pinned::to(cpu).map(Some).map_err(|source| match Topology::of_this_thread() {
         Ok(topology) if source.raw_os_error() == Some(libc::EINVAL) => {
-            SetupError::Place { cpu, option, allowed: ranges(&topology.processors()) }
+            SetupError::Place { cpu, option, allowed: processor_list(&topology.processors()) }
         }
         _ => SetupError::Affinity(source),
     })

@@ -12,10 +12,8 @@ use super::link::{Link, late};
 use super::results::{CpuMeter, Measured, read_results};
 use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
 use crate::auth::Credentials;
-use crate::config::{
-    ClientConfig, EndCondition, EngineChoice, Flow, MAX_DATAGRAM_BYTES, MIN_DATAGRAM_BYTES, Placement, Role,
-    TestConfig,
-};
+use crate::config::ranges::DATAGRAM_BYTES;
+use crate::config::{ClientConfig, EndCondition, EngineChoice, Flow, Placement, Role, TestConfig};
 use crate::control::base::runtime::{RuntimeKind, block_on};
 use crate::control::base::signals::Signals;
 use crate::control::base::{limits, socket_options, way_out};
@@ -636,7 +634,7 @@ pub(super) fn test_start(streams: &Streams) -> TestStart {
 /// The test with datagrams as large as the segments of the control connection, where the user has not chosen.
 fn with_datagram_size(test: &TestConfig, control_mss: u32) -> TestConfig {
     let mut test = test.clone();
-    let fits = (MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES).contains(&control_mss);
+    let fits = DATAGRAM_BYTES.contains(control_mss);
     if test.protocol.udp().is_some() && !test.block.explicit && fits {
         test.block.bytes = control_mss;
     }

@@ -1,6 +1,6 @@
 //! On which processor each stream thread of this end runs.
 
-use crate::config::{Placement, Role, ranges};
+use crate::config::{Placement, Role, processor_list};
 use crate::error::SetupError;
 use crate::sys::{Card, OutgoingDevice, Topology};
 
@@ -69,7 +69,7 @@ impl Places {
             Placement::List(list) => {
                 let allowed = topology.processors();
                 if let Some(&cpu) = list.numbers().iter().find(|cpu| !allowed.contains(cpu)) {
-                    return Err(SetupError::Place { cpu, option, allowed: ranges(&allowed) });
+                    return Err(SetupError::Place { cpu, option, allowed: processor_list(&allowed) });
                 }
                 list.numbers().to_vec()
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::config::MAX_BLOCK_BYTES;
+use crate::config::ranges::BLOCK_BYTES;
 use crate::engine::StreamJob;
 use crate::engine::adapt::Ways;
 use crate::engine::blocking;
@@ -33,7 +33,7 @@ impl Splice {
         let part_bytes = if job.block.explicit { job.block.bytes } else { PART_BYTES };
         let part_bytes = usize::try_from(part_bytes.min(PAYLOAD_BYTES)).expect("fits a usize on Linux");
         let pipe_bytes =
-            usize::try_from(operation_bytes.min(MAX_BLOCK_BYTES)).expect("fits a usize on Linux");
+            usize::try_from(operation_bytes.min(BLOCK_BYTES.max)).expect("fits a usize on Linux");
         let pipe = Pipe::new(pipe_bytes).map_err(|error| Missing {
             reason: format!("no pipe for splice: {}", plain(&error)),
             fix: "raise the limit of open files, or sysctl fs.pipe-user-pages-soft".to_owned(),

@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use super::keys::Keys;
-use super::{Hello, MAX_CONGESTION_BYTES, ParamsError, Request};
+use super::{Hello, ParamsError, Request};
+use crate::config::ranges::{
+    BLOCK_BYTES, BURST_BLOCKS, CONGESTION_BYTES, DATAGRAM_BYTES, FLOW_LABEL, MSS_BYTES, OFFLOAD_BYTES,
+    OMIT_SECS, PROCESSOR, RECEIVE_OFFLOAD, STREAMS, TEST_SECS, TOS, WINDOW_BYTES,
+};
 use crate::config::{
     BlockSize, DEFAULT_BLOCK_BYTES, DEFAULT_PACING_TIMER_US, DEFAULT_SCTP_BLOCK_BYTES, Direction,
-    EndCondition, MAX_BLOCK_BYTES, MAX_BURST_BLOCKS, MAX_CPU, MAX_DATAGRAM_BYTES, MAX_FLOW_LABEL,
-    MAX_MSS_BYTES, MAX_OMIT_SECS, MAX_STREAMS, MAX_TIME_SECS, MAX_WINDOW_BYTES, MIN_DATAGRAM_BYTES, Pacing,
-    Protocol, SctpConfig, SocketConfig, TestConfig, UdpConfig,
+    EndCondition, Pacing, Protocol, SctpConfig, SocketConfig, TestConfig, UdpConfig,
 };
-use crate::protocol::{ErrorCode, Value, parse_object};
-
-/// Largest size in bytes of an iperf3's offload buffers: whatever fits in a C `int`.
-const MAX_OFFLOAD_BYTES: u32 = 0x7fff_ffff;
+use crate::protocol::{Value, parse_object};
 
 /// The request that a client sent, every number in its range.
 ///
@@ -29,13 +28,13 @@ pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
     let test = TestConfig {
         protocol,
         direction: keys.direction()?,
-        parallel: keys.number("parallel", 1..=MAX_STREAMS, ErrorCode::NUM_STREAMS)?.unwrap_or(1),
+        parallel: keys.number("parallel", &STREAMS)?.unwrap_or(1),
         end: keys.end()?,
-        omit_secs: keys.number("omit", 0..=MAX_OMIT_SECS, ErrorCode::OMIT)?.unwrap_or(0),
+        omit_secs: keys.number("omit", &OMIT_SECS)?.unwrap_or(0),
         block: keys.block(protocol, hello.as_ref())?,
         pacing: Pacing {
             bits_per_second: keys.count("bandwidth")?,
-            burst_blocks: keys.number("burst", 1..=MAX_BURST_BLOCKS, ErrorCode::BURST)?.unwrap_or(0),
+            burst_blocks: keys.number("burst", &BURST_BLOCKS)?.unwrap_or(0),
         },
         socket: keys.socket()?,
         zerocopy: keys.switch("zerocopy")?,
@@ -44,7 +43,7 @@ pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
         title: keys.text("title")?,
         extra_data: keys.text("extra_data")?,
         server_output: keys.number_present("get_server_output")?,
-        server_cpu: keys.number("server_affinity", 0..=MAX_CPU, ErrorCode::AFFINITY)?,
+        server_cpu: keys.number("server_affinity", &PROCESSOR)?,
         pacing_timer_us: match keys.count("pacing_timer")? {
             0 => DEFAULT_PACING_TIMER_US,
             micros => micros,
@@ -76,10 +75,10 @@ impl Keys {
     /// what iperf3 refuses is refused here, too.
     fn offload(&self) -> Result<bool, ParamsError> {
         for key in ["gso_dg_size", "gso_bf_size", "gro_bf_size"] {
-            self.number(key, 0..=MAX_OFFLOAD_BYTES, ErrorCode::RECV_PARAMS)?;
+            self.number(key, &OFFLOAD_BYTES)?;
         }
-        let gso = self.number("gso", 0..=MAX_OFFLOAD_BYTES, ErrorCode::RECV_PARAMS)?;
-        let gro = self.number("gro", 0..=1, ErrorCode::RECV_PARAMS)?;
+        let gso = self.number("gso", &OFFLOAD_BYTES)?;
+        let gro = self.number("gro", &RECEIVE_OFFLOAD)?;
         Ok(gso.is_some_and(|on| on != 0) || gro == Some(1))
     }
 
@@ -93,7 +92,7 @@ impl Keys {
     }
 
     fn end(&self) -> Result<EndCondition, ParamsError> {
-        let seconds = self.number("time", 0..=MAX_TIME_SECS, ErrorCode::DURATION)?.unwrap_or(10);
+        let seconds = self.number("time", &TEST_SECS)?.unwrap_or(10);
         Ok(match (self.count("num")?, self.count("blockcount")?, seconds) {
             (0, 0, 0) => EndCondition::Unlimited,
             (0, 0, seconds) => EndCondition::Time(Duration::from_secs(seconds.into())),
@@ -106,13 +105,11 @@ impl Keys {
     /// default has. With UDP that is everybody: each path has a default of its own, and so the key must be
     /// there.
     fn block(&self, protocol: Protocol, hello: Option<&Hello>) -> Result<BlockSize, ParamsError> {
-        let (range, code) = match protocol {
-            Protocol::Tcp | Protocol::Mptcp | Protocol::Sctp(_) => {
-                (1..=MAX_BLOCK_BYTES, ErrorCode::BLOCK_SIZE)
-            }
-            Protocol::Udp(_) => (MIN_DATAGRAM_BYTES..=MAX_DATAGRAM_BYTES, ErrorCode::UDP_BLOCK_SIZE),
+        let range = match protocol {
+            Protocol::Tcp | Protocol::Mptcp | Protocol::Sctp(_) => &BLOCK_BYTES,
+            Protocol::Udp(_) => &DATAGRAM_BYTES,
         };
-        let bytes = match (self.number("len", range, code)?, protocol) {
+        let bytes = match (self.number("len", range)?, protocol) {
             (Some(bytes), _) => bytes,
             (None, Protocol::Udp(_)) => return Err(ParamsError::DatagramSize),
             (None, _) => DEFAULT_BLOCK_BYTES,
@@ -127,21 +124,18 @@ impl Keys {
 
     fn socket(&self) -> Result<SocketConfig, ParamsError> {
         let congestion = self.text("congestion")?;
-        if congestion.as_ref().is_some_and(|name| !(1..=MAX_CONGESTION_BYTES).contains(&name.len())) {
+        if congestion.as_ref().is_some_and(|name| !CONGESTION_BYTES.contains(name.len())) {
             return Err(ParamsError::Congestion);
         }
         let non_zero = |bytes: &u32| *bytes != 0;
         Ok(SocketConfig {
-            window_bytes: self
-                .number("window", 0..=MAX_WINDOW_BYTES, ErrorCode::BUFFER_SIZE)?
-                .filter(non_zero),
-            mss_bytes: self.number("MSS", 0..=MAX_MSS_BYTES, ErrorCode::MSS)?.filter(non_zero),
+            window_bytes: self.number("window", &WINDOW_BYTES)?.filter(non_zero),
+            mss_bytes: self.number("MSS", &MSS_BYTES)?.filter(non_zero),
             no_delay: self.flag("nodelay")?,
             congestion,
             fq_bits_per_second: self.count("fqrate")?,
-            tos: u8::try_from(self.number("TOS", 0..=255, ErrorCode::TOS)?.unwrap_or(0))
-                .expect("the range ends where u8 does"),
-            flow_label: self.number("flowlabel", 1..=MAX_FLOW_LABEL, ErrorCode::FLOW_LABEL)?,
+            tos: self.number("TOS", &TOS)?.unwrap_or(0),
+            flow_label: self.number("flowlabel", &FLOW_LABEL)?,
         })
     }
 

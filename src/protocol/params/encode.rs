@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{Hello, MAX_PARAMS_BYTES, ParamsTooLong, Request};
-use crate::config::{Direction, EndCondition, MAX_DATAGRAM_BYTES, Protocol};
+use crate::config::ranges::DATAGRAM_BYTES;
+use crate::config::{Direction, EndCondition, Protocol};
 
 /// The version of iperf3 whose protocol this is; servers do not look at it.
 const CLIENT_VERSION: &str = "3.21";
@@ -165,18 +166,18 @@ impl OffloadWire {
             return Self {
                 gso: 0,
                 gso_dg_size: 0,
-                gso_bf_size: MAX_DATAGRAM_BYTES,
+                gso_bf_size: DATAGRAM_BYTES.max,
                 gro: 0,
-                gro_bf_size: MAX_DATAGRAM_BYTES,
+                gro_bf_size: DATAGRAM_BYTES.max,
             };
         }
-        let segments = (MAX_DATAGRAM_BYTES / datagram_bytes).min(MAX_SEGMENTS);
+        let segments = (DATAGRAM_BYTES.max / datagram_bytes).min(MAX_SEGMENTS);
         Self {
             gso: 1,
             gso_dg_size: datagram_bytes,
             gso_bf_size: segments * datagram_bytes,
             gro: 1,
-            gro_bf_size: MAX_DATAGRAM_BYTES,
+            gro_bf_size: DATAGRAM_BYTES.max,
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The members of a request, each checked when it is looked up.
 
-use std::ops::RangeInclusive;
-
 use super::ParamsError;
+use crate::config::ranges::{AMOUNT, Range};
 use crate::protocol::{ErrorCode, Object, Value};
 
 /// The members of a request.
@@ -30,31 +29,23 @@ impl Keys {
 
     /// A number of any size that must not be negative; 0 if it is absent.
     pub(super) fn count(&self, key: &'static str) -> Result<u64, ParamsError> {
-        let value = self.integer(key)?.unwrap_or(0);
-        u64::try_from(value).map_err(|_| ParamsError::Range {
-            key,
-            value,
-            min: 0,
-            max: i64::MAX,
-            code: ErrorCode::RECV_PARAMS,
-        })
+        Ok(self.number(key, &AMOUNT)?.unwrap_or(0).unsigned_abs())
     }
 
     /// A number of that range, if it is there.
-    pub(super) fn number(
-        &self,
-        key: &'static str,
-        range: RangeInclusive<u32>,
-        code: ErrorCode,
-    ) -> Result<Option<u32>, ParamsError> {
+    pub(super) fn number<T>(&self, key: &'static str, range: &Range<T>) -> Result<Option<T>, ParamsError>
+    where
+        T: Copy + PartialOrd + TryFrom<i64> + Into<i64>,
+    {
         let Some(value) = self.integer(key)? else { return Ok(None) };
-        match u32::try_from(value) {
-            Ok(number) if range.contains(&number) => Ok(Some(number)),
-            _ => {
-                let (min, max) = (i64::from(*range.start()), i64::from(*range.end()));
-                Err(ParamsError::Range { key, value, min, max, code })
-            }
-        }
+        let out_of_range = || ParamsError::Range {
+            key,
+            value,
+            min: range.min.into(),
+            max: range.max.into(),
+            code: ErrorCode::beyond(range),
+        };
+        range.value(value).map(Some).ok_or_else(out_of_range)
     }
 
     fn integer(&self, key: &'static str) -> Result<Option<i64>, ParamsError> {

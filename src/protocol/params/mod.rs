@@ -1,6 +1,8 @@
 //! The parameters: what a client asks its server to do.
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod decided;
 mod decode;
 mod encode;
@@ -8,15 +10,13 @@ mod keys;
 
 use super::{ErrorCode, Extension, Hello, JsonError};
 use crate::config::TestConfig;
+use crate::config::ranges::CONGESTION_BYTES;
 
 pub use decode::decode;
 pub use encode::encode;
 
 /// Most bytes of parameters that an iperf3 server reads, since 3.18 (`MAX_PARAMS_JSON_STRING`).
 pub const MAX_PARAMS_BYTES: usize = 8 * 1024;
-
-/// Longest name of a congestion control algorithm (`TCP_CA_NAME_MAX` of linux/net/tcp.h without its NUL).
-const MAX_CONGESTION_BYTES: usize = 15;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,7 +83,7 @@ pub enum ParamsError {
     #[error("parameter \"len\" is missing, which a UDP test must have")]
     DatagramSize,
     /// A congestion control name that no Linux can have.
-    #[error("parameter \"congestion\" is not a name of 1 to {MAX_CONGESTION_BYTES} bytes")]
+    #[error("parameter \"congestion\" is not a name of 1 to {} bytes", CONGESTION_BYTES.max)]
     Congestion,
 }
 
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::config::{
         BlockSize, Direction, EndCondition, EngineChoice, Pacing, Protocol, SctpConfig, SocketConfig,
-        UdpConfig, ranges,
+        UdpConfig, processor_list,
     };
 
     fn any_direction() -> impl Strategy<Value = Direction> {
@@ -159,7 +159,7 @@ mod tests {
     fn any_hello() -> impl Strategy<Value = Hello> {
         let engine = prop::option::of(prop::sample::select(EngineChoice::ALL.to_vec()));
         let words = prop::sample::select(vec!["auto", "spread", "pack", "near"]).prop_map(str::to_owned);
-        let list = prop::collection::vec(0..=1024u32, 1..10).prop_map(|list| ranges(&list));
+        let list = prop::collection::vec(0..=1024u32, 1..10).prop_map(|list| processor_list(&list));
         let cpus = prop::option::of(prop_oneof![words, list]);
         let extension = prop::sample::select(vec![Extension::NONE, Extension::OWN]);
         ("[0-9.]{1,8}", engine, cpus, any::<[bool; 2]>(), extension).prop_map(
