@@ -3,6 +3,7 @@
 
 pub mod cli;
 mod loopback;
+pub mod messages;
 mod options;
 mod placement;
 pub mod ranges;

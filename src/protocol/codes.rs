@@ -2,18 +2,19 @@
 
 use std::fmt;
 
+use crate::config::messages;
 use crate::config::ranges::{self, Range};
 
 /// iperf3's number for a failure (its `i_errno`), stable since version 3.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorCode(pub i32);
 
-/// One constant and one message per line, so that the two cannot drift apart. What is said of a number
-/// outside its range stands with the range.
+/// One constant and one message per line, so that the two cannot drift apart. What the command line says as
+/// well stands with the configuration: of a number outside its range, with the range.
 macro_rules! error_codes {
     (
         ranges { $($beyond:ident = $range:ident;)* }
-        others { $($name:ident = $number:literal, $text:literal;)* }
+        others { $($name:ident = $number:literal, $text:expr;)* }
     ) => {
         impl ErrorCode {
             $(#[doc = concat!("iperf3's number for what is outside [`ranges::", stringify!($range), "`].")]
@@ -60,27 +61,26 @@ ranges {
     AFFINITY = PROCESSOR;
 }
 others {
-    BOTH_ROLES = 1, "cannot be both server and client";
-    NO_ROLE = 2, "must either be a client (-c) or server (-s)";
-    SERVER_ONLY = 3, "some option you are trying to set is server only";
-    CLIENT_ONLY = 4, "some option you are trying to set is client only";
+    BOTH_ROLES = 1, messages::BOTH_ROLES;
+    NO_ROLE = 2, messages::NO_ROLE;
+    SERVER_ONLY = 3, messages::SERVER_ONLY;
+    CLIENT_ONLY = 4, messages::CLIENT_ONLY;
     NO_SENDFILE = 11, "this OS does not support sendfile";
     NOT_IMPLEMENTED = 13, "an option you are trying to set is not implemented yet";
     FILE = 14, "unable to open -F file";
-    END_CONDITIONS = 16, "only one test end condition (-t, -n, -k) may be specified";
+    END_CONDITIONS = 16, messages::END_CONDITIONS;
     LOG_FILE = 17, "unable to open log file";
     NO_SCTP = 18, "no SCTP support available";
     CLIENT_PORT = 19, "--bind must be specified to use --cport";
-    CLIENT_LOGIN = 22, "you must specify a username, password, and path to a valid RSA public key";
-    SERVER_LOGIN = 23, "you must specify a path to a valid RSA private key and a user credential file";
-    FORMAT = 24, "bad format specifier (valid formats are in the set [kmgtKMGT])";
-    REVERSE_BIDIR = 25, "cannot be both reverse and bidirectional";
+    CLIENT_LOGIN = 22, messages::CLIENT_LOGIN;
+    SERVER_LOGIN = 23, messages::SERVER_LOGIN;
+    FORMAT = 24, messages::FORMAT;
+    REVERSE_BIDIR = 25, messages::REVERSE_BIDIR;
     TOTAL_RATE = 27, "total required bandwidth is larger than server limit";
-    ONLY_SENDS = 32, "client receive timeout is valid only in receiving mode";
-    UDP_FILE = 34, "cannot transfer file using UDP";
+    ONLY_SENDS = 32, messages::ONLY_SENDS;
+    UDP_FILE = 34, messages::UDP_FILE;
     USERS_FILE = 35, "cannot access authorized users file";
-    KEEPALIVE_PERIOD = 36, "control connection Keepalive period should be larger than the full retry period \
-        (interval * count)";
+    KEEPALIVE_PERIOD = 36, messages::KEEPALIVE_PERIOD;
     MAX_DURATION = 37, "client's requested duration exceeds the server's maximum permitted limit";
     UNIT = 38, "invalid unit value or suffix";
     NO_SKIP_RX_COPY = 39, "this OS does not support --skip-rx-copy";

@@ -2,25 +2,29 @@
 
 use std::net::IpAddr;
 
+use crate::config::messages::{
+    BOTH_ROLES, CLIENT_LOGIN, CLIENT_ONLY, END_CONDITIONS, KEEPALIVE_PERIOD, NO_ROLE, ONLY_SENDS,
+    REVERSE_BIDIR, SERVER_LOGIN, SERVER_ONLY, UDP_FILE,
+};
 use crate::config::{EngineChoice, PlacementError};
 use crate::units::UnitError;
 
 /// What is wrong with the options, in iperf3's words where it has any, and which option it is.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(in crate::config) enum ParameterError {
-    #[error("cannot be both server and client; drop -s or -c")]
+    #[error("{BOTH_ROLES}; drop -s or -c")]
     BothRoles,
-    #[error("must either be a client (-c) or server (-s){}", role_clause(.0))]
+    #[error("{NO_ROLE}{}", role_clause(.0))]
     NoRole(Option<String>),
     #[error("'{given}' is no host name or address: write {right}")]
     Host { given: String, right: String },
-    #[error("some option you are trying to set is client only: {0}; drop it, or be a client with -c HOST")]
+    #[error("{CLIENT_ONLY}: {0}; drop it, or be a client with -c HOST")]
     ClientOnly(String),
-    #[error("some option you are trying to set is server only: {0}; drop it, or be a server with -s")]
+    #[error("{SERVER_ONLY}: {0}; drop it, or be a server with -s")]
     ServerOnly(String),
-    #[error("only one test end condition (-t, -n, -k) may be specified")]
+    #[error("{END_CONDITIONS}")]
     EndConditions,
-    #[error("cannot be both reverse and bidirectional; drop -R or --bidir")]
+    #[error("{REVERSE_BIDIR}; drop -R or --bidir")]
     ReverseBidir,
     #[error("a test has one protocol; drop {0} or {1}")]
     Protocols(&'static str, &'static str),
@@ -28,11 +32,9 @@ pub(in crate::config) enum ParameterError {
     ZerocopyEngine(EngineChoice),
     #[error("UDP tests run on the engines auto, uring-zc, uring and sync, not on {0}: {1} {0}")]
     UdpEngine(EngineChoice, &'static str),
-    #[error(
-        "client receive timeout is valid only in receiving mode; drop --rcv-timeout, or use -R or --bidir"
-    )]
+    #[error("{ONLY_SENDS}; drop --rcv-timeout, or use -R or --bidir")]
     ReceiveTimeout,
-    #[error("cannot transfer file using UDP; drop -F or -u")]
+    #[error("{UDP_FILE}; drop -F or -u")]
     UdpFile,
     #[error("the address of {0} {1} is not one of the IP version asked for; drop -4 or -6")]
     AddressFamily(&'static str, IpAddr),
@@ -40,17 +42,11 @@ pub(in crate::config) enum ParameterError {
     Address { option: &'static str, host: String, reason: String },
     #[error("sockets are bound to one device only, not to {0} and {1}")]
     Devices(String, String),
-    #[error(
-        "control connection Keepalive period should be larger than the full retry period (interval * count): \
-         --cntl-ka={0}"
-    )]
+    #[error("{KEEPALIVE_PERIOD}: --cntl-ka={0}")]
     Keepalive(String),
-    #[error(
-        "you must specify a username, password, and path to a valid RSA public key; {0} is missing (the password \
-         is read from $IPERF3_PASSWORD or the terminal)"
-    )]
+    #[error("{CLIENT_LOGIN}; {0} is missing (the password is read from $IPERF3_PASSWORD or the terminal)")]
     Login(&'static str),
-    #[error("you must specify a path to a valid RSA private key and a user credential file; {0} is missing")]
+    #[error("{SERVER_LOGIN}; {0} is missing")]
     Authentication(&'static str),
     #[error("-A and {0} both say where the streams of one end run; drop one of them")]
     Places(&'static str),

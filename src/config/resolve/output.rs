@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::ParameterError;
 use super::number::{out_of_range, seconds, whole};
+use crate::config::messages::FORMAT;
 use crate::config::options::{BothOptions, Cli};
 use crate::config::ranges::{DEBUG_LEVEL, REPORT_SECS};
 use crate::config::{OutputConfig, OutputFormat};
@@ -38,10 +39,9 @@ fn format(options: &BothOptions) -> OutputFormat {
 
 /// As in iperf3, the first letter counts: `-f Mbits` is `-f M`.
 fn rate_format(options: &BothOptions) -> Result<RateFormat, ParameterError> {
-    const RULE: &str = "bad format specifier (valid formats are in the set [kmgtKMGT])";
     let Some(given) = options.format.as_deref() else { return Ok(RateFormat::default()) };
     let letter = given.chars().next().and_then(RateFormat::from_letter);
-    letter.ok_or_else(|| out_of_range(RULE, "-f", given))
+    letter.ok_or_else(|| out_of_range(FORMAT, "-f", given))
 }
 
 fn interval(options: &BothOptions) -> Result<Option<Duration>, ParameterError> {
