@@ -14,7 +14,7 @@ use crate::config::Flow;
 use crate::engine::tcp::UringReceive;
 use crate::engine::tcp::UringSend;
 use crate::sys::Message;
-use crate::sys::uring::{AnyRing, Completion, ReceiveRing, SendRing};
+use crate::sys::uring::{AnyRing, Completion, ReceiveRing, SendRing, Token};
 
 /// Receive buffers of a ring: as many as a real one has for large messages.
 const BUFFERS: u16 = 16;
@@ -80,7 +80,7 @@ impl NullSendRing {
     }
 
     /// A send by reference has its notification right behind the result.
-    fn done(&mut self, bytes: u32, token: u64, zero_copy: bool) {
+    fn done(&mut self, bytes: u32, token: Token, zero_copy: bool) {
         self.in_flight += 1;
         let result = Completion { token, result: as_result(bytes), more: zero_copy, ..Completion::default() };
         self.posted.push_back(result);
@@ -109,16 +109,16 @@ impl AnyRing for NullSendRing {
 }
 
 impl SendRing for NullSendRing {
-    fn push_send(&mut self, bytes: u32, token: u64) {
-        self.done(bytes, token, false);
+    fn push_send(&mut self, bytes: u32, number: usize) {
+        self.done(bytes, Token::Send(number), false);
     }
 
-    fn push_send_zc(&mut self, bytes: u32, token: u64) {
-        self.done(bytes, token, true);
+    fn push_send_zc(&mut self, bytes: u32, number: usize) {
+        self.done(bytes, Token::Send(number), true);
     }
 
     fn push_send_slot(&mut self, slot: usize, bytes: u32, zero_copy: bool, _linked: bool) {
-        self.done(bytes, u64::try_from(slot).expect("a usize fits a u64"), zero_copy);
+        self.done(bytes, Token::SendSlot(slot), zero_copy);
     }
 
     fn is_busy(&self, _slot: usize) -> bool {
@@ -148,8 +148,8 @@ struct NullReceiveRing {
 /// A receive that waits.
 #[derive(Clone, Copy)]
 enum Armed {
-    Once(u64),
-    Multishot(u64),
+    Once,
+    Multishot,
 }
 
 impl NullReceiveRing {
@@ -180,13 +180,14 @@ impl NullReceiveRing {
     }
 
     /// Something comes, into a buffer unless it is discarded.
-    fn come(&mut self, token: u64, buffer: Option<u16>) {
+    fn come(&mut self, buffer: Option<u16>) {
         if let (Some(stamper), Some(buffer)) = (&mut self.stamper, buffer) {
             stamper.stamp(&mut self.buffers[usize::from(buffer)]);
         }
         let bytes = u32::try_from(self.message_bytes).expect("at most a receive buffer");
         self.left = self.left.saturating_sub(bytes.into());
         let (result, more) = (as_result(bytes), buffer.is_some());
+        let token = Token::Receive;
         self.posted.push_back(Completion { token, result, more, buffer, ..Completion::default() });
     }
 }
@@ -202,15 +203,15 @@ impl AnyRing for NullReceiveRing {
 
     fn wait_for(&mut self, _completions: usize, timeout: Duration) -> io::Result<()> {
         match self.armed {
-            Some(Armed::Once(token)) if self.left > 0 => {
+            Some(Armed::Once) if self.left > 0 => {
                 self.armed = None;
-                self.come(token, None);
+                self.come(None);
             }
-            Some(Armed::Multishot(token)) => {
+            Some(Armed::Multishot) => {
                 while self.left > 0
                     && let Some(buffer) = self.free.pop()
                 {
-                    self.come(token, Some(buffer));
+                    self.come(Some(buffer));
                 }
             }
             _ => {}
@@ -235,20 +236,20 @@ impl AnyRing for NullReceiveRing {
 }
 
 impl ReceiveRing for NullReceiveRing {
-    fn push_receive(&mut self, _most: u32, _discard: bool, token: u64) {
-        self.armed = Some(Armed::Once(token));
+    fn push_receive(&mut self, _most: u32, _discard: bool) {
+        self.armed = Some(Armed::Once);
     }
 
-    fn push_receive_multishot(&mut self, token: u64) {
-        self.armed = Some(Armed::Multishot(token));
+    fn push_receive_multishot(&mut self) {
+        self.armed = Some(Armed::Multishot);
     }
 
     fn receive_plainly(&mut self, _most: u32, _discard: bool) -> io::Result<usize> {
         unreachable!("nothing is tried over a ring that is none")
     }
 
-    fn push_receive_messages(&mut self, _discard: bool, token: u64) {
-        self.armed = Some(Armed::Multishot(token));
+    fn push_receive_messages(&mut self, _discard: bool) {
+        self.armed = Some(Armed::Multishot);
     }
 
     fn message(&self, completion: &Completion) -> Option<Message<'_>> {

@@ -313,11 +313,11 @@ impl AnyRing for HostileReceiveRing {
 }
 
 impl ReceiveRing for HostileReceiveRing {
-    fn push_receive(&mut self, _most: u32, _discard: bool, _token: u64) {
+    fn push_receive(&mut self, _most: u32, _discard: bool) {
         self.push(Armed::Once);
     }
 
-    fn push_receive_multishot(&mut self, _token: u64) {
+    fn push_receive_multishot(&mut self) {
         self.push(Armed::Multishot);
     }
 
@@ -349,7 +349,7 @@ impl ReceiveRing for HostileReceiveRing {
         Ok(usize::try_from(bytes).unwrap())
     }
 
-    fn push_receive_messages(&mut self, _discard: bool, _token: u64) {
+    fn push_receive_messages(&mut self, _discard: bool) {
         self.push(Armed::Multishot);
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::life::Life;
 use crate::engine::UdpJob;
 use crate::protocol::DatagramHeader;
-use crate::sys::uring::{AnyRing, Completion, SendRing};
+use crate::sys::uring::{AnyRing, Completion, SendRing, Token};
 
 /// The longest that a send by reference is held back, unless it is for ever. Shorter than any loop waits.
 const HELD_MAX: Duration = Duration::from_millis(400);
@@ -61,17 +61,25 @@ pub(super) struct Slots {
 
 #[derive(Clone, Copy)]
 struct Send {
-    token: u64,
+    token: Token,
     bytes: u32,
     zero_copy: bool,
     linked: bool,
 }
 
 struct Held {
-    token: u64,
+    token: Token,
     bytes: u32,
     since: Instant,
     for_ever: bool,
+}
+
+/// The number of a send.
+fn number(token: Token) -> usize {
+    match token {
+        Token::Send(number) | Token::SendSlot(number) => number,
+        Token::Receive | Token::Cancel => panic!("{token:?} is no send"),
+    }
 }
 
 pub(super) struct HostileSendRing {
@@ -79,7 +87,7 @@ pub(super) struct HostileSendRing {
     slots: Option<Slots>,
     memory: Vec<Vec<u8>>,
     refusals: Refusals,
-    /// By token: an operation was pushed, and its last completion has not been taken.
+    /// By the number of a send: an operation was pushed, and its last completion has not been taken.
     busy: Vec<bool>,
     /// Pushed, and not yet seen by the kernel.
     queued: VecDeque<Send>,
@@ -116,7 +124,7 @@ impl HostileSendRing {
     }
 
     fn push(&mut self, send: Send) {
-        let index = usize::try_from(send.token).unwrap();
+        let index = number(send.token);
         self.busy.resize(self.busy.len().max(index + 1), false);
         assert!(!self.busy[index], "slot {index} is used again before the kernel has let go of it");
         assert!(send.bytes > 0, "a send of nothing");
@@ -222,7 +230,7 @@ impl HostileSendRing {
         let mut ledger = self.ledger.borrow_mut();
         ledger.bytes += u64::from(bytes);
         let Some(slots) = &self.slots else { return };
-        let sent = &self.memory[usize::try_from(send.token).unwrap()][..usize::try_from(bytes).unwrap()];
+        let sent = &self.memory[number(send.token)][..usize::try_from(bytes).unwrap()];
         for datagram in sent.chunks(slots.datagram_bytes) {
             let header = DatagramHeader::read(slots.udp.counters_64bit, datagram);
             ledger.sequences.push(header.expect("a whole datagram").sequence);
@@ -282,7 +290,7 @@ impl AnyRing for HostileSendRing {
         let completion = self.posted.pop_front()?;
         self.life.gets_somewhere();
         if !completion.more {
-            self.busy[usize::try_from(completion.token).unwrap()] = false;
+            self.busy[number(completion.token)] = false;
             self.ledger.borrow_mut().in_flight -= 1;
         }
         Some(completion)
@@ -299,16 +307,16 @@ impl AnyRing for HostileSendRing {
 }
 
 impl SendRing for HostileSendRing {
-    fn push_send(&mut self, bytes: u32, token: u64) {
-        self.push(Send { token, bytes, zero_copy: false, linked: false });
+    fn push_send(&mut self, bytes: u32, number: usize) {
+        self.push(Send { token: Token::Send(number), bytes, zero_copy: false, linked: false });
     }
 
-    fn push_send_zc(&mut self, bytes: u32, token: u64) {
-        self.push(Send { token, bytes, zero_copy: true, linked: false });
+    fn push_send_zc(&mut self, bytes: u32, number: usize) {
+        self.push(Send { token: Token::Send(number), bytes, zero_copy: true, linked: false });
     }
 
     fn push_send_slot(&mut self, slot: usize, bytes: u32, zero_copy: bool, linked: bool) {
-        self.push(Send { token: u64::try_from(slot).unwrap(), bytes, zero_copy, linked });
+        self.push(Send { token: Token::SendSlot(slot), bytes, zero_copy, linked });
     }
 
     fn is_busy(&self, slot: usize) -> bool {

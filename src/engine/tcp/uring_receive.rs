@@ -17,8 +17,6 @@ use crate::sys::{Missing, plain};
 
 /// Longest wait in the kernel, and the longest that bytes below the receive mark stay unseen.
 const WAIT_MAX: Duration = Duration::from_millis(20);
-/// Token of the only operation.
-const RECEIVE: u64 = 0;
 
 /// The loop of one receiving ring.
 pub(in crate::engine) struct UringReceive<R> {
@@ -153,9 +151,9 @@ impl<R: ReceiveRing> UringReceive<R> {
 
     fn arm(&mut self, way: Way) {
         if self.discard {
-            self.ring.push_receive(way.bytes, true, RECEIVE);
+            self.ring.push_receive(way.bytes, true);
         } else {
-            self.ring.push_receive_multishot(RECEIVE);
+            self.ring.push_receive_multishot();
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::engine::recorder::Recorder;
 use crate::engine::sizes::{paced_depth, ring_depth, ring_send_bytes, ring_send_way, unreleased_sends};
 use crate::engine::zero_copy::Judge;
 use crate::sys::Missing;
-use crate::sys::uring::{Completion, Operation, Ring, SendRing};
+use crate::sys::uring::{Completion, Operation, Ring, SendRing, Token};
 
 /// Longest wait in the kernel before the stop token is looked at again.
 const WAIT_MAX: Duration = Duration::from_millis(50);
@@ -170,11 +170,10 @@ impl<R: SendRing> UringSend<R> {
             self.free.pop();
             self.unsent += 1;
             self.slots[slot] = Slot { bytes, zero_copy: self.zero_copy, submitted: now };
-            let token = u64::try_from(slot).expect("a usize fits a u64");
             if self.zero_copy {
-                self.ring.push_send_zc(bytes, token);
+                self.ring.push_send_zc(bytes, slot);
             } else {
-                self.ring.push_send(bytes, token);
+                self.ring.push_send(bytes, slot);
             }
         }
     }
@@ -206,7 +205,7 @@ impl<R: SendRing> UringSend<R> {
         recorder: &mut Recorder,
         now: Instant,
     ) -> io::Result<()> {
-        let index = slot_index(completion);
+        let Token::Send(index) = completion.token else { return Ok(()) };
         let slot = self.slots[index];
         self.unsent -= 1;
         let Ok(sent) = u32::try_from(completion.result) else {
@@ -229,7 +228,7 @@ impl<R: SendRing> UringSend<R> {
 
     /// Takes the notification that a zero-copy send's memory is free.
     fn release(&mut self, completion: Completion, recorder: &mut Recorder, now: Instant) {
-        let index = slot_index(completion);
+        let Token::Send(index) = completion.token else { return };
         if completion.notification {
             let slot = self.slots[index];
             let waited = now.duration_since(slot.submitted);
@@ -290,8 +289,4 @@ impl<R: SendRing> UringSend<R> {
         }
         Ok(())
     }
-}
-
-fn slot_index(completion: Completion) -> usize {
-    usize::try_from(completion.token).expect("tokens are slot indexes")
 }

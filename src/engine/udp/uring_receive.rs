@@ -22,8 +22,6 @@ const HEADER_BYTES: usize = 16;
 /// More than any message has. IPv6 carries datagrams of up to 65,527 bytes, and one that is longer than the
 /// longest of a test must be seen to be longer.
 const RECEIVED_BYTES_MAX: usize = 65_536;
-/// Token of the only operation.
-const RECEIVE: u64 = 0;
 
 /// The loop of one receiving ring.
 pub(in crate::engine) struct UdpUringReceive<R> {
@@ -73,7 +71,7 @@ impl<R: ReceiveRing> UdpUringReceive<R> {
         let buffer_bytes = job.socket.receive_buffer().unwrap_or(0);
         let mut pause = Pause::new(self.buffers.into(), buffer_bytes, self.ring.now());
         use_exact_timers();
-        self.ring.push_receive_messages(self.discard, RECEIVE);
+        self.ring.push_receive_messages(self.discard);
         loop {
             recorder.publish();
             let (since, before) = (self.ring.now(), recorder.bytes());
@@ -109,7 +107,7 @@ impl<R: ReceiveRing> UdpUringReceive<R> {
                 }
             }
             if !completion.more {
-                self.ring.push_receive_messages(self.discard, RECEIVE);
+                self.ring.push_receive_messages(self.discard);
             }
         }
         Ok(account.messages() - before)

@@ -15,7 +15,7 @@ use crate::engine::gate::{GateState, SendGate};
 use crate::engine::recorder::Recorder;
 use crate::engine::zero_copy::Judge;
 use crate::engine::{StreamJob, UdpJob};
-use crate::sys::uring::{Completion, Operation, Ring, SendRing};
+use crate::sys::uring::{Completion, Operation, Ring, SendRing, Token};
 use crate::sys::{Missing, use_exact_timers};
 
 /// Longest wait in the kernel before the stop token is looked at again.
@@ -270,7 +270,7 @@ impl<R: SendRing> UdpUringSend<R> {
     fn reap(&mut self, recorder: &mut Recorder) {
         let now = self.ring.now();
         while let Some(completion) = self.ring.next_completion() {
-            let index = usize::try_from(completion.token).expect("tokens are slot indexes");
+            let Token::SendSlot(index) = completion.token else { continue };
             if completion.notification {
                 let slot = self.slots[index];
                 if slot.sent {

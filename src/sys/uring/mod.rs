@@ -17,4 +17,4 @@ pub use buffers::ReceiveBuffers;
 pub use operations::Operation;
 pub(super) use ring::BUSY_POLL_STEP;
 pub use ring::{Ring, RingBuilder, SetupError, probe};
-pub use seam::{AnyRing, Completion, ReceiveRing, SendRing};
+pub use seam::{AnyRing, Completion, ReceiveRing, SendRing, Token};

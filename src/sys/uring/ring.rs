@@ -10,9 +10,9 @@ use io_uring::types::{Fixed, Napi, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use super::buffers::{GROUP, ReceiveBuffers};
-use super::operations::{InFlight, Operation, Owner, restrictions};
+use super::operations::{InFlight, Operation, UserData, restrictions};
 use super::payload::Payload;
-use super::seam::{AnyRing, Completion, ReceiveRing, SendRing};
+use super::seam::{AnyRing, Completion, ReceiveRing, SendRing, Token};
 use crate::sys::headroom::take;
 use crate::sys::net::CONTROL_BYTES;
 use crate::sys::{Message, Region, Socket, plain};
@@ -196,8 +196,8 @@ impl Ring {
             .build()
     }
 
-    fn push(&mut self, entry: squeue::Entry, owner: Owner) {
-        let entry = entry.user_data(self.in_flight.begin(owner));
+    fn push(&mut self, entry: squeue::Entry, token: Token) {
+        let entry = entry.user_data(self.in_flight.begin(token).to_u64());
         // SAFETY: the entry was built by one of the methods above from memory that self owns until nothing is
         // in flight, as the invariant of Ring says.
         let pushed = unsafe { self.uring.submission().push(&entry) };
@@ -223,16 +223,15 @@ impl AnyRing for Ring {
         loop {
             let entry = self.uring.completion().next()?;
             let more = cqueue::more(entry.flags());
-            let token = match self.in_flight.completed(entry.user_data(), more) {
-                None | Some(Owner::Cancellation) => continue,
-                Some(Owner::Loop(token)) => token,
-                Some(Owner::Slot(slot)) => {
-                    if !more {
-                        self.payload.free_slot(slot);
-                    }
-                    u64::try_from(slot).expect("a usize fits a u64")
-                }
+            let token = match self.in_flight.completed(UserData::from_u64(entry.user_data()), more) {
+                None | Some(Token::Cancel) => continue,
+                Some(token) => token,
             };
+            if let Token::SendSlot(slot) = token
+                && !more
+            {
+                self.payload.free_slot(slot);
+            }
             let buffer = cqueue::buffer_select(entry.flags());
             if let (Some(index), Some(buffers)) = (buffer, self.buffers.as_mut()) {
                 buffers.taken(index);
@@ -260,20 +259,20 @@ impl AnyRing for Ring {
     fn cancel_all(&mut self) {
         let everything = io_uring::types::CancelBuilder::any();
         if self.free_entries() > 0 {
-            self.push(opcode::AsyncCancel2::new(everything).build(), Owner::Cancellation);
+            self.push(opcode::AsyncCancel2::new(everything).build(), Token::Cancel);
         }
     }
 }
 
 impl SendRing for Ring {
-    fn push_send(&mut self, bytes: u32, token: u64) {
+    fn push_send(&mut self, bytes: u32, number: usize) {
         let entry = self.copying_send(self.payload.start(bytes), bytes);
-        self.push(entry, Owner::Loop(token));
+        self.push(entry, Token::Send(number));
     }
 
-    fn push_send_zc(&mut self, bytes: u32, token: u64) {
+    fn push_send_zc(&mut self, bytes: u32, number: usize) {
         let entry = self.zero_copy_send(self.payload.start(bytes), bytes);
-        self.push(entry, Owner::Loop(token));
+        self.push(entry, Token::Send(number));
     }
 
     fn push_send_slot(&mut self, slot: usize, bytes: u32, zero_copy: bool, linked: bool) {
@@ -281,7 +280,7 @@ impl SendRing for Ring {
         let entry =
             if zero_copy { self.zero_copy_send(address, bytes) } else { self.copying_send(address, bytes) };
         let flags = if linked { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
-        self.push(entry.flags(flags), Owner::Slot(slot));
+        self.push(entry.flags(flags), Token::SendSlot(slot));
     }
 
     fn is_busy(&self, slot: usize) -> bool {
@@ -294,7 +293,7 @@ impl SendRing for Ring {
 }
 
 impl ReceiveRing for Ring {
-    fn push_receive(&mut self, most: u32, discard: bool, token: u64) {
+    fn push_receive(&mut self, most: u32, discard: bool) {
         let memory = self.scratch.as_ref().expect("receive memory is set before the first receive");
         assert!(
             u32::try_from(memory.len()).is_ok_and(|bytes| most <= bytes),
@@ -304,12 +303,12 @@ impl ReceiveRing for Ring {
             .ioprio(RECVSEND_POLL_FIRST)
             .flags(if discard { libc::MSG_TRUNC } else { 0 })
             .build();
-        self.push(entry, Owner::Loop(token));
+        self.push(entry, Token::Receive);
     }
 
-    fn push_receive_multishot(&mut self, token: u64) {
+    fn push_receive_multishot(&mut self) {
         assert!(self.buffers.is_some(), "buffers are registered before the first receive");
-        self.push(opcode::RecvMulti::new(SOCKET, GROUP).build(), Owner::Loop(token));
+        self.push(opcode::RecvMulti::new(SOCKET, GROUP).build(), Token::Receive);
     }
 
     fn receive_plainly(&mut self, most: u32, discard: bool) -> io::Result<usize> {
@@ -320,12 +319,12 @@ impl ReceiveRing for Ring {
         if discard { self.socket.receive_discarding(memory) } else { self.socket.receive(memory) }
     }
 
-    fn push_receive_messages(&mut self, discard: bool, token: u64) {
+    fn push_receive_messages(&mut self, discard: bool) {
         assert!(self.buffers.is_some(), "buffers are registered before the first receive");
         let header: *const libc::msghdr = &raw const **self.message_header;
         let flags = if discard { libc::MSG_TRUNC.unsigned_abs() } else { 0 };
         let entry = opcode::RecvMsgMulti::new(SOCKET, header, GROUP).flags(flags).build();
-        self.push(entry, Owner::Loop(token));
+        self.push(entry, Token::Receive);
     }
 
     fn message(&self, completion: &Completion) -> Option<Message<'_>> {
@@ -507,9 +506,12 @@ mod tests {
         ring.push_send_zc(1000, 2);
         let seen = settle(&mut ring);
         assert_eq!(seen.len(), 3, "{seen:?}");
-        assert_eq!(seen.iter().find(|c| c.token == 1).unwrap().result, 4096);
-        assert!(seen.iter().any(|c| c.token == 2 && c.more && c.result == 1000));
-        assert!(seen.iter().any(|c| c.token == 2 && c.notification && c.copied), "loopback copies");
+        assert_eq!(seen.iter().find(|c| c.token == Token::Send(1)).unwrap().result, 4096);
+        assert!(seen.iter().any(|c| c.token == Token::Send(2) && c.more && c.result == 1000));
+        assert!(
+            seen.iter().any(|c| c.token == Token::Send(2) && c.notification && c.copied),
+            "loopback copies"
+        );
         let mut received = vec![0; 5096];
         near.read_exact(&mut received).unwrap();
         assert!(received.iter().all(|&byte| byte == b'x'));
@@ -541,7 +543,7 @@ mod tests {
         drop(near);
         let mut received = 0;
         let mut rounds = 0;
-        ring.push_receive_multishot(7);
+        ring.push_receive_multishot();
         'all: loop {
             ring.wait(Duration::from_millis(100)).unwrap();
             while let Some(completion) = ring.next_completion() {
@@ -554,7 +556,7 @@ mod tests {
                     error => assert_eq!(-error, libc::ENOBUFS),
                 }
                 if !completion.more {
-                    ring.push_receive_multishot(7);
+                    ring.push_receive_multishot();
                 }
             }
             rounds += 1;
@@ -570,10 +572,10 @@ mod tests {
         ring.set_receive_memory(Region::new(8192).unwrap());
         let mut ring = ring.enable(&[Operation::Receive]).unwrap();
         near.write_all(&[1; 5000]).unwrap();
-        ring.push_receive(1000, true, 3);
+        ring.push_receive(1000, true);
         assert_eq!(settle(&mut ring)[0].result, 1000);
         assert_eq!(ring.receive_plainly(1500, true).unwrap(), 1500);
-        ring.push_receive(8192, true, 3);
+        ring.push_receive(8192, true);
         assert_eq!(settle(&mut ring)[0].result, 2500);
     }
 
@@ -599,6 +601,47 @@ mod tests {
         }
     }
 
+    /// Sends from slots, receives and requests to give up on one ring, as of a loop that answers what it gets.
+    #[test]
+    fn receives_are_not_taken_for_sends_from_slots() {
+        let (near, far) = crate::sys::net::datagram_pair();
+        let mut ring = RingBuilder::new(Arc::new(near), 8).unwrap();
+        ring.register_payload(Region::new(2 * 1000).unwrap()).unwrap();
+        ring.divide_payload(1000);
+        ring.set_receive_memory(Region::new(2000).unwrap());
+        let mut ring = ring.enable(&[Operation::Send, Operation::SendZeroCopy, Operation::Receive]).unwrap();
+        // Nothing has come yet, so the receive is the first to begin and the last to end.
+        ring.push_receive(2000, false);
+        ring.push_send_slot(0, 1000, false, false);
+        ring.push_send_slot(1, 999, true, false);
+        let mut seen = Vec::new();
+        while ring.in_flight() > 1 {
+            ring.wait(Duration::from_millis(100)).unwrap();
+            seen.extend(std::iter::from_fn(|| ring.next_completion()));
+        }
+        let results = |token| seen.iter().filter(move |c| c.token == token && !c.notification);
+        assert!(results(Token::SendSlot(0)).map(|c| c.result).eq([1000]), "{seen:?}");
+        assert!(results(Token::SendSlot(1)).map(|c| c.result).eq([999]), "{seen:?}");
+        assert!((0..2).all(|slot| ring.slot_mut(slot).is_some()));
+        ring.push_send_slot(0, 500, false, false);
+        far.send(&[7; 300]).unwrap();
+        let mut seen = Vec::new();
+        while !seen.iter().any(|c: &Completion| c.token == Token::Receive) {
+            ring.wait(Duration::from_millis(100)).unwrap();
+            seen.extend(ring.next_completion());
+            let is_sent = seen.iter().any(|c| c.token == Token::SendSlot(0));
+            assert_eq!(ring.is_busy(0), !is_sent, "{seen:?}");
+        }
+        assert!(seen.iter().any(|c| (c.token, c.result) == (Token::Receive, 300)), "{seen:?}");
+        // What is given up has no completion but its own.
+        ring.push_receive(2000, false);
+        ring.cancel_all();
+        let rest = settle(&mut ring);
+        let given_up = |c: &Completion| (c.token, c.result) == (Token::Receive, -libc::ECANCELED);
+        assert_eq!(rest.iter().filter(|c| given_up(c)).count(), 1, "{rest:?}");
+        assert!(rest.iter().all(|c| given_up(c) || c.token == Token::SendSlot(0)), "{rest:?}");
+    }
+
     #[test]
     fn a_send_by_reference_that_was_never_begun_is_over_once() {
         const TOO_LONG: u32 = 65_508;
@@ -614,7 +657,7 @@ mod tests {
             while ring.in_flight() > 0 {
                 ring.wait(Duration::from_millis(100)).unwrap();
                 while let Some(completion) = ring.next_completion() {
-                    let slot = usize::try_from(completion.token).unwrap();
+                    let Token::SendSlot(slot) = completion.token else { panic!("{completion:?}") };
                     if !completion.notification {
                         assert_eq!(results[slot].replace(-completion.result), None, "one result for each");
                     }
@@ -643,7 +686,7 @@ mod tests {
         let mut ring = RingBuilder::new(Arc::new(far), 8).unwrap();
         ring.register_buffers(ReceiveBuffers::new(4, 70_000).unwrap()).unwrap();
         let mut ring = ring.enable(&[Operation::ReceiveMessages]).unwrap();
-        ring.push_receive_messages(false, 5);
+        ring.push_receive_messages(false);
         ring.wait(Duration::from_millis(100)).unwrap();
         let completion = ring.next_completion().unwrap();
         let message = ring.message(&completion).unwrap();
@@ -660,7 +703,7 @@ mod tests {
         let mut ring = RingBuilder::new(Arc::new(far), 8).unwrap();
         ring.register_buffers(ReceiveBuffers::new(4, 128).unwrap()).unwrap();
         let mut ring = ring.enable(&[Operation::ReceiveMessages]).unwrap();
-        ring.push_receive_messages(true, 5);
+        ring.push_receive_messages(true);
         ring.wait(Duration::from_millis(100)).unwrap();
         let completion = ring.next_completion().unwrap();
         let message = ring.message(&completion).unwrap();
@@ -676,7 +719,7 @@ mod tests {
         let mut ring = RingBuilder::new(Arc::new(far), 2).unwrap();
         ring.register_buffers(ReceiveBuffers::new(64, 256).unwrap()).unwrap();
         let mut ring = ring.enable(&[Operation::ReceiveMessages]).unwrap();
-        ring.push_receive_messages(false, 5);
+        ring.push_receive_messages(false);
         ring.wait(Duration::from_millis(1)).unwrap();
         for number in 0..MESSAGES {
             near.send(&number.to_ne_bytes()).unwrap();
@@ -694,7 +737,7 @@ mod tests {
                     ring.give_back(buffer);
                 }
                 if !completion.more {
-                    ring.push_receive_messages(false, 5);
+                    ring.push_receive_messages(false);
                 }
             }
         }
@@ -708,7 +751,7 @@ mod tests {
         let mut ring = RingBuilder::new(socket.clone(), 8).unwrap();
         ring.set_receive_memory(Region::new(4096).unwrap());
         let mut ring = ring.enable(&[Operation::Receive]).unwrap();
-        ring.push_receive(4096, false, 1);
+        ring.push_receive(4096, false);
         ring.wait(Duration::from_millis(1)).unwrap();
         assert_eq!(ring.in_flight(), 1);
         drop(ring);
@@ -724,10 +767,10 @@ mod tests {
         ring.push_send(1000, 1);
         assert_eq!(settle(&mut ring)[0].result, -libc::EACCES, "a copying send");
         let entry = opcode::Nop::new().build();
-        ring.push(entry, Owner::Loop(2));
+        ring.push(entry, Token::Send(2));
         assert_eq!(settle(&mut ring)[0].result, -libc::EACCES, "an operation of no loop");
         let entry = ring.zero_copy_send(ring.payload.start(1000), 1000).flags(squeue::Flags::ASYNC);
-        ring.push(entry, Owner::Loop(3));
+        ring.push(entry, Token::Send(3));
         assert_eq!(settle(&mut ring)[0].result, -libc::EACCES, "a thread of the kernel's");
         let refused = ring.uring.submitter().register_files_update(0, &[-1]).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EACCES), "another socket");
@@ -743,7 +786,7 @@ mod tests {
         ring.register_buffers(ReceiveBuffers::new(2, 4096).unwrap()).unwrap();
         let mut ring = ring.enable(&[Operation::ReceiveMultishot]).unwrap();
         near.write_all(&[5; 100]).unwrap();
-        ring.push_receive_multishot(7);
+        ring.push_receive_multishot();
         ring.wait(Duration::from_millis(100)).unwrap();
         let mine = ring.next_completion().unwrap().buffer.unwrap();
         let buffers = |ring: &Ring, index| {

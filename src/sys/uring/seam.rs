@@ -10,11 +10,25 @@ use std::time::{Duration, Instant};
 
 use crate::sys::Message;
 
+/// What an operation of a ring is, as its loop knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Token {
+    /// A send of the payload from its start, with the number that its loop has given it.
+    Send(usize),
+    /// A send from the slot of the payload with this number.
+    SendSlot(usize),
+    /// A receive.
+    #[default]
+    Receive,
+    /// A request to give up everything else. Its completion is the ring's own matter.
+    Cancel,
+}
+
 /// One result from the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Completion {
-    /// The token given with the operation.
-    pub token: u64,
+    /// The operation.
+    pub token: Token,
     /// Bytes moved, or a negated errno. Meaningless on a notification.
     pub result: i32,
     /// More completions of the same operation will follow.
@@ -73,22 +87,22 @@ pub trait AnyRing {
 /// A ring that sends from memory of its own: one payload that never changes, or slots that are filled anew.
 pub trait SendRing: AnyRing {
     /// Sends the first `bytes` bytes of the payload by copying them, from registered memory where that is
-    /// possible and pays.
+    /// possible and pays. Its completion has the token [`Token::Send`] with that number.
     ///
     /// # Panics
     /// If the payload is shorter or the submission queue is full.
-    fn push_send(&mut self, bytes: u32, token: u64);
+    fn push_send(&mut self, bytes: u32, number: usize);
 
     /// Sends the first `bytes` bytes of the payload by reference. Two completions follow: the result, and, if
     /// that one says `more`, the notification that the kernel has let go.
     ///
     /// # Panics
     /// As [`Self::push_send`].
-    fn push_send_zc(&mut self, bytes: u32, token: u64);
+    fn push_send_zc(&mut self, bytes: u32, number: usize);
 
-    /// Sends the first `bytes` bytes of a slot, whose number is the token, as one message. With `zero_copy`
-    /// two completions follow, as with [`Self::push_send_zc`]. With `linked` the next operation pushed begins
-    /// when this one has been done, and is cancelled if this one fails.
+    /// Sends the first `bytes` bytes of a slot as one message, with the token [`Token::SendSlot`]. With
+    /// `zero_copy` two completions follow, as with [`Self::push_send_zc`]. With `linked` the next operation
+    /// pushed begins when this one has been done, and is cancelled if this one fails.
     ///
     /// # Panics
     /// If an operation refers to the slot already, it is shorter, or the submission queue is full.
@@ -107,21 +121,21 @@ pub trait SendRing: AnyRing {
     fn slot_mut(&mut self, slot: usize) -> Option<&mut [u8]>;
 }
 
-/// A ring that receives into memory of its own.
+/// A ring that receives into memory of its own. The token of all completions is [`Token::Receive`].
 pub trait ReceiveRing: AnyRing {
     /// Receives up to `most` bytes once into the receive memory, after the socket has become readable. With
     /// `discard` the kernel throws the bytes away instead of copying them.
     ///
     /// # Panics
     /// If there is no receive memory, less than `most` bytes of it, or the submission queue is full.
-    fn push_receive(&mut self, most: u32, discard: bool, token: u64);
+    fn push_receive(&mut self, most: u32, discard: bool);
 
     /// Receives again and again into the receive buffers, one completion each time, until one comes without
     /// `more`.
     ///
     /// # Panics
     /// If there are no receive buffers or the submission queue is full.
-    fn push_receive_multishot(&mut self, token: u64);
+    fn push_receive_multishot(&mut self);
 
     /// Receives up to `most` bytes into the receive memory with one recv(2), which waits as long as the
     /// socket says. With `discard` the kernel throws the bytes away. 0 means that the peer is done.
@@ -139,7 +153,7 @@ pub trait ReceiveRing: AnyRing {
     ///
     /// # Panics
     /// As [`Self::push_receive_multishot`].
-    fn push_receive_messages(&mut self, discard: bool, token: u64);
+    fn push_receive_messages(&mut self, discard: bool);
 
     /// The message that a completion of [`Self::push_receive_messages`] has brought, until its buffer is
     /// given back; `None` if it brought none.
