@@ -1,13 +1,11 @@
 //! The loop of all senders that make one system call after the other.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::gate::{GateState, SendGate};
+use super::gate::SendGate;
 use super::recorder::Recorder;
-
-/// Longest sleep of a paced sender before it looks at the stop token again.
-const SLEEP_MAX: Duration = Duration::from_millis(50);
+use super::waiting::{is_pause, wait_until_open};
 
 /// Sends through `send` whatever the gate grants, `operation_bytes` at a time, until the gate closes.
 ///
@@ -22,18 +20,7 @@ pub(super) fn run(
 ) -> io::Result<()> {
     gate.widen(u64::from(operation_bytes));
     let mut now = Instant::now();
-    loop {
-        match gate.refresh(now) {
-            GateState::Open => {}
-            GateState::Until(next) => {
-                recorder.publish();
-                let pause = next.saturating_duration_since(now).min(SLEEP_MAX);
-                std::thread::sleep(gate.wait_at_most(now, pause));
-                now = Instant::now();
-                continue;
-            }
-            GateState::Exhausted | GateState::Stopped => return Ok(()),
-        }
+    while let Some(begun) = wait_until_open(gate, recorder, now) {
         let mut timed = false;
         loop {
             let wanted = gate.take(u64::from(operation_bytes));
@@ -41,7 +28,7 @@ pub(super) fn run(
                 break;
             }
             let wanted_bytes = usize::try_from(wanted).expect("at most a u32, which fits a usize on Linux");
-            match send(wanted_bytes, now, recorder) {
+            match send(wanted_bytes, begun, recorder) {
                 Ok(0) => {
                     gate.give_back(wanted);
                     return Ok(());
@@ -59,16 +46,12 @@ pub(super) fn run(
             }
             if !timed {
                 timed = true;
-                recorder.completed(now.elapsed());
+                recorder.completed(begun.elapsed());
             }
         }
         recorder.publish();
         now = Instant::now();
         recorder.sample_rtt(now);
     }
-}
-
-/// Whether a call only says "not now".
-pub(super) fn is_pause(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+    Ok(())
 }

@@ -17,6 +17,7 @@ mod simulated;
 mod sizes;
 mod tcp;
 mod udp;
+mod waiting;
 mod zero_copy;
 
 use std::fs::File;

@@ -7,6 +7,7 @@ use super::StreamJob;
 use super::blocking;
 use super::gate::SendGate;
 use super::recorder::Recorder;
+use super::waiting::is_pause;
 use crate::config::Flow;
 
 /// Time between two looks at the socket, where the end of a test becomes visible.
@@ -46,7 +47,7 @@ fn receive(job: &StreamJob, recorder: &mut Recorder) -> io::Result<()> {
             next_look = now + LOOK_EVERY;
             match job.socket.receive_now(&mut [0; 64]) {
                 Ok(0) => return Ok(()),
-                Err(error) if !blocking::is_pause(&error) => return Err(error),
+                Err(error) if !is_pause(&error) => return Err(error),
                 _ => {}
             }
             if job.stop.is_set() {

@@ -9,14 +9,13 @@ use crate::engine::blocking;
 use crate::engine::gate::SendGate;
 use crate::engine::payload::payload;
 use crate::engine::recorder::Recorder;
+use crate::engine::waiting::RELEASE_WAIT_MAX;
 use crate::sys::{ErrorQueue, Missing, Region, plain};
 
 /// Most sends that may wait for their release.
 const OUTSTANDING_MAX: usize = 256;
 /// The error queue is read when so many sends wait.
 const OUTSTANDING_READ: usize = 16;
-/// Longest wait for the last releases.
-const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Sends by reference and keeps account of what the kernel still holds.
 pub(in crate::engine) struct MsgZc {

@@ -12,6 +12,7 @@ use crate::engine::gate::SendGate;
 use crate::engine::payload::{memory, repeating_payload};
 use crate::engine::recorder::Recorder;
 use crate::engine::sizes::{plain_receive_ways, plain_send_way};
+use crate::engine::waiting::is_pause;
 use crate::sys::{Missing, Region};
 
 /// Sends one block per call, or several.
@@ -93,7 +94,7 @@ impl SyncReceive {
                     mark.adapt(now, recorder.bytes());
                     ways.moved(bytes, now);
                 }
-                Err(error) if blocking::is_pause(&error) => mark.idle(),
+                Err(error) if is_pause(&error) => mark.idle(),
                 Err(error) => return Err(error),
             }
             if job.stop.is_set() {

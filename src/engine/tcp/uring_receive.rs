@@ -8,10 +8,10 @@ use super::receive_mark::ReceiveMark;
 use crate::engine::Engine;
 use crate::engine::StreamJob;
 use crate::engine::adapt::{Way, Ways};
-use crate::engine::blocking;
 use crate::engine::payload::memory;
 use crate::engine::recorder::Recorder;
 use crate::engine::sizes::{RECEIVE_BUFFERS, ring_receive_ways};
+use crate::engine::waiting::is_pause;
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring};
 use crate::sys::{Missing, plain};
 
@@ -127,7 +127,7 @@ impl<R: ReceiveRing> UringReceive<R> {
         match self.ring.receive_plainly(way.bytes, self.discard) {
             Ok(0) => return Ok(true),
             Ok(bytes) => recorder.moved(u64::try_from(bytes).expect("a usize fits a u64")),
-            Err(error) if blocking::is_pause(&error) => {}
+            Err(error) if is_pause(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(false)

@@ -4,7 +4,7 @@
 //! releases are counted and bounded, not waited for, until the stream ends.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::EngineChoice;
 use crate::engine::StreamJob;
@@ -13,14 +13,10 @@ use crate::engine::gate::{GateState, SendGate};
 use crate::engine::payload::repeating_payload;
 use crate::engine::recorder::Recorder;
 use crate::engine::sizes::{paced_depth, ring_depth, ring_send_bytes, ring_send_way, unreleased_sends};
+use crate::engine::waiting::{RELEASE_WAIT_MAX, SEND_WAIT_MAX, longest_wait};
 use crate::engine::zero_copy::Judge;
 use crate::sys::Missing;
 use crate::sys::uring::{Completion, Operation, Ring, SendRing, Token};
-
-/// Longest wait in the kernel before the stop token is looked at again.
-const WAIT_MAX: Duration = Duration::from_millis(50);
-/// Longest wait for the last releases.
-const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// What a ring of this loop does. One that begins with sends by reference may go on with copying ones.
 fn operations(zero_copy: bool) -> &'static [Operation] {
@@ -121,11 +117,7 @@ impl<R: SendRing> UringSend<R> {
                 GateState::Exhausted | GateState::Until(_) => {}
             }
             recorder.publish();
-            let longest = match state {
-                GateState::Until(next) => next.saturating_duration_since(now).min(WAIT_MAX),
-                _ => WAIT_MAX,
-            };
-            self.ring.wait(gate.wait_at_most(now, longest))?;
+            self.ring.wait(longest_wait(gate, state, now))?;
             now = self.ring.now();
             self.reap(gate, recorder, now)?;
             recorder.sample_rtt(now);
@@ -136,7 +128,7 @@ impl<R: SendRing> UringSend<R> {
     pub(in crate::engine) fn release_all(&mut self, recorder: &mut Recorder) {
         let deadline = self.ring.now() + RELEASE_WAIT_MAX;
         while self.ring.in_flight() > 0 && self.ring.now() < deadline {
-            if self.ring.wait(WAIT_MAX).is_err() {
+            if self.ring.wait(SEND_WAIT_MAX).is_err() {
                 break;
             }
             let now = self.ring.now();
@@ -276,7 +268,7 @@ impl<R: SendRing> UringSend<R> {
         self.ring.cancel_all();
         let deadline = self.ring.now() + RELEASE_WAIT_MAX;
         while self.unsent > 0 && self.ring.now() < deadline {
-            self.ring.wait(WAIT_MAX)?;
+            self.ring.wait(SEND_WAIT_MAX)?;
             let now = self.ring.now();
             while let Some(completion) = self.ring.next_completion() {
                 if completion.notification {

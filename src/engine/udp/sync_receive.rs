@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::account::Account;
 use super::pause::Pause;
 use super::uring_receive::{drops_before, pass_over, prepare_socket, slot_bytes};
-use crate::engine::blocking::is_pause;
 use crate::engine::recorder::Recorder;
+use crate::engine::waiting::is_pause;
 use crate::engine::{StreamJob, UdpJob};
 use crate::sys::{Missing, ReceiveSlots, monotonic_now, plain, use_exact_timers};
 

@@ -1,17 +1,15 @@
 //! sendmmsg(2): a batch of messages per system call; or, without offload, one datagram per send(2).
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::stamp::{Stamper, slot_memory};
 use super::{Layout, Remedy, Setback, is_temporary};
-use crate::engine::gate::{GateState, SendGate};
+use crate::engine::gate::SendGate;
 use crate::engine::recorder::Recorder;
+use crate::engine::waiting::wait_until_open;
 use crate::engine::{StreamJob, UdpJob};
 use crate::sys::{Missing, SendSlots, use_exact_timers};
-
-/// Longest sleep of a paced sender before it looks at the stop token again.
-const SLEEP_MAX: Duration = Duration::from_millis(50);
 
 /// Sends from slots, batch by batch.
 pub(in crate::engine) struct UdpSyncSend {
@@ -67,19 +65,8 @@ impl UdpSyncSend {
         use_exact_timers();
         gate.widen(u64::from(self.layout.memory_bytes(self.layout.batch_slots)));
         let mut now = Instant::now();
-        loop {
-            match gate.refresh(now) {
-                GateState::Open => {}
-                GateState::Until(next) => {
-                    recorder.publish();
-                    let pause = next.saturating_duration_since(now).min(SLEEP_MAX);
-                    std::thread::sleep(gate.wait_at_most(now, pause));
-                    now = Instant::now();
-                    continue;
-                }
-                GateState::Exhausted | GateState::Stopped => return Ok(()),
-            }
-            self.fill(gate, now, recorder);
+        while let Some(begun) = wait_until_open(gate, recorder, now) {
+            self.fill(gate, begun, recorder);
             while self.gone < self.lengths.len() {
                 self.send(job, recorder)?;
                 if gate.is_over(Instant::now()) {
@@ -87,10 +74,10 @@ impl UdpSyncSend {
                 }
             }
             recorder.publish();
-            let before = now;
             now = Instant::now();
-            recorder.completed(now.duration_since(before));
+            recorder.completed(now.duration_since(begun));
         }
+        Ok(())
     }
 
     /// Fills as many slots as the gate grants.

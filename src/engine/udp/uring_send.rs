@@ -6,22 +6,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::stamp::{Stamper, slot_memory};
 use super::{Layout, Remedy, Setback, is_refused_segmentation, is_temporary};
 use crate::config::EngineChoice;
 use crate::engine::gate::{GateState, SendGate};
 use crate::engine::recorder::Recorder;
+use crate::engine::waiting::{RELEASE_WAIT_MAX, SEND_WAIT_MAX, longest_wait};
 use crate::engine::zero_copy::Judge;
 use crate::engine::{StreamJob, UdpJob};
 use crate::sys::uring::{Completion, Operation, Ring, SendRing, Token};
 use crate::sys::{Missing, use_exact_timers};
-
-/// Longest wait in the kernel before the stop token is looked at again.
-const WAIT_MAX: Duration = Duration::from_millis(50);
-/// Longest wait for the last results and releases.
-const RELEASE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// What a ring of this loop does. One that begins with sends by reference may go on with copying ones.
 fn operations(zero_copy: bool) -> &'static [Operation] {
@@ -147,18 +143,16 @@ impl<R: SendRing> UdpUringSend<R> {
         gate.widen(u64::from(self.layout.memory_bytes(self.layout.batch_slots)));
         let mut now = self.ring.now();
         loop {
-            let wait = match gate.refresh(now) {
-                GateState::Open => {
-                    self.fill(gate, now, recorder);
-                    WAIT_MAX
-                }
-                GateState::Until(next) => next.saturating_duration_since(now).min(WAIT_MAX),
+            let state = gate.refresh(now);
+            match state {
+                GateState::Open => self.fill(gate, now, recorder),
+                GateState::Until(_) => {}
                 GateState::Exhausted | GateState::Stopped => return Ok(()),
-            };
+            }
             if self.batch.is_empty() {
                 // It is too early, or the kernel still holds every slot.
                 recorder.publish();
-                self.ring.wait(gate.wait_at_most(now, wait))?;
+                self.ring.wait(longest_wait(gate, state, now))?;
                 self.reap(recorder);
             }
             while !self.batch.is_empty() {
@@ -174,7 +168,8 @@ impl<R: SendRing> UdpUringSend<R> {
     /// Waits for the kernel to let go of everything, within reason.
     pub(in crate::engine) fn release_all(&mut self, recorder: &mut Recorder) {
         let deadline = self.ring.now() + RELEASE_WAIT_MAX;
-        while self.ring.in_flight() > 0 && self.ring.now() < deadline && self.ring.wait(WAIT_MAX).is_ok() {
+        while self.ring.in_flight() > 0 && self.ring.now() < deadline && self.ring.wait(SEND_WAIT_MAX).is_ok()
+        {
             self.reap(recorder);
         }
         if self.ring.in_flight() > 0 {
@@ -232,8 +227,11 @@ impl<R: SendRing> UdpUringSend<R> {
         let mut cancelled = false;
         while self.unsent > 0 {
             // At the deadline at the latest, unless it is results of cancelled sends that are waited for.
-            let wait = if cancelled { WAIT_MAX } else { gate.wait_at_most(self.ring.now(), WAIT_MAX) };
-            self.ring.wait_for(self.unsent, wait)?;
+            let longest = match cancelled {
+                true => SEND_WAIT_MAX,
+                false => longest_wait(gate, GateState::Open, self.ring.now()),
+            };
+            self.ring.wait_for(self.unsent, longest)?;
             self.reap(recorder);
             let now = self.ring.now();
             if self.unsent > 0 && gate.is_over(now) {
@@ -260,7 +258,7 @@ impl<R: SendRing> UdpUringSend<R> {
             if self.ring.now() > deadline {
                 return Err(io::Error::other("io_uring does not release the memory of a failed send"));
             }
-            self.ring.wait(WAIT_MAX)?;
+            self.ring.wait(SEND_WAIT_MAX)?;
             self.reap(recorder);
         }
         Ok(())

@@ -601,7 +601,7 @@ mod tests {
         }
     }
 
-    /// Sends from slots, receives and requests to give up on one ring, as of a loop that answers what it gets.
+    /// Sends from slots and receives on one ring, as of a loop that answers what it gets.
     #[test]
     fn receives_are_not_taken_for_sends_from_slots() {
         let (near, far) = crate::sys::net::datagram_pair();
