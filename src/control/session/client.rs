@@ -8,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::{sleep, sleep_until, timeout};
 
+use super::ending;
 use super::link::{Link, late};
 use super::results::{CpuMeter, Measured, read_results};
-use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
+use super::running::{Ended, Patience, Schedule, run_until_end};
 use crate::auth::Credentials;
 use crate::config::ranges::DATAGRAM_BYTES;
 use crate::config::{ClientConfig, EndCondition, EngineChoice, Flow, Placement, Role, TestConfig};
@@ -28,7 +29,7 @@ use crate::protocol::{
     Cookie, ErrorCode, Extension, Hello, PeerReport, Request, Results, ServerError, ServerHello, ServerText,
     State, params, results,
 };
-use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart};
+use crate::report::{ReportHandle, RunEvent, SessionInfo, TestEnd, TestStart};
 use crate::sys::{Socket, random_bytes};
 
 /// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read
@@ -179,13 +180,13 @@ impl Client<'_> {
             streams.cut_off_receivers().await;
         }
         // However it ended, what was measured is reported.
-        self.close_streams(&mut streams).await;
+        ending::close_streams(&mut streams, self.report, self.info.interval).await;
         let error = match outcome {
             Ok(Exchanged { measured, mut results, lost }) => {
                 let part = self.swap_parts((cookie, &streams, &measured), lost.is_some(), signals).await;
                 // If all of them are lost, that is the error.
                 if lost.is_none() {
-                    streams.faults().into_iter().for_each(|fault| self.report.emit(RunEvent::Warning(fault)));
+                    ending::warn_of_faults(&streams, self.report);
                 }
                 let output = results.server_output.take();
                 let end = measured.with_peer(results, part);
@@ -346,16 +347,12 @@ impl Client<'_> {
         self.link.write_state(State::TestEnd).await?;
         streams.stop_senders();
         self.expect_readiness().await?;
-        // A sending server has closed its data connections by now; what is under way still counts. UDP knows
-        // no end, so there it is silence that tells.
-        if streams.is_udp() {
-            streams.stop_receivers();
-        }
         let is_ready = Instant::now();
-        if !streams.wait_stopped(Flow::Receive, limits::DRAIN).await {
+        // A sending server has closed its data connections by now; what is under way still counts.
+        if !ending::drain_receivers(streams).await {
             streams.cut_off_receivers().await;
         }
-        self.close_streams(streams).await;
+        ending::close_streams(streams, self.report, self.info.interval).await;
         let own = self.measure(streams);
         self.link.write_frame("results", &results::encode(&own.to_results())).await?;
         // A server that goes on sending after it has asked for results gains no time by that.
@@ -384,12 +381,9 @@ impl Client<'_> {
             _ = signals.recv() => return None,
             heard = told(wait, self.report, swap) => heard,
         };
-        let part = heard.map_err(|lost| lost.to_string()).and_then(|heard| {
-            self.link.log_received("part", &heard);
-            PeerReport::decode(&heard, &streams.ids()).map_err(|strange| strange.to_string())
-        });
-        let warn = |why| RunEvent::Warning(format!("the server's own figures are not known: {why}"));
-        part.map_err(|why| self.report.emit(warn(why))).ok()
+        let part = heard.map_err(|lost| lost.to_string());
+        let part = part.and_then(|heard| ending::read_part(&self.link, &heard, streams));
+        part.map_err(|why| self.report.emit(ending::part_is_unknown("server", why))).ok()
     }
 
     /// The server's results, which begin within `patience`. A server that has failed, or is being ended,
@@ -413,7 +407,7 @@ impl Client<'_> {
     /// The server's results. Only who asks for the server's own report makes room for it, and one that is too
     /// long is left out: the test is none the worse for it.
     async fn results_frame(&mut self, streams: &Streams) -> Result<Vec<u8>, PeerError> {
-        let most = limits::results_bytes(u32::try_from(streams.all().len()).expect("at most 256 streams"));
+        let most = ending::results_bytes_max(streams);
         let wait = Wait::of(self.config, "the rest of the server's results", limits::ANSWER);
         if !self.config.test.server_output {
             return told(wait, self.report, self.link.frame_within("results", most, limits::ANSWER)).await;
@@ -460,27 +454,10 @@ impl Client<'_> {
         }
     }
 
-    /// Joins the stream threads and reports their last interval.
-    async fn close_streams(&self, streams: &mut Streams) {
-        let interval = self.info.interval;
-        let rows = streams.finish().await;
-        if rows.is_empty() {
-            return;
-        }
-        for last in rows.into_iter().filter(|last| keep_last(last, interval)) {
-            self.report.emit(RunEvent::Interval(last));
-        }
-        streams.warnings().into_iter().for_each(|warning| self.report.emit(RunEvent::Warning(warning)));
-    }
-
     fn report_end(&self, end: TestEnd, output: Option<ServerText>) {
         self.report.emit(RunEvent::End(Box::new(end)));
-        let output = output.filter(|_| self.config.test.server_output).map(|output| match output {
-            ServerText::Text(text) => ServerOutput::Text(text),
-            ServerText::Json(value) => ServerOutput::Json(value),
-        });
-        if let Some(output) = output {
-            self.report.emit(RunEvent::ServerOutput(output));
+        if let Some(output) = output.filter(|_| self.config.test.server_output) {
+            self.report.emit(RunEvent::ServerOutput(ending::to_report(output)));
         }
     }
 

@@ -3,6 +3,7 @@
 pub(super) mod client;
 pub(super) mod context;
 pub(super) mod datagrams;
+pub(super) mod ending;
 pub(super) mod link;
 pub(super) mod rate_watch;
 pub(super) mod results;

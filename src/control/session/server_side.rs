@@ -10,10 +10,11 @@ use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 
 use super::client::test_start;
 use super::context::ServerContext;
+use super::ending;
 use super::link::Link;
 use super::rate_watch::{Limit, asked_bits_per_second};
 use super::results::{CpuMeter, Measured, read_results};
-use super::running::{Ended, Patience, Schedule, keep_last, run_until_end};
+use super::running::{Ended, Patience, Schedule, run_until_end};
 use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::control::base::signals::Signals;
 use crate::control::base::{limits, socket_options, way_out};
@@ -30,10 +31,8 @@ use crate::control::streams::udp::answer_words_again;
 use crate::control::streams::udp_door::{Expected, UdpDoor};
 use crate::engine;
 use crate::error::{Interruption, LimitError, PeerError, RunError, SetupError};
-use crate::protocol::{
-    Cookie, Extension, PeerReport, Request, ServerError, ServerHello, ServerText, State, params, results,
-};
-use crate::report::{ReportHandle, RunEvent, ServerOutput, SessionInfo};
+use crate::protocol::{Cookie, Extension, Request, ServerError, ServerHello, State, params, results};
+use crate::report::{ReportHandle, RunEvent, SessionInfo};
 use crate::sys::{Transport, plain};
 
 /// What a set-up waits for at the end.
@@ -319,27 +318,22 @@ impl Session {
         // may want it.
         if matches!(ended, Ended::Peer(State::TestEnd)) {
             streams.stop_senders();
-            if streams.is_udp() {
-                streams.stop_receivers();
-                streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
-            } else if request.hello.is_some() {
+            if streams.is_udp() || request.hello.is_some() {
                 // A ringperf ends its data connections, so everything it sent can be counted.
-                streams.wait_stopped(Flow::Receive, limits::DRAIN).await;
+                ending::drain_receivers(&mut streams).await;
             } else if self.local_config().file.is_some() {
                 // An iperf3 does not, but a file should be whole.
                 streams.wait_quiet().await;
             }
         }
-        self.close_streams(&mut streams).await;
+        ending::close_streams(&mut streams, &self.report, self.info.interval).await;
         match streams.moved_bytes() > 0 {
             // There is no other test that could need the slot.
             true if self.context.config.one_off => self.entry.note_moving(Duration::ZERO),
             has_moved => self.entry.note_ending(has_moved),
         }
         if matches!(ended, Ended::Peer(State::TestEnd)) {
-            for fault in streams.faults() {
-                self.report.emit(RunEvent::Warning(fault));
-            }
+            ending::warn_of_faults(&streams, &self.report);
         }
         let file = self.context.config.local.file.as_deref();
         let measured = Measured::new(&streams, Role::Server, &self.info.test, &self.meter, file);
@@ -662,18 +656,14 @@ impl Session {
         streams: &Streams,
     ) -> Result<(), RunError> {
         self.link.write_state(State::ExchangeResults).await?;
-        let count = u32::try_from(streams.all().len()).expect("at most 256 streams");
-        let most = limits::results_bytes(count);
+        let most = ending::results_bytes_max(streams);
         let frame = self.link.frame_within("results", most, limits::ANSWER).await?;
         // The own report is printed by now; what the client has measured must make sense all the same.
         read_results(&frame, streams)?;
         if self.info.test.server_output {
             // Where nobody reads this server's output, it cannot be had.
             let output = timeout(limits::OWN_OUTPUT, self.report.server_output()).await;
-            own.server_output = output.ok().flatten().map(|output| match output {
-                ServerOutput::Text(text) => ServerText::Text(text),
-                ServerOutput::Json(value) => ServerText::Json(value),
-            });
+            own.server_output = output.ok().flatten().map(ending::to_wire);
         }
         self.link.write_frame("results", &results::encode(&own)).await?;
         // Before the client knows that it may come.
@@ -712,14 +702,10 @@ impl Session {
             never = swap => match never {},
         };
         if let Some(heard) = heard {
-            self.link.log_received("part", &heard);
-            match PeerReport::decode(&heard, &streams.ids()) {
-                Ok(peer) => self.report.emit(RunEvent::Peer(Box::new(peer))),
-                Err(strange) => {
-                    let warning = format!("the client's own figures are not known: {strange}");
-                    self.report.emit(RunEvent::Warning(warning));
-                }
-            }
+            self.report.emit(match ending::read_part(&self.link, &heard, streams) {
+                Ok(peer) => RunEvent::Peer(Box::new(peer)),
+                Err(why) => ending::part_is_unknown("client", why),
+            });
         }
         said
     }
@@ -750,18 +736,6 @@ impl Session {
 
     fn local_config(&self) -> LocalConfig {
         self.context.config.local.clone()
-    }
-
-    async fn close_streams(&self, streams: &mut Streams) {
-        let interval = self.info.interval;
-        let rows = streams.finish().await;
-        if rows.is_empty() {
-            return;
-        }
-        for last in rows.into_iter().filter(|last| keep_last(last, interval)) {
-            self.report.emit(RunEvent::Interval(last));
-        }
-        streams.warnings().into_iter().for_each(|warning| self.report.emit(RunEvent::Warning(warning)));
     }
 }
 
