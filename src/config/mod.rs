@@ -16,9 +16,10 @@ pub use loopback::LoopbackConfig;
 pub use placement::{CpuList, MAX_LISTED_CPUS, Placement, PlacementError, processor_list};
 pub use server::{Authentication, RateLimit, ServerConfig, ServerLimits};
 pub use test::{
-    BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_DATAGRAM_BYTES, DEFAULT_PACING_TIMER_US,
-    DEFAULT_RECEIVE_TIMEOUT, DEFAULT_SCTP_BLOCK_BYTES, DEFAULT_UDP_BITS_PER_SECOND, Direction, EndCondition,
-    EngineChoice, Family, Flow, Keepalive, LocalConfig, LoginOptions, OutputConfig, OutputFormat, PROGRAM,
-    Pacing, Protocol, Role, SctpConfig, SocketConfig, TestConfig, UdpConfig,
+    BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_CONNECT_TIMEOUT, DEFAULT_DATAGRAM_BYTES,
+    DEFAULT_PACING_TIMER_US, DEFAULT_PORT, DEFAULT_RECEIVE_TIMEOUT, DEFAULT_SCTP_BLOCK_BYTES,
+    DEFAULT_UDP_BITS_PER_SECOND, Direction, EndCondition, EngineChoice, Family, Flow, Keepalive, LocalConfig,
+    LoginOptions, OutputConfig, OutputFormat, PROGRAM, Pacing, Protocol, Role, SctpConfig, SocketConfig,
+    TestConfig, UdpConfig,
 };
 pub use tuning::{Tuning, TuningError};

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{Arg, ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::{EngineChoice, Tuning};
@@ -244,22 +244,18 @@ pub(super) struct ClientOptions {
     /// Streams within an SCTP association, 0 for what the system has [default: 0]. No effect without --sctp
     #[arg(long, value_name = "N")]
     pub(super) nstreams: Option<String>,
-    /// Seconds to run, fractions allowed, or 0 until interrupted [default: 10]
-    #[arg(short, long, value_name = "SECS")]
-    pub(super) time: Option<String>,
+    #[command(flatten)]
+    pub(super) time: TimeOption,
     /// Run until this many bytes have gone one way, instead of -t
     #[arg(short = 'n', long, value_name = "BYTES")]
     pub(super) bytes: Option<String>,
     /// Run until this many blocks have gone one way, instead of -t
     #[arg(short = 'k', long, value_name = "BLOCKS")]
     pub(super) blockcount: Option<String>,
-    /// Bytes of one block, at most 1M [default: 128K, with --sctp 64K]; with -u of one datagram, 16 to 65507
-    /// [default: what one packet of the path holds]
-    #[arg(short, long, value_name = "BYTES")]
-    pub(super) length: Option<String>,
-    /// Streams in each direction, 1 to 128 [default: 1]
-    #[arg(short = 'P', long, value_name = "N")]
-    pub(super) parallel: Option<String>,
+    #[command(flatten)]
+    pub(super) length: LengthOption,
+    #[command(flatten)]
+    pub(super) parallel: ParallelOption,
     /// The server sends and the client receives
     #[arg(short = 'R', long)]
     pub(super) reverse: bool,
@@ -286,9 +282,8 @@ pub(super) struct ClientOptions {
     /// Size of the socket buffers [default: what the kernel tunes]
     #[arg(short, long, value_name = "BYTES")]
     pub(super) window: Option<String>,
-    /// Congestion control of the streams [default: that of the system]
-    #[arg(short = 'C', long, visible_alias = "linux-congestion", value_name = "NAME")]
-    pub(super) congestion: Option<String>,
+    #[command(flatten)]
+    pub(super) congestion: CongestionOption,
     /// Largest TCP segment in bytes [default: that of the path]
     #[arg(short = 'M', long, value_name = "BYTES")]
     pub(super) set_mss: Option<String>,
@@ -384,28 +379,76 @@ pub(super) struct EngineOptions {
     pub(super) use_pkcs1_padding: bool,
 }
 
+// Each option of a test that a task has as well is a group by itself, since it has its own place in the help
+// of each. A comment for the documentation would become what the help says of the whole command.
+
+#[derive(Args, Debug)]
+pub(super) struct TimeOption {
+    /// Seconds to run, fractions allowed, or 0 until interrupted [default: 10]
+    #[arg(id = "time", short = 't', long = "time", value_name = "SECS")]
+    pub(super) given: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LengthOption {
+    /// Bytes of one block, at most 1M [default: 128K, with --sctp 64K]; with -u of one datagram, 16 to 65507
+    /// [default: what one packet of the path holds]
+    #[arg(id = "length", short = 'l', long = "length", value_name = "BYTES")]
+    pub(super) given: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ParallelOption {
+    /// Streams in each direction, 1 to 128 [default: 1]
+    #[arg(id = "parallel", short = 'P', long = "parallel", value_name = "N")]
+    pub(super) given: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CongestionOption {
+    /// Congestion control of the streams [default: that of the system]
+    #[arg(
+        id = "congestion",
+        short = 'C',
+        long = "congestion",
+        visible_alias = "linux-congestion",
+        value_name = "NAME"
+    )]
+    pub(super) given: Option<String>,
+}
+
 #[derive(Args, Debug)]
 #[command(next_line_help = true, infer_long_args = true, args_override_self = true)]
+#[command(mut_args(in_a_comparison))]
 pub(super) struct LoopbackOptions {
     /// The engines to compare [default: all that make sense]
     #[arg(value_name = "ENGINE")]
     pub(super) engines: Vec<EngineChoice>,
-    /// Seconds that each engine runs, fractions allowed [default: 1.5]
-    #[arg(short, long, value_name = "SECS")]
-    pub(super) time: Option<String>,
-    /// Streams of each run, 1 to 128 [default: 1]
-    #[arg(short = 'P', long, value_name = "N")]
-    pub(super) parallel: Option<String>,
-    /// Congestion control of the streams [default: that of the system]
-    #[arg(short = 'C', long, value_name = "NAME")]
-    pub(super) congestion: Option<String>,
-    /// Bytes of one block, at most 1M [default: 128K]
-    #[arg(short, long, value_name = "BYTES")]
-    pub(super) length: Option<String>,
+    #[command(flatten)]
+    pub(super) time: TimeOption,
+    #[command(flatten)]
+    pub(super) parallel: ParallelOption,
+    #[command(flatten)]
+    pub(super) congestion: CongestionOption,
+    #[command(flatten)]
+    pub(super) length: LengthOption,
     /// Use IPv6 instead of IPv4
     #[arg(short = '6', long)]
     pub(super) version6: bool,
     /// Print this help; --help describes the engines, too
     #[arg(short, long, action = ArgAction::Help)]
     help: Option<bool>,
+}
+
+/// An option of a test with what it means in a comparison of engines, which has a time of its own and moves
+/// bytes one way over TCP.
+fn in_a_comparison(option: Arg) -> Arg {
+    match option.get_id().as_str() {
+        "time" => option.help("Seconds that each engine runs, fractions allowed [default: 1.5]"),
+        "parallel" => option.help("Streams of each run, 1 to 128 [default: 1]"),
+        "length" => option.help("Bytes of one block, at most 1M [default: 128K]"),
+        // Its second name is one that iperf3 has had.
+        "congestion" => option.visible_alias(None::<&'static str>),
+        _ => option,
+    }
 }

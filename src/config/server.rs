@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{LocalConfig, OutputConfig};
+use super::{DEFAULT_PORT, LocalConfig, OutputConfig};
 
 /// Everything a server run needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,21 @@ pub struct ServerConfig {
     pub authentication: Option<Authentication>,
     /// What is printed.
     pub output: OutputConfig,
+}
+
+impl Default for ServerConfig {
+    /// A server as it is without options.
+    fn default() -> Self {
+        Self {
+            port: DEFAULT_PORT,
+            local: LocalConfig::default(),
+            one_off: false,
+            daemon: false,
+            limits: ServerLimits::default(),
+            authentication: None,
+            output: OutputConfig::default(),
+        }
+    }
 }
 
 /// What a server allows its clients.

@@ -23,6 +23,12 @@ pub const DEFAULT_PACING_TIMER_US: u64 = 1000;
 /// Longest silence of a receiver before it gives up (iperf3's default of `--rcv-timeout`).
 pub const DEFAULT_RECEIVE_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Port of a server where `-p` says nothing else (iperf3's `PORT`).
+pub const DEFAULT_PORT: u16 = 5201;
+/// Longest time for the control connection to come up where nothing else is asked for. A host that drops
+/// packets should not hold a script for the minutes that the kernel would try.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What the program calls itself, unless it is called `iperf3`.
 pub const PROGRAM: &str = "ringperf";
 
@@ -513,6 +519,24 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
+    /// A client of `host` that runs `test`, with everything else as it is without options.
+    #[must_use]
+    pub fn new(host: impl Into<String>, test: TestConfig) -> Self {
+        Self {
+            host: host.into(),
+            port: DEFAULT_PORT,
+            local: LocalConfig::default(),
+            client_port: None,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            peer_engine: None,
+            peer_cpus: None,
+            sctp_addresses: Vec::new(),
+            login: None,
+            test,
+            output: OutputConfig::default(),
+        }
+    }
+
     /// The local address of data stream number `index` to `server`, if it is not left to the kernel.
     #[must_use]
     pub fn stream_address(&self, server: &SocketAddr, index: u16) -> Option<SocketAddr> {

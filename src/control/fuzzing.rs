@@ -98,24 +98,19 @@ fn client_config(port: u16, choice: u8, output: OutputConfig) -> ClientConfig {
         2 => Direction::Reverse,
         _ => Direction::Bidir,
     };
+    let test = TestConfig {
+        direction,
+        parallel: 1 + u32::from(choice / 4 % 2),
+        end: EndCondition::Bytes(1),
+        server_output: choice & 8 != 0,
+        ..TestConfig::default()
+    };
     ClientConfig {
-        host: Ipv4Addr::LOCALHOST.to_string(),
         port,
         local: LocalConfig { family: Family::V4, ..LocalConfig::default() },
-        client_port: None,
         connect_timeout: Duration::from_secs(1),
-        peer_engine: None,
-        peer_cpus: None,
-        sctp_addresses: Vec::new(),
-        login: None,
-        test: TestConfig {
-            direction,
-            parallel: 1 + u32::from(choice / 4 % 2),
-            end: EndCondition::Bytes(1),
-            server_output: choice & 8 != 0,
-            ..TestConfig::default()
-        },
         output,
+        ..ClientConfig::new(Ipv4Addr::LOCALHOST.to_string(), test)
     }
 }
 

@@ -12,7 +12,7 @@ use super::server::Server;
 use super::session::context::ServerContext;
 use crate::config::{
     ClientConfig, EndCondition, EngineChoice, Family, LocalConfig, LoopbackConfig, OutputConfig,
-    ServerConfig, ServerLimits, SocketConfig, TestConfig,
+    ServerConfig, SocketConfig, TestConfig,
 };
 use crate::control::base::limits;
 use crate::control::base::runtime::block_on;
@@ -97,11 +97,8 @@ fn serve(
     let config = ServerConfig {
         port: 0,
         local: LocalConfig { family, bind: Some(address), ..LocalConfig::default() },
-        one_off: false,
-        daemon: false,
-        limits: ServerLimits::default(),
-        authentication: None,
         output: OutputConfig { interval: None, ..OutputConfig::default() },
+        ..ServerConfig::default()
     };
     let report = ReportHandle::start(Box::new(Collector::default()), Sink::Nowhere)?;
     let served = block_on(|runtime| {
@@ -125,23 +122,19 @@ fn serve(
 }
 
 fn client_config(config: &LoopbackConfig, engine: EngineChoice, port: u16) -> ClientConfig {
+    let test = TestConfig {
+        end: EndCondition::Time(config.seconds),
+        parallel: config.parallel,
+        block: config.block,
+        socket: SocketConfig { congestion: config.congestion.clone(), ..SocketConfig::default() },
+        ..TestConfig::default()
+    };
     ClientConfig {
-        host: if config.family == Family::V6 { "::1" } else { "127.0.0.1" }.to_owned(),
         port,
         local: LocalConfig { family: config.family, engine, ..LocalConfig::default() },
-        client_port: None,
         connect_timeout: limits::SET_UP,
         peer_engine: Some(engine),
-        peer_cpus: None,
-        sctp_addresses: Vec::new(),
-        login: None,
-        test: TestConfig {
-            end: EndCondition::Time(config.seconds),
-            parallel: config.parallel,
-            block: config.block,
-            socket: SocketConfig { congestion: config.congestion.clone(), ..SocketConfig::default() },
-            ..TestConfig::default()
-        },
         output: OutputConfig { interval: Some(STEP), ..OutputConfig::default() },
+        ..ClientConfig::new(if config.family == Family::V6 { "::1" } else { "127.0.0.1" }, test)
     }
 }

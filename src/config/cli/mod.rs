@@ -122,7 +122,7 @@ fn command(
         (true, None) => match given_under(CLIENT_HEADING, definition, matches) {
             Some(option) => Err(ParameterError::ClientOnly(option)),
             None => {
-                let mut config = resolve::server(cli)?;
+                let mut config = resolve::server(&cli.server, &cli.both, &cli.engine)?;
                 called(program, cli, &mut config.output);
                 Ok(Command::Server(Box::new(config)))
             }
@@ -130,7 +130,7 @@ fn command(
         (false, Some(host)) => match given_under(SERVER_HEADING, definition, matches) {
             Some(option) => Err(ParameterError::ServerOnly(option)),
             None => {
-                let mut config = resolve::client(cli, host)?;
+                let mut config = resolve::client(host, &cli.client, &cli.both, &cli.engine)?;
                 called(program, cli, &mut config.output);
                 Ok(Command::Client(Box::new(config)))
             }
@@ -144,7 +144,7 @@ fn called(program: &'static str, cli: &Cli, output: &mut OutputConfig) {
     output.program = program;
     output.extras = program == PROGRAM || cli.both.ringperf_report;
     if output.extras {
-        output.warnings.extend(resolve::ignored(cli));
+        output.warnings.extend(resolve::ignored(&cli.both, &cli.strays));
     }
 }
 

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use super::ParameterError;
 use super::number::{c_number, millis, out_of_range, whole};
-use crate::config::options::{BothOptions, Cli};
+use crate::config::options::{BothOptions, EngineOptions};
 use crate::config::ranges::{
     BUSY_POLL_US, DEVICE_BYTES, KEEPALIVE_PROBES, KEEPALIVE_SECS, PROCESSOR, RECEIVE_TIMEOUT_MS, Range,
     SEND_TIMEOUT_MS,
 };
-use crate::config::{DEFAULT_RECEIVE_TIMEOUT, EngineChoice, Family, Keepalive, LocalConfig, Placement};
+use crate::config::{DEFAULT_RECEIVE_TIMEOUT, Family, Keepalive, LocalConfig, Placement, Role};
 
 /// What is this machine's own matter. `server_device` is the device that a client has named with its server.
 pub(super) fn local(
-    cli: &Cli,
-    engine: EngineChoice,
+    role: Role,
+    both: &BothOptions,
+    engine: &EngineOptions,
     server_device: Option<&str>,
 ) -> Result<LocalConfig, ParameterError> {
-    let both = &cli.both;
     let family = match (both.version4, both.version6) {
         (true, _) => Family::V4,
         (false, true) => Family::V6,
@@ -28,25 +28,29 @@ pub(super) fn local(
         let (host, device) = split_device(bind);
         (Some(host), device)
     });
-    let busy_poll = cli.engine.busy_poll.as_deref();
+    let busy_poll = engine.busy_poll.as_deref();
     if let Some(bind) = both.bind.as_deref() {
-        check_host("-B", bind, if cli.server.server { "-p" } else { "--cport" })?;
+        let port_option = match role {
+            Role::Client => "--cport",
+            Role::Server => "-p",
+        };
+        check_host("-B", bind, port_option)?;
     }
     Ok(LocalConfig {
         family,
         bind: host.map(|host| address("-B", host, family)).transpose()?,
         bind_device: one_device([both.bind_dev.as_deref(), bind_device, server_device])?,
         cpu: affinity(both)?.map(|(cpu, _)| cpu),
-        cpus: placement("--cpus", cli.engine.cpus.as_deref(), both.affinity.is_some())?,
+        cpus: placement("--cpus", engine.cpus.as_deref(), both.affinity.is_some())?,
         file: both.file.clone(),
         receive_timeout: receive_timeout(both)?,
         send_timeout: send_timeout(both)?,
         keepalive: both.cntl_ka.as_deref().map(keepalive).transpose()?,
         pid_file: both.pidfile.clone(),
-        engine,
-        offload: !cli.engine.no_offload,
-        adapt: !cli.engine.no_adapt,
-        tuning: cli.engine.tune.unwrap_or_default(),
+        engine: engine.engine.unwrap_or_default(),
+        offload: !engine.no_offload,
+        adapt: !engine.no_adapt,
+        tuning: engine.tune.unwrap_or_default(),
         busy_poll: busy_poll.map(|given| whole("--busy-poll", given, &BUSY_POLL_US)).transpose()?,
     })
 }

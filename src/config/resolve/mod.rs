@@ -14,69 +14,72 @@ use std::time::Duration;
 
 use self::local::{address, affinity, check_host, local, placement, server_host};
 use self::number::{amount, out_of_range, port, whole_seconds, within};
-use self::output::output;
+use self::output::{client_output, output};
 use self::socket::congestion;
 use self::traffic::{block, comparison_time, parallel, test};
-use super::options::{Cli, ClientOptions, LoopbackOptions};
+use super::options::{BothOptions, ClientOptions, EngineOptions, LoopbackOptions, ServerOptions};
 use super::ranges::{CONNECT_TIMEOUT_MS, LISTEN_PORT, PORT, SKEW_SECS};
 use super::{
-    Authentication, ClientConfig, Direction, EngineChoice, Family, LoginOptions, LoopbackConfig, Protocol,
-    ServerConfig, TestConfig,
+    Authentication, ClientConfig, DEFAULT_CONNECT_TIMEOUT, DEFAULT_PORT, Direction, EngineChoice, Family,
+    LocalConfig, LoginOptions, LoopbackConfig, Protocol, Role, ServerConfig, TestConfig,
 };
 use crate::units::parse_count;
 
 pub(super) use self::error::ParameterError;
 pub(super) use self::output::ignored;
 
-/// iperf3's `PORT`.
-const DEFAULT_PORT: u16 = 5201;
-/// A host that drops packets should not hold a script for the minutes that the kernel would try.
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Long enough for every engine to be past TCP's slow start on a loopback device.
 const DEFAULT_LOOPBACK_TIME: Duration = Duration::from_millis(1500);
 /// Largest difference of clocks in seconds, as in iperf3.
 const DEFAULT_SKEW_SECS: u32 = 10;
 
 /// The configuration of a server.
-pub(super) fn server(cli: &Cli) -> Result<ServerConfig, ParameterError> {
-    let both = &cli.both;
+pub(super) fn server(
+    options: &ServerOptions,
+    both: &BothOptions,
+    engine: &EngineOptions,
+) -> Result<ServerConfig, ParameterError> {
     if matches!(affinity(both)?, Some((_, Some(_)))) {
         return Err(ParameterError::ClientOnly("the second number of -A (--affinity)".to_owned()));
     }
     port("--cport", both.cport.as_deref(), &PORT)?;
     Ok(ServerConfig {
         port: port("-p", both.port.as_deref(), &LISTEN_PORT)?.unwrap_or(DEFAULT_PORT),
-        local: local(cli, cli.engine.engine.unwrap_or_default(), None)?,
-        one_off: cli.server.one_off,
-        daemon: cli.server.daemon,
-        limits: limits::limits(&cli.server)?,
-        authentication: authentication(cli)?,
-        output: output(cli)?,
+        local: local(Role::Server, both, engine, None)?,
+        one_off: options.one_off,
+        daemon: options.daemon,
+        limits: limits::limits(options)?,
+        authentication: authentication(options, engine)?,
+        output: output(both)?,
     })
 }
 
 /// The configuration of a client of that host.
-pub(super) fn client(cli: &Cli, host: &str) -> Result<ClientConfig, ParameterError> {
-    let options = &cli.client;
+pub(super) fn client(
+    host: &str,
+    options: &ClientOptions,
+    both: &BothOptions,
+    engine: &EngineOptions,
+) -> Result<ClientConfig, ParameterError> {
     check_host("-c", host, "-p")?;
     let (host, device) = server_host(host);
-    let test = test(cli)?;
-    if cli.both.rcv_timeout.is_some() && test.direction == Direction::Forward {
+    let test = test(options, both)?;
+    if both.rcv_timeout.is_some() && test.direction == Direction::Forward {
         return Err(ParameterError::ReceiveTimeout);
     }
-    let local = local(cli, client_engine(options, cli.engine.engine)?, device)?;
+    let chosen = client_engine(options, engine.engine)?;
+    let local = LocalConfig { engine: chosen, ..local(Role::Client, both, engine, device)? };
     Ok(ClientConfig {
-        host: host.to_owned(),
-        port: port("-p", cli.both.port.as_deref(), &PORT)?.unwrap_or(DEFAULT_PORT),
-        client_port: client_port(cli, &test)?,
+        port: port("-p", both.port.as_deref(), &PORT)?.unwrap_or(DEFAULT_PORT),
+        client_port: client_port(both, &test)?,
         connect_timeout: connect_timeout(options)?,
         peer_engine: options.peer_engine,
         peer_cpus: placement("--peer-cpus", options.peer_cpus.as_deref(), test.server_cpu.is_some())?,
-        sctp_addresses: sctp_addresses(cli, local.family)?,
-        login: login(cli)?,
+        sctp_addresses: sctp_addresses(options, both, local.family)?,
+        login: login(options, engine)?,
         local,
-        test,
-        output: output(cli)?,
+        output: client_output(options, both)?,
+        ..ClientConfig::new(host, test)
     })
 }
 
@@ -84,16 +87,18 @@ pub(super) fn client(cli: &Cli, host: &str) -> Result<ClientConfig, ParameterErr
 pub(super) fn loopback(options: &LoopbackOptions) -> Result<LoopbackConfig, ParameterError> {
     Ok(LoopbackConfig {
         engines: options.engines.clone(),
-        seconds: options.time.as_deref().map_or(Ok(DEFAULT_LOOPBACK_TIME), comparison_time)?,
-        parallel: parallel(options.parallel.as_deref())?,
-        congestion: congestion(options.congestion.as_deref())?,
-        block: block(Protocol::Tcp, options.length.as_deref())?,
+        seconds: options.time.given.as_deref().map_or(Ok(DEFAULT_LOOPBACK_TIME), comparison_time)?,
+        parallel: parallel(&options.parallel)?,
+        congestion: congestion(&options.congestion)?,
+        block: block(Protocol::Tcp, &options.length)?,
         family: if options.version6 { Family::V6 } else { Family::V4 },
     })
 }
 
-fn authentication(cli: &Cli) -> Result<Option<Authentication>, ParameterError> {
-    let options = &cli.server;
+fn authentication(
+    options: &ServerOptions,
+    engine: &EngineOptions,
+) -> Result<Option<Authentication>, ParameterError> {
     let skew_secs = match options.time_skew_threshold.as_deref() {
         None => DEFAULT_SKEW_SECS,
         Some(given) => whole_seconds("--time-skew-threshold", given, &SKEW_SECS)?,
@@ -106,17 +111,16 @@ fn authentication(cli: &Cli) -> Result<Option<Authentication>, ParameterError> {
             private_key: private_key.clone(),
             users: users.clone(),
             time_skew: Duration::from_secs(skew_secs.into()),
-            pkcs1_padding: cli.engine.use_pkcs1_padding,
+            pkcs1_padding: engine.use_pkcs1_padding,
         })),
     }
 }
 
 /// The server takes the token apart at its blanks, so a name with one could never be let in.
-fn login(cli: &Cli) -> Result<Option<LoginOptions>, ParameterError> {
+fn login(options: &ClientOptions, engine: &EngineOptions) -> Result<Option<LoginOptions>, ParameterError> {
     const RULE: &str = "a user name is not empty and has no blanks";
-    let options = &cli.client;
     match (&options.username, &options.rsa_public_key_path) {
-        (None, None) if cli.engine.use_pkcs1_padding => Err(ParameterError::Login("--username")),
+        (None, None) if engine.use_pkcs1_padding => Err(ParameterError::Login("--username")),
         (None, None) => Ok(None),
         (Some(_), None) => Err(ParameterError::Login("--rsa-public-key-path")),
         (None, Some(_)) => Err(ParameterError::Login("--username")),
@@ -126,7 +130,7 @@ fn login(cli: &Cli) -> Result<Option<LoginOptions>, ParameterError> {
         (Some(user), Some(public_key)) => Ok(Some(LoginOptions {
             user: user.clone(),
             public_key: public_key.clone(),
-            pkcs1_padding: cli.engine.use_pkcs1_padding,
+            pkcs1_padding: engine.use_pkcs1_padding,
         })),
     }
 }
@@ -159,8 +163,8 @@ fn sends_datagrams(option: &'static str, engine: EngineChoice) -> Result<EngineC
 }
 
 /// Each stream takes the port after that of the one before, so all of them must exist.
-fn client_port(cli: &Cli, test: &TestConfig) -> Result<Option<u16>, ParameterError> {
-    let Some(first) = port("--cport", cli.both.cport.as_deref(), &PORT)? else { return Ok(None) };
+fn client_port(both: &BothOptions, test: &TestConfig) -> Result<Option<u16>, ParameterError> {
+    let Some(first) = port("--cport", both.cport.as_deref(), &PORT)? else { return Ok(None) };
     let streams = test.parallel * if test.direction == Direction::Bidir { 2 } else { 1 };
     if u32::from(first) + streams - 1 > u32::from(u16::MAX) {
         return Err(out_of_range("the last stream's port would be larger than 65535", "--cport", first));
@@ -179,8 +183,12 @@ fn connect_timeout(options: &ClientOptions) -> Result<Duration, ParameterError> 
 }
 
 /// As in iperf3 these may be given without --sctp and mean nothing then, so they are not looked at either.
-fn sctp_addresses(cli: &Cli, family: Family) -> Result<Vec<IpAddr>, ParameterError> {
-    let hosts = cli.both.xbind.iter().filter(|_| cli.client.sctp);
+fn sctp_addresses(
+    options: &ClientOptions,
+    both: &BothOptions,
+    family: Family,
+) -> Result<Vec<IpAddr>, ParameterError> {
+    let hosts = both.xbind.iter().filter(|_| options.sctp);
     hosts.map(|host| address("-X", host, family)).collect()
 }
 
@@ -190,11 +198,13 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::config::{BlockSize, LocalConfig, Pacing, SocketConfig, UdpConfig};
+    use crate::config::options::Cli;
+    use crate::config::{BlockSize, Pacing, SocketConfig, UdpConfig};
 
     fn run(options: &str) -> Result<ClientConfig, ParameterError> {
         let words = ["ringperf"].into_iter().chain(options.split_whitespace());
-        client(&Cli::try_parse_from(words).unwrap(), "host")
+        let cli = Cli::try_parse_from(words).unwrap();
+        client("host", &cli.client, &cli.both, &cli.engine)
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What is printed, and what the command line deserves to be told before.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use super::ParameterError;
 use super::number::{out_of_range, seconds, whole};
 use crate::config::messages::FORMAT;
-use crate::config::options::{BothOptions, Cli};
+use crate::config::options::{BothOptions, ClientOptions};
 use crate::config::ranges::{DEBUG_LEVEL, REPORT_SECS};
 use crate::config::{OutputConfig, OutputFormat};
 use crate::units::RateFormat;
@@ -13,8 +14,8 @@ use crate::units::RateFormat;
 /// Level of -d, and the highest there is.
 const MAX_DEBUG: u8 = 4;
 
-pub(super) fn output(cli: &Cli) -> Result<OutputConfig, ParameterError> {
-    let both = &cli.both;
+/// What either role prints.
+pub(super) fn output(both: &BothOptions) -> Result<OutputConfig, ParameterError> {
     Ok(OutputConfig {
         format: format(both),
         verbose: both.verbose,
@@ -23,9 +24,21 @@ pub(super) fn output(cli: &Cli) -> Result<OutputConfig, ParameterError> {
         log_file: both.logfile.clone(),
         timestamps: both.timestamps.clone(),
         debug: debug(both)?,
-        warnings: warnings(cli),
+        warnings: warnings(both),
         ..OutputConfig::default()
     })
+}
+
+/// What a client prints.
+pub(super) fn client_output(
+    options: &ClientOptions,
+    both: &BothOptions,
+) -> Result<OutputConfig, ParameterError> {
+    let mut output = output(both)?;
+    if options.no_fq_socket_pacing {
+        output.warnings.insert(0, "--no-fq-socket-pacing is deprecated".to_owned());
+    }
+    Ok(output)
 }
 
 /// As in iperf3, --json-stream-full-output alone asks for nothing.
@@ -63,12 +76,10 @@ fn debug(options: &BothOptions) -> Result<u8, ParameterError> {
     Ok(if options.d { MAX_DEBUG } else { level })
 }
 
-fn warnings(cli: &Cli) -> Vec<String> {
-    let both = &cli.both;
+fn warnings(both: &BothOptions) -> Vec<String> {
     let in_json = format(both) != OutputFormat::Text;
     let mut warnings = Vec::new();
     for (is_given, text) in [
-        (cli.client.no_fq_socket_pacing, "--no-fq-socket-pacing is deprecated"),
         (in_json && both.format.is_some(), "Report format (-f) flag ignored with JSON output (-J)"),
         (in_json && both.verbose, "Verbose output (-v) may interfere with JSON output (-J)"),
         (
@@ -84,11 +95,11 @@ fn warnings(cli: &Cli) -> Vec<String> {
 }
 
 /// What is said of words that belong to no option, and of what -A leaves out. iperf3 says nothing.
-pub(in crate::config) fn ignored(cli: &Cli) -> impl Iterator<Item = String> {
-    let strays = cli.strays.iter().map(|stray| {
+pub(in crate::config) fn ignored(both: &BothOptions, strays: &[OsString]) -> impl Iterator<Item = String> {
+    let strays = strays.iter().map(|stray| {
         format!("'{}' belongs to no option and is ignored", stray.display().to_string().escape_debug())
     });
-    let affinity = cli.both.affinity.as_deref().and_then(|given| given.split_once('/')).map(|(own, rest)| {
+    let affinity = both.affinity.as_deref().and_then(|given| given.split_once('/')).map(|(own, rest)| {
         format!(
             "-A {own}/{rest}: what follows the slash is ignored, as by iperf3; the server's processor stands behind \
              a comma"

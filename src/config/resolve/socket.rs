@@ -3,7 +3,7 @@
 use super::ParameterError;
 use super::number::{amount, c_number, out_of_range, whole, within};
 use crate::config::SocketConfig;
-use crate::config::options::ClientOptions;
+use crate::config::options::{ClientOptions, CongestionOption};
 use crate::config::ranges::{CONGESTION_BYTES, DSCP, FLOW_LABEL, MSS_BYTES, TOS, WINDOW_BYTES};
 use crate::units::{parse_bytes, parse_rate};
 
@@ -16,15 +16,15 @@ pub(super) fn socket(options: &ClientOptions) -> Result<SocketConfig, ParameterE
         window_bytes: (window != 0).then_some(window),
         mss_bytes: (mss != 0).then_some(mss),
         no_delay: options.no_delay,
-        congestion: congestion(options.congestion.as_deref())?,
+        congestion: congestion(&options.congestion)?,
         fq_bits_per_second: amount("--fq-rate", options.fq_rate.as_deref(), parse_rate)?,
         tos: type_of_service(options)?,
         flow_label: label.map(|label| c_number("-L", label, &FLOW_LABEL)).transpose()?,
     })
 }
 
-pub(super) fn congestion(name: Option<&str>) -> Result<Option<String>, ParameterError> {
-    match name {
+pub(super) fn congestion(option: &CongestionOption) -> Result<Option<String>, ParameterError> {
+    match option.given.as_deref() {
         Some(name) if !CONGESTION_BYTES.contains(name.len()) => {
             Err(out_of_range(CONGESTION_BYTES.rule, "-C", name))
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::number::{amount, seconds, test_time, whole, whole_seconds, within};
 use super::socket::socket;
 use super::{ParameterError, affinity};
-use crate::config::options::{Cli, ClientOptions};
+use crate::config::options::{BothOptions, ClientOptions, LengthOption, ParallelOption};
 use crate::config::ranges::{
     BLOCK_BYTES, BURST_BLOCKS, DATAGRAM_BYTES, ENGINE_SECS, OMIT_SECS, SCTP_STREAMS, STREAMS, TIMED_SECS,
 };
@@ -19,23 +19,22 @@ use crate::config::{
 };
 use crate::units::{parse_bytes, parse_count, parse_rate};
 
-pub(super) fn test(cli: &Cli) -> Result<TestConfig, ParameterError> {
-    let options = &cli.client;
-    let protocol = protocol(cli)?;
+pub(super) fn test(options: &ClientOptions, both: &BothOptions) -> Result<TestConfig, ParameterError> {
+    let protocol = protocol(options, both)?;
     let direction = direction(options)?;
-    if options.udp && cli.both.file.is_some() {
+    if options.udp && both.file.is_some() {
         return Err(ParameterError::UdpFile);
     }
     Ok(TestConfig {
         protocol,
         direction,
-        parallel: parallel(options.parallel.as_deref())?,
-        end: end_condition(options, cli.both.file.as_deref().filter(|_| direction != Direction::Reverse))?,
+        parallel: parallel(&options.parallel)?,
+        end: end_condition(options, both.file.as_deref().filter(|_| direction != Direction::Reverse))?,
         omit_secs: match options.omit.as_deref() {
             Some(given) => whole_seconds("-O", given, &OMIT_SECS)?,
             None => 0,
         },
-        block: block(protocol, options.length.as_deref())?,
+        block: block(protocol, &options.length)?,
         pacing: pacing(protocol, options.bitrate.as_deref())?,
         socket: socket(options)?,
         zerocopy: options.zerocopy,
@@ -44,7 +43,7 @@ pub(super) fn test(cli: &Cli) -> Result<TestConfig, ParameterError> {
         title: options.title.as_deref().map(text),
         extra_data: options.extra_data.as_deref().map(text),
         server_output: options.get_server_output,
-        server_cpu: affinity(&cli.both)?.and_then(|(_, server)| server),
+        server_cpu: affinity(both)?.and_then(|(_, server)| server),
         pacing_timer_us: match options.pacing_timer.as_deref() {
             None => DEFAULT_PACING_TIMER_US,
             given => amount("--pacing-timer", given, parse_count)?,
@@ -59,10 +58,9 @@ fn text(given: &OsStr) -> String {
 
 /// Where iperf3 takes the last one of several protocols, they are refused, since only one of them can be
 /// meant. As in iperf3, what only one protocol has is taken without it, too, and means nothing there.
-fn protocol(cli: &Cli) -> Result<Protocol, ParameterError> {
-    let options = &cli.client;
+fn protocol(options: &ClientOptions, both: &BothOptions) -> Result<Protocol, ParameterError> {
     let streams = sctp_streams(options)?;
-    Ok(match (options.udp, options.sctp, cli.both.mptcp) {
+    Ok(match (options.udp, options.sctp, both.mptcp) {
         (false, false, false) => Protocol::Tcp,
         (false, false, true) => Protocol::Mptcp,
         (false, true, false) => Protocol::Sctp(SctpConfig { streams }),
@@ -95,8 +93,8 @@ fn direction(options: &ClientOptions) -> Result<Direction, ParameterError> {
 /// A file that this end sends is sent once if nothing else is asked for. iperf3 takes the size of the file
 /// also where it is the one to be written, so that the same command does something else when it is run again.
 fn end_condition(options: &ClientOptions, sent: Option<&Path>) -> Result<EndCondition, ParameterError> {
-    let time = options.time.as_deref().map(|given| seconds("-t", given, TIMED_SECS.rule)).transpose()?;
-    let time = match time {
+    let time = options.time.given.as_deref();
+    let time = match time.map(|given| seconds("-t", given, TIMED_SECS.rule)).transpose()? {
         None => None,
         Some(0.0 | f64::INFINITY) => Some(EndCondition::Unlimited),
         Some(seconds) => Some(EndCondition::Time(test_time("-t", seconds, &TIMED_SECS)?)),
@@ -120,20 +118,20 @@ fn file_bytes(path: &Path) -> Option<u64> {
 
 /// A length of 0 asks for the default, as in iperf3. With UDP that is only a first guess: the control
 /// connection will tell what one packet holds.
-pub(super) fn block(protocol: Protocol, length: Option<&str>) -> Result<BlockSize, ParameterError> {
+pub(super) fn block(protocol: Protocol, length: &LengthOption) -> Result<BlockSize, ParameterError> {
     let (default, range) = match protocol {
         Protocol::Tcp | Protocol::Mptcp => (DEFAULT_BLOCK_BYTES, &BLOCK_BYTES),
         Protocol::Sctp(_) => (DEFAULT_SCTP_BLOCK_BYTES, &BLOCK_BYTES),
         Protocol::Udp(_) => (DEFAULT_DATAGRAM_BYTES, &DATAGRAM_BYTES),
     };
-    Ok(match amount("-l", length, parse_bytes)? {
+    Ok(match amount("-l", length.given.as_deref(), parse_bytes)? {
         0 => BlockSize { bytes: default, explicit: false },
         bytes => BlockSize { bytes: within("-l", bytes, range)?, explicit: true },
     })
 }
 
-pub(super) fn parallel(given: Option<&str>) -> Result<u32, ParameterError> {
-    given.map_or(Ok(1), |given| whole("-P", given, &STREAMS))
+pub(super) fn parallel(option: &ParallelOption) -> Result<u32, ParameterError> {
+    option.given.as_deref().map_or(Ok(1), |given| whole("-P", given, &STREAMS))
 }
 
 fn pacing(protocol: Protocol, bitrate: Option<&str>) -> Result<Pacing, ParameterError> {
