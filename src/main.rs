@@ -11,8 +11,8 @@ use ringperf::control::{run_client, run_loopback, run_server};
 use ringperf::error::{RunError, SetupError};
 use ringperf::process::{Daemon, Launched, PidFile, launch};
 use ringperf::report::{
-    JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, ReportHandle, Reporter, Sink, TextReporter,
-    version_text,
+    JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, Observer, ReportHandle, Reporter, Sink,
+    TextReporter, version_text,
 };
 use ringperf::sys::{exit_at_signals, has_signal_come, ignore_failed_writes, plain, share_one_heap};
 
@@ -51,8 +51,7 @@ type Started = Result<ExitCode, String>;
 
 fn client(config: &ClientConfig) -> Started {
     let output = &config.output;
-    let report =
-        start_report(output, |sink| ReportHandle::start(reporter(Role::Client, output, None), sink))?;
+    let report = start_report(output, |sink| Observer::new(reporter(Role::Client, output, None), sink))?;
     let mut pid_file = None;
     let result =
         run_client(config, &report, || create_pid_file(&mut pid_file, config.local.pid_file.as_deref()));
@@ -76,7 +75,7 @@ fn server(config: &ServerConfig, daemon: Option<Daemon>) -> Started {
     let make = move |test: Option<u64>, is_beside| {
         reporter(Role::Server, &output, test.filter(|_| is_marked || is_beside))
     };
-    let report = start_report(&config.output, |sink| ReportHandle::start_many(Box::new(make), sink))?;
+    let report = start_report(&config.output, |sink| Observer::of_tests(Box::new(make), sink))?;
     let mut pid_file = None;
     let opened = || create_pid_file(&mut pid_file, config.local.pid_file.as_deref());
     let result = run_server(config, &report, opened, || daemon.map_or(Ok(()), Daemon::detach));
@@ -91,7 +90,7 @@ fn create_pid_file(file: &mut Option<PidFile>, path: Option<&Path>) -> Result<()
 
 fn start_report(
     output: &OutputConfig,
-    start: impl FnOnce(Sink) -> io::Result<ReportHandle>,
+    observer: impl FnOnce(Sink) -> Observer,
 ) -> Result<ReportHandle, String> {
     for warning in &output.warnings {
         // A test does not depend on them being read.
@@ -104,7 +103,8 @@ fn start_report(
             format!("unable to open log file: {} ({})", plain(&error), path.display())
         })?),
     };
-    start(sink).map_err(|error| format!("unable to start the report thread: {}", plain(&error)))
+    ReportHandle::start(vec![observer(sink)])
+        .map_err(|error| format!("unable to start the report thread: {}", plain(&error)))
 }
 
 /// What turns events into output, with the number of its test as a mark.

@@ -230,7 +230,8 @@ fn report(reporter: &mut dyn Reporter, units: u64) {
         interval: Some(Duration::from_secs(1)),
         test: Arc::new(test),
     };
-    black_box(reporter.event(&RunEvent::Session(Box::new(session))));
+    let mut bytes = Vec::new();
+    reporter.event(&RunEvent::Session(Box::new(session)), &mut bytes).expect("a vector takes all of it");
     let stream = |socket: u8| IntervalStream {
         socket: socket.into(),
         flow: Flow::Send,
@@ -243,7 +244,9 @@ fn report(reporter: &mut dyn Reporter, units: u64) {
     let interval = Interval { omitted: false, streams: (5..5 + streams).map(stream).collect() };
     let event = RunEvent::Interval(interval);
     for _ in 0..units {
-        let text = reporter.event(black_box(&event));
+        bytes.clear();
+        reporter.event(black_box(&event), &mut bytes).expect("a vector takes all of it");
+        let text = str::from_utf8(&bytes).expect("a report is text");
         assert!(text.contains("4567890123") || text.contains("[SUM]"), "an interval is printed: {text}");
     }
 }

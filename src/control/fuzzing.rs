@@ -14,7 +14,7 @@ use super::loopback::LoopbackServer;
 use super::run_client;
 use crate::config::{ClientConfig, Direction, EndCondition, Family, LocalConfig, OutputConfig, TestConfig};
 use crate::protocol::{Cookie, State};
-use crate::report::{ReportHandle, Sink, TextReporter};
+use crate::report::{Observer, ReportHandle, Sink, TextReporter};
 
 /// Divides a script; no byte of JSON in ASCII and no state.
 const NEXT_PART: u8 = 0x80;
@@ -80,8 +80,8 @@ pub(crate) fn converse_with_client(script: &[u8]) {
     thread::scope(|scope| {
         scope.spawn(move || play_server(&listener, words));
         let output = OutputConfig { verbose: true, debug: 4, ..OutputConfig::default() };
-        let report = ReportHandle::start(Box::new(TextReporter::new(&output)), Sink::Nowhere)
-            .expect("the system has room for a thread");
+        let observer = Observer::new(Box::new(TextReporter::new(&output)), Sink::Nowhere);
+        let report = ReportHandle::start(vec![observer]).expect("the system has room for a thread");
         // How it ends is the client's affair; that it ends is what is looked at.
         let _ = run_client(&client_config(port, choice, output), &report, || Ok(()));
         report.finish().expect("nothing is written anywhere");

@@ -19,7 +19,7 @@ use crate::control::base::runtime::block_on;
 use crate::control::base::signals::Signals;
 use crate::control::session::client::run_client;
 use crate::error::{RunError, SetupError};
-use crate::report::{Collector, Comparison, ReportHandle, Sink};
+use crate::report::{Comparison, Observer, ReportHandle, Sink};
 use crate::sys::start_thread;
 
 /// Time between two steps of the progress bar.
@@ -36,7 +36,8 @@ pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
     let mut comparison = Comparison::start(&engines, config.seconds);
     for engine in engines {
         let collector = comparison.collector(engine);
-        let report = ReportHandle::start(Box::new(Collector::clone(&collector)), Sink::Nowhere)
+        let observer = Observer::new(Box::new(collector.clone()), Sink::Nowhere);
+        let report = ReportHandle::start(vec![observer])
             .map_err(|source| SetupError::System { what: "starting the report thread", source })?;
         let result = run_client(&client_config(config, engine, server.port), &report, || Ok(()));
         // Nothing is written anywhere, so this cannot fail.
@@ -100,7 +101,8 @@ fn serve(
         output: OutputConfig { interval: None, ..OutputConfig::default() },
         ..ServerConfig::default()
     };
-    let report = ReportHandle::start(Box::new(Collector::default()), Sink::Nowhere)?;
+    // Nobody hears of its tests.
+    let report = ReportHandle::start(Vec::new())?;
     let served = block_on(|runtime| {
         let (config, report) = (&config, &report);
         async move {

@@ -341,6 +341,8 @@ async fn idle_for(time: Option<Duration>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use tokio::task::LocalSet;
 
     use super::*;
@@ -348,26 +350,25 @@ mod tests {
     use crate::control::base::runtime::RuntimeKind;
     use crate::control::serve::router::{Destination, Router};
     use crate::protocol::Cookie;
-    use crate::report::{Reporter, ServerOutput, Sink};
+    use crate::report::{Observer, Reporter, Sink};
 
     /// Tells a channel which errors it has heard of.
     struct Errors(std::sync::mpsc::Sender<String>);
 
     impl Reporter for Errors {
-        fn event(&mut self, event: &RunEvent) -> String {
+        fn event(&mut self, event: &RunEvent, _: &mut dyn Write) -> io::Result<()> {
             if let RunEvent::Error(failure) = event {
                 self.0.send(failure.full.clone()).unwrap();
             }
-            String::new()
+            Ok(())
         }
+    }
 
-        fn complaint(&self, _: &RunEvent) -> String {
-            String::new()
-        }
-
-        fn server_output(&self) -> ServerOutput {
-            ServerOutput::Text(String::new())
-        }
+    /// A report that tells the other end of the channel of errors.
+    fn report() -> (ReportHandle, std::sync::mpsc::Receiver<String>) {
+        let (errors, heard) = std::sync::mpsc::channel();
+        let observer = Observer::new(Box::new(Errors(errors)), Sink::Nowhere);
+        (ReportHandle::start(vec![observer]).unwrap(), heard)
     }
 
     fn entry(router: &Router) -> Option<Entry> {
@@ -381,8 +382,7 @@ mod tests {
     /// The errors that are reported of a session that holds the only slot.
     fn errors(session: impl Future<Output = Closing> + 'static) -> Vec<String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (errors, heard) = std::sync::mpsc::channel();
-        let report = ReportHandle::start(Box::new(Errors(errors)), Sink::Nowhere).unwrap();
+        let (report, heard) = report();
         let of_test = report.of_test(1);
         LocalSet::new().block_on(&runtime, async move {
             let router = Router::new(1);
@@ -430,8 +430,7 @@ mod tests {
         };
         for (ends, told) in [(&[][..], 1), (&[false, false], 1), (&[true], 0), (&[false, true], 0)] {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let (errors, heard) = std::sync::mpsc::channel();
-            let report = ReportHandle::start(Box::new(Errors(errors)), Sink::Nowhere).unwrap();
+            let (report, heard) = report();
             let context = ServerContext::new(&config, None, RuntimeKind::Plain);
             let mut server = Server::new(context, &report, Signals::ignore());
             for &tells_of_signal in ends {

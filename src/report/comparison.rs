@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::escape::escape;
 use super::totals::{CpuPerGigabyte, Halves};
-use super::{Reporter, RunEvent, ServerOutput, TestEnd};
+use super::{Reporter, RunEvent, TestEnd};
 use crate::config::{EngineChoice, LoopbackConfig};
 use crate::units::to_f64;
 
@@ -26,7 +26,7 @@ impl Collector {
 }
 
 impl Reporter for Collector {
-    fn event(&mut self, event: &RunEvent) -> String {
+    fn event(&mut self, event: &RunEvent, _: &mut dyn Write) -> io::Result<()> {
         match event {
             RunEvent::Interval(interval) => {
                 if let (Some(progress), Some(stream)) = (&self.progress, interval.streams.first()) {
@@ -38,15 +38,7 @@ impl Reporter for Collector {
             }
             _ => {}
         }
-        String::new()
-    }
-
-    fn complaint(&self, _event: &RunEvent) -> String {
-        String::new()
-    }
-
-    fn server_output(&self) -> ServerOutput {
-        ServerOutput::Text(String::new())
+        Ok(())
     }
 }
 

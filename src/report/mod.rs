@@ -1,7 +1,10 @@
 //! The only writer of standard output: events in, text or JSON out.
 //!
-//! A session tells what happened as [`RunEvent`]s; one thread turns them into rows or into a document, so a
-//! stalled terminal never holds up a test.
+//! A session tells what happened as [`RunEvent`]s. Any number of [`Observer`]s hear of them, on one thread of
+//! their own, so a stalled terminal never holds up a test: each has a [`Reporter`], which turns events into
+//! rows, a document or whatever it likes, and a [`Sink`] that these go to.
+
+use std::io::{self, Write};
 
 mod comparison;
 mod delivery;
@@ -16,7 +19,7 @@ mod totals;
 mod version;
 
 pub use comparison::{Collector, Comparison};
-pub use delivery::{DebugLog, LogFile, MakeReporter, ReportHandle, Sink, Unwritten};
+pub use delivery::{DebugLog, LogFile, MakeReporter, Observer, ReportHandle, Sink, Unwritten};
 pub use event::{
     ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, Introduction,
     RunEvent, ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
@@ -36,18 +39,25 @@ const ERROR: &str = "error - ";
 
 /// Turns events into output.
 pub trait Reporter: Send {
-    /// Takes one event and returns the text to print because of it, complete lines or nothing.
-    fn event(&mut self, event: &RunEvent) -> String;
+    /// Takes one event and writes what is to be printed because of it: complete lines or nothing. What goes
+    /// into one call of the writer is on its way at once; a document that may be too long to be in memory is
+    /// written in pieces.
+    ///
+    /// What a reporter remembers of the event does not depend on whether it could be written: a sink that has
+    /// failed gets nothing of the rest of this event, and is tried again with the next one.
+    ///
+    /// # Errors
+    /// The writer's, or why there is nothing to write.
+    fn event(&mut self, event: &RunEvent, out: &mut dyn Write) -> io::Result<()>;
 
-    /// The next piece of what the last event asks for beyond that, until there is none: a document may be too
-    /// long to be in memory at once.
-    fn more(&mut self) -> Option<String> {
-        None
+    /// The lines for standard error, or for the log file, that an event asks for; nothing for most.
+    fn complaint(&self, _event: &RunEvent) -> String {
+        String::new()
     }
 
-    /// The line for standard error, or for the log file, that an event asks for; nothing for most.
-    fn complaint(&self, event: &RunEvent) -> String;
-
     /// What a server sends to a client that asked for its output: everything of the current test so far.
-    fn server_output(&self) -> ServerOutput;
+    /// `None` of a reporter that has no such output.
+    fn server_output(&self) -> Option<ServerOutput> {
+        None
+    }
 }

@@ -24,7 +24,7 @@ pub(super) enum Message {
     /// Of a test by its number, and what it counts in the backlog.
     Event(Option<u64>, Box<RunEvent>, usize),
     /// All that was reported of a test so far.
-    ServerOutput(Option<u64>, oneshot::Sender<ServerOutput>),
+    ServerOutput(Option<u64>, oneshot::Sender<Option<ServerOutput>>),
     /// Nothing more is reported of a test.
     Forget(Option<u64>),
     /// Whether all so far is written.
@@ -149,17 +149,17 @@ impl Outbox {
         }
     }
 
-    /// What was reported of this test so far; `None` if nothing was.
+    /// What was reported of this test so far; `None` if nothing was, or nobody keeps it.
     pub(super) async fn server_output(&self) -> Option<ServerOutput> {
         if self.is_reported.get() != Some(&true) {
             return None;
         }
-        self.answer(|answer| Message::ServerOutput(self.test, answer)).await
+        self.answer(|answer| Message::ServerOutput(self.test, answer)).await.flatten()
     }
 
     /// Whether everything so far is written, once it is.
     pub(super) async fn written(&self) -> Result<(), Unwritten> {
-        self.answer(Message::Written).await.unwrap_or(Err(Unwritten))
+        self.answer(Message::Written).await.unwrap_or(Err(Unwritten::GONE))
     }
 
     async fn answer<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {

@@ -1,8 +1,11 @@
-//! How a report reaches its readers: the thread that writes it, what waits for that, and where it goes.
+//! How a report reaches its readers: who hears of a run and writes, the thread on which that happens, what
+//! waits for it, and where the output goes.
 
 mod backlog;
+mod observer;
 mod output;
 mod thread;
 
+pub use observer::{MakeReporter, Observer};
 pub use output::{LogFile, Sink};
-pub use thread::{DebugLog, MakeReporter, ReportHandle, Unwritten};
+pub use thread::{DebugLog, ReportHandle, Unwritten};

@@ -1,4 +1,5 @@
-//! Where the text of a report goes: standard output and standard error, a log file, or nowhere.
+//! Where the output of a reporter goes: standard output and standard error, a log file, any writer, or
+//! nowhere.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,13 +13,15 @@ use nix::sys::stat::Mode;
 
 use crate::sys::{open_unless_misled, plain};
 
-/// Where the report goes.
-#[derive(Debug)]
+/// Where the output of a reporter goes.
 pub enum Sink {
     /// Reports to standard output, warnings and errors to standard error.
     Standard,
     /// All of it to the end of a file.
     LogFile(LogFile),
+    /// Reports to this writer, each in as many calls as the reporter makes. Warnings and errors go nowhere:
+    /// it has them if the reporter writes them there.
+    Writer(Box<dyn Write + Send>),
     /// Nowhere: the reporter keeps what it wants to keep.
     Nowhere,
 }
@@ -43,12 +46,12 @@ impl LogFile {
         Ok(Self { path: path.to_owned(), file: Some(append_to(path)?) })
     }
 
-    fn write(&mut self, text: &str) -> io::Result<()> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             closed => closed.insert(append_to(&self.path)?),
         };
-        file.write_all(text.as_bytes())
+        file.write_all(bytes)
     }
 
     /// Lets go of the file until the next test.
@@ -71,41 +74,50 @@ fn append_to(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The writer behind the report thread. Everything it is given is on its way to the reader when it returns.
-#[derive(Debug)]
+/// The writer behind an observer. Everything it is given is on its way to the reader when it returns.
 pub(super) struct Output {
     sink: Sink,
-    /// The last write failed, and standard error has been told.
-    failed: bool,
+    /// What kind of failure the last write was, if it was one; that has been told.
+    failed: Option<io::ErrorKind>,
+}
+
+/// A sink has begun to fail.
+#[derive(Debug, thiserror::Error)]
+#[error("unable to write the report{whereto}: {}", plain(source))]
+pub(super) struct Failure {
+    /// Empty, or a clause with the name of the file.
+    whereto: String,
+    source: io::Error,
 }
 
 impl Output {
     pub(super) fn new(sink: Sink) -> Self {
-        Self { sink, failed: false }
+        Self { sink, failed: None }
     }
 
-    /// Writes lines of the report.
-    pub(super) fn report(&mut self, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        let written = match &mut self.sink {
-            // What has broken once does not mend.
-            Sink::Standard if self.failed => return,
-            Sink::Standard => to_standard_output(text),
-            Sink::LogFile(log) => log.write(text),
-            Sink::Nowhere => Ok(()),
+    /// Takes note of what became of an event's output, and returns what is to be told: a disk that stays full
+    /// is told of once.
+    pub(super) fn note(&mut self, written: io::Result<()>) -> Option<Failure> {
+        let source = written.err()?;
+        let failed_before = self.failed.replace(source.kind()).is_some();
+        let whereto = match &self.sink {
+            Sink::LogFile(log) => format!(" to {}", log.path.display()),
+            Sink::Standard | Sink::Writer(_) | Sink::Nowhere => String::new(),
         };
-        self.note(written);
+        (!failed_before).then_some(Failure { whereto, source })
     }
 
-    /// Writes a line that is a warning or an error.
-    pub(super) fn complain(&mut self, text: &str) {
+    /// Writes lines that are warnings or errors. Returns what is to be told as [`Self::note`] does.
+    pub(super) fn complain(&mut self, text: &str) -> Option<Failure> {
         match &mut self.sink {
             Sink::Standard => to_standard_error(text),
-            Sink::LogFile(_) => self.report(text),
-            Sink::Nowhere => {}
+            Sink::LogFile(_) => {
+                let written = self.write_all(text.as_bytes());
+                return self.note(written);
+            }
+            Sink::Writer(_) | Sink::Nowhere => {}
         }
+        None
     }
 
     /// A test is over, or none has begun: no log file is kept open.
@@ -115,24 +127,36 @@ impl Output {
         }
     }
 
-    /// Whether the last write succeeded.
-    pub(super) fn is_well(&self) -> bool {
-        !self.failed
+    /// What kind of failure the last write was, if it was one.
+    pub(super) fn failed(&self) -> Option<io::ErrorKind> {
+        self.failed
     }
 
-    /// A disk that stays full is told of once.
-    fn note(&mut self, written: io::Result<()>) {
-        let failed_before = std::mem::replace(&mut self.failed, written.is_err());
-        if let (Err(error), false) = (written, failed_before) {
-            let whereto = match &self.sink {
-                Sink::LogFile(log) => format!(" to {}", log.path.display()),
-                Sink::Standard | Sink::Nowhere => String::new(),
-            };
-            to_standard_error(&format!(
-                "ringperf: error - unable to write the report{whereto}: {}\n",
-                plain(&error)
-            ));
+    pub(super) fn is_standard(&self) -> bool {
+        matches!(self.sink, Sink::Standard)
+    }
+}
+
+impl Write for Output {
+    /// Takes all of it, or fails.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.is_empty() {
+            return Ok(0);
         }
+        match (&mut self.sink, self.failed) {
+            // What has broken once does not mend.
+            (Sink::Standard, Some(kind)) => return Err(kind.into()),
+            (Sink::Standard, None) => to_standard_output(bytes)?,
+            (Sink::LogFile(log), _) => log.append(bytes)?,
+            (Sink::Writer(writer), _) => writer.write_all(bytes).and_then(|()| writer.flush())?,
+            (Sink::Nowhere, _) => {}
+        }
+        self.failed = None;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -146,9 +170,9 @@ pub(super) fn complain_of_no_reader() {
     }
 }
 
-fn to_standard_output(text: &str) -> io::Result<()> {
+fn to_standard_output(bytes: &[u8]) -> io::Result<()> {
     let mut output = io::stdout().lock();
-    output.write_all(text.as_bytes())?;
+    output.write_all(bytes)?;
     output.flush()
 }
 
@@ -163,6 +187,12 @@ mod tests {
 
     use super::*;
 
+    /// Writes lines as an observer does.
+    fn report(output: &mut Output, text: &str) -> Option<Failure> {
+        let written = output.write_all(text.as_bytes());
+        output.note(written)
+    }
+
     #[test]
     fn a_log_file_that_is_moved_away_between_two_tests_is_made_anew() {
         let folder = std::env::temp_dir().join(format!("ringperf-output-{}", std::process::id()));
@@ -170,12 +200,12 @@ mod tests {
         let (path, moved) = (folder.join("log"), folder.join("log.1"));
         fs::write(&path, "before\n").unwrap();
         let mut output = Output::new(Sink::LogFile(LogFile::open(&path).unwrap()));
-        output.report("row 1\n");
+        assert!(report(&mut output, "row 1\n").is_none());
         fs::rename(&path, &moved).unwrap();
-        output.complain("error 1\n");
+        assert!(output.complain("error 1\n").is_none());
         output.rest();
-        output.report("row 2\n");
-        assert!(output.is_well());
+        assert!(report(&mut output, "row 2\n").is_none());
+        assert_eq!(output.failed(), None);
         assert_eq!(fs::read_to_string(&moved).unwrap(), "before\nrow 1\nerror 1\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "row 2\n");
         fs::remove_dir_all(&folder).unwrap();
@@ -192,24 +222,29 @@ mod tests {
         drop(reader);
         let (done, is_done) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            output.report("row\n");
-            done.send(output.is_well()).unwrap();
+            let failure = report(&mut output, "row\n").map(|failure| failure.to_string());
+            done.send((failure, output.failed().is_some())).unwrap();
         });
-        let is_well = is_done.recv_timeout(std::time::Duration::from_secs(10));
+        let told = is_done.recv_timeout(std::time::Duration::from_secs(10));
         fs::remove_file(&pipe).unwrap();
-        assert_eq!(is_well, Ok(false));
+        let line = format!("unable to write the report to {}: Broken pipe", pipe.display());
+        assert_eq!(told, Ok((Some(line), true)));
     }
 
     #[test]
     fn a_full_disk_is_noticed_and_may_be_over_later() {
         let mut output = Output::new(Sink::LogFile(LogFile::open(Path::new("/dev/full")).unwrap()));
-        output.report("");
-        assert!(output.is_well());
-        output.report("row\n");
-        assert!(!output.is_well());
+        assert!(report(&mut output, "").is_none());
+        assert_eq!(output.failed(), None);
+        let failure = report(&mut output, "row\n").unwrap();
+        assert_eq!(failure.to_string(), "unable to write the report to /dev/full: No space left on device");
+        assert!(report(&mut output, "row\n").is_none(), "it is told once");
+        assert_eq!(output.failed(), Some(io::ErrorKind::StorageFull));
+        assert!(report(&mut output, "").is_none());
+        assert_eq!(output.failed(), Some(io::ErrorKind::StorageFull), "nothing was tried");
         output.sink = Sink::LogFile(LogFile::open(Path::new("/dev/null")).unwrap());
-        output.report("row\n");
-        assert!(output.is_well());
+        assert!(report(&mut output, "row\n").is_none());
+        assert_eq!(output.failed(), None);
     }
 
     #[test]

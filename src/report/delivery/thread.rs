@@ -1,6 +1,5 @@
-//! The report thread: takes events as they come and writes what they give.
+//! The report thread: takes events as they come and lets all observers write what these give.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -8,8 +7,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::backlog::{Backlog, Message, Outbox};
-use super::output::{Output, Sink, complain_of_no_reader, to_standard_error};
-use crate::report::{Reporter, RunEvent, ServerOutput};
+use super::observer::Observer;
+use super::output::{complain_of_no_reader, to_standard_error};
+use crate::report::{RunEvent, ServerOutput};
 use crate::sys::start_thread;
 
 /// The sending end of the report thread. Emitting never waits for a terminal: what has no room because nobody
@@ -31,14 +31,21 @@ struct ReportThread {
     over: Receiver<()>,
 }
 
-/// Makes the reporter of a test by its number; without one that of all that belongs to no test. Told as well
-/// is whether another test is being reported, so that the lines of both must be told apart.
-pub type MakeReporter = Box<dyn Fn(Option<u64>, bool) -> Box<dyn Reporter> + Send>;
-
 /// Some of the report could not be written. Standard error has been told why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unable to write the report")]
-pub struct Unwritten;
+pub struct Unwritten {
+    /// What kind of failure the last write of a sink was, that of the first observer whose last one failed.
+    /// `TimedOut` where nobody has read the report in time.
+    pub kind: io::ErrorKind,
+}
+
+impl Unwritten {
+    /// The report thread is gone.
+    pub(super) const GONE: Self = Self { kind: io::ErrorKind::NotConnected };
+    /// The time for writing is over.
+    const TOO_LATE: Self = Self { kind: io::ErrorKind::TimedOut };
+}
 
 /// Tells the report what passes between the two ends, as far as `-d` asks for it.
 #[derive(Clone, Debug)]
@@ -63,31 +70,19 @@ impl DebugLog {
 }
 
 impl ReportHandle {
-    /// Starts the thread for one reporter, which gets everything.
+    /// Starts the thread for any number of observers, of which each gets everything, in this order.
     ///
     /// # Errors
     /// The system's when it has no thread to give.
-    pub fn start(reporter: Box<dyn Reporter>, sink: Sink) -> io::Result<Self> {
-        Self::start_with(Desk { common: reporter, make: None, tests: BTreeMap::new() }, sink)
-    }
-
-    /// Starts the thread for tests side by side, each with a reporter of its own.
-    ///
-    /// # Errors
-    /// As [`Self::start`].
-    pub fn start_many(make: MakeReporter, sink: Sink) -> io::Result<Self> {
-        Self::start_with(Desk { common: make(None, false), make: Some(make), tests: BTreeMap::new() }, sink)
-    }
-
-    fn start_with(desk: Desk, sink: Sink) -> io::Result<Self> {
+    pub fn start(observers: Vec<Observer>) -> io::Result<Self> {
         let (messages, inbox) = mpsc::channel();
         let (still_there, over) = mpsc::channel();
-        let has_terminal = matches!(sink, Sink::Standard) && io::stderr().is_terminal();
+        let has_terminal = observers.iter().any(Observer::is_standard) && io::stderr().is_terminal();
         let backlog = Arc::new(Backlog::default());
         let outbox = Outbox::new(messages, Arc::clone(&backlog));
         let result = start_thread("report", move || {
             let _still_there = still_there;
-            write_all(&inbox, &backlog, desk, Output::new(sink))
+            write_all(&inbox, &backlog, observers)
         })?;
         let thread = ReportThread { result, over };
         Ok(Self { outbox: Some(outbox), thread: Some(thread), has_terminal })
@@ -149,7 +144,8 @@ impl ReportHandle {
         }
     }
 
-    /// What a server sends to a client that asked for its output: all that was reported of this test so far.
+    /// What a server sends to a client that asked for its output: all that was reported of this test so far,
+    /// by the first observer that has such an output.
     pub async fn server_output(&self) -> Option<ServerOutput> {
         self.outbox.as_ref()?.server_output().await
     }
@@ -157,18 +153,18 @@ impl ReportHandle {
     /// Waits until everything that was handed over so far is written.
     ///
     /// # Errors
-    /// [`Unwritten`] if the last write failed, for example to a full disk.
+    /// [`Unwritten`] if the last write to any sink failed, for example to a full disk.
     pub async fn written(&self) -> Result<(), Unwritten> {
         match &self.outbox {
             Some(outbox) => outbox.written().await,
-            None => Err(Unwritten),
+            None => Err(Unwritten::GONE),
         }
     }
 
     /// Waits until everything is written.
     ///
     /// # Errors
-    /// [`Unwritten`] if the last write failed, for example to a full disk.
+    /// [`Unwritten`] if the last write to any sink failed, for example to a full disk.
     ///
     /// # Panics
     /// If the report thread has panicked.
@@ -193,96 +189,209 @@ impl ReportHandle {
         let over = self.thread.as_ref().map(|thread| thread.over.recv_timeout(wait));
         if over == Some(Err(RecvTimeoutError::Timeout)) {
             complain_of_no_reader();
-            return Err(Unwritten);
+            return Err(Unwritten::TOO_LATE);
         }
         self.finish()
-    }
-}
-
-/// The reporters of the tests that run, and the one of everything else.
-struct Desk {
-    common: Box<dyn Reporter>,
-    /// Without it the common reporter has the tests as well, one after the other.
-    make: Option<MakeReporter>,
-    tests: BTreeMap<u64, Box<dyn Reporter>>,
-}
-
-impl Desk {
-    fn reporter(&mut self, test: Option<u64>) -> &mut Box<dyn Reporter> {
-        match (&self.make, test) {
-            (Some(make), Some(number)) => {
-                let is_beside = !self.tests.is_empty();
-                self.tests.entry(number).or_insert_with(|| make(test, is_beside))
-            }
-            _ => &mut self.common,
-        }
-    }
-
-    /// Writes what an event gives.
-    fn write(&mut self, test: Option<u64>, event: &RunEvent, output: &mut Output) {
-        let knows = test.is_some_and(|number| self.tests.contains_key(&number));
-        let reporter = self.reporter(test);
-        output.report(&reporter.event(event));
-        write_more(&mut **reporter, output);
-        output.complain(&reporter.complaint(event));
-        let is_done = matches!(event, RunEvent::Done);
-        // What passes between the two ends is told before a test begins and after it is done as well.
-        let is_no_begin = matches!(event, RunEvent::Debug(_)) && !knows;
-        if let (Some(number), true) = (test, is_done || is_no_begin) {
-            self.tests.remove(&number);
-        }
-        if self.tests.is_empty() && (is_done || matches!(event, RunEvent::Listening { .. })) {
-            output.rest();
-        }
     }
 }
 
 fn write_all(
     inbox: &Receiver<Message>,
     backlog: &Backlog,
-    mut desk: Desk,
-    mut output: Output,
+    mut observers: Vec<Observer>,
 ) -> Result<(), Unwritten> {
     for message in inbox {
         match message {
             Message::Event(test, event, bytes) => {
-                desk.write(test, &event, &mut output);
+                tell(&mut observers, test, &event);
                 drop(event);
                 backlog.done_with(bytes);
             }
-            // These fail only when the session that asked is gone.
-            Message::ServerOutput(test, answer) => drop(answer.send(desk.reporter(test).server_output())),
-            Message::Forget(test) => drop(test.and_then(|test| desk.tests.remove(&test))),
-            Message::Written(answer) => drop(answer.send(state(&output))),
+            Message::ServerOutput(test, answer) => {
+                let output = observers.iter_mut().find_map(|observer| observer.server_output(test));
+                // This and the other answer fail only when the session that asked is gone.
+                drop(answer.send(output));
+            }
+            Message::Forget(test) => observers.iter_mut().for_each(|observer| observer.forget(test)),
+            Message::Written(answer) => drop(answer.send(state(&observers))),
         }
     }
     // Nobody was there any more to tell it, and a document is told with its last word.
     let untold = backlog.left_out().map(|left_out| [left_out, RunEvent::Done]);
-    untold.iter().flatten().for_each(|event| desk.write(None, event, &mut output));
-    state(&output)
+    untold.iter().flatten().for_each(|event| tell(&mut observers, None, event));
+    state(&observers)
 }
 
-/// Writes what the last event asks for beyond its lines. What comes behind a gap would be no document.
-fn write_more(reporter: &mut dyn Reporter, output: &mut Output) {
-    let mut is_whole = true;
-    while let Some(piece) = reporter.more() {
-        if is_whole {
-            output.report(&piece);
-            is_whole = output.is_well();
-        }
+/// Tells all observers, and standard error of sinks that begin to fail.
+fn tell(observers: &mut [Observer], test: Option<u64>, event: &RunEvent) {
+    for failure in observers.iter_mut().filter_map(|observer| observer.take(test, event)) {
+        to_standard_error(&format!("ringperf: error - {failure}\n"));
     }
 }
 
-fn state(output: &Output) -> Result<(), Unwritten> {
-    if output.is_well() { Ok(()) } else { Err(Unwritten) }
+fn state(observers: &[Observer]) -> Result<(), Unwritten> {
+    match observers.iter().find_map(Observer::failed) {
+        Some(kind) => Err(Unwritten { kind }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::path::Path;
+    use std::sync::Mutex;
+
     use super::*;
-    use crate::config::{OutputConfig, Role, TestConfig};
+    use crate::config::{Direction, OutputConfig, Role, TestConfig};
     use crate::report::testing::fixtures;
-    use crate::report::{JsonReporter, LogFile, TextReporter};
+    use crate::report::{JsonReporter, LogFile, MakeReporter, Reporter, Sink, TextReporter};
+
+    /// A writer whose text can be looked at while somebody else has it.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Shared {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn text_reporter() -> Box<dyn Reporter> {
+        Box::new(TextReporter::new(&OutputConfig::default()))
+    }
+
+    fn json_reporter() -> Box<dyn Reporter> {
+        Box::new(JsonReporter::new(Role::Client))
+    }
+
+    /// A client's test of two seconds, with a warning.
+    fn events() -> Vec<RunEvent> {
+        let (role, direction) = (Role::Client, Direction::Forward);
+        vec![
+            RunEvent::Session(Box::new(fixtures::session(role, TestConfig::default()))),
+            RunEvent::Start(Box::new(fixtures::start(role, direction, 1))),
+            RunEvent::Interval(fixtures::interval(role, direction, 1, 0)),
+            RunEvent::Warning("w".to_owned()),
+            RunEvent::Interval(fixtures::interval(role, direction, 1, 1)),
+            RunEvent::End(Box::new(fixtures::end(role, direction, 1))),
+            RunEvent::Done,
+        ]
+    }
+
+    /// All that a reporter writes that has a run for itself.
+    fn alone(mut reporter: Box<dyn Reporter>) -> String {
+        events().iter().map(|event| fixtures::printed(reporter.as_mut(), event)).collect()
+    }
+
+    #[test]
+    fn each_observer_has_the_whole_run_in_its_own_sink() {
+        let (text, json) = (Shared::default(), Shared::default());
+        let report = ReportHandle::start(vec![
+            Observer::new(text_reporter(), Sink::Writer(Box::new(text.clone()))),
+            Observer::new(json_reporter(), Sink::Writer(Box::new(json.clone()))),
+        ]);
+        let report = report.unwrap();
+        events().into_iter().for_each(|event| report.emit(event));
+        report.finish().unwrap();
+        assert_eq!(text.text(), alone(text_reporter()));
+        assert_eq!(json.text(), alone(json_reporter()));
+        assert!(text.text().contains("receiver") && json.text().contains("sum_received"));
+    }
+
+    #[test]
+    fn a_sink_that_fails_is_told_of_once_and_is_no_matter_of_the_others() {
+        let (reader, pipe) = io::pipe().unwrap();
+        drop(reader);
+        let full = Sink::LogFile(LogFile::open(Path::new("/dev/full")).unwrap());
+        for (sink, kind, words) in [
+            (Sink::Writer(Box::new(pipe)), io::ErrorKind::BrokenPipe, "report: Broken pipe"),
+            (full, io::ErrorKind::StorageFull, "report to /dev/full: No space left on device"),
+        ] {
+            let json = Shared::default();
+            let mut observers = [
+                Observer::new(text_reporter(), sink),
+                Observer::new(json_reporter(), Sink::Writer(Box::new(json.clone()))),
+            ];
+            let mut told = Vec::new();
+            for event in events() {
+                told.extend(observers.iter_mut().filter_map(|observer| observer.take(None, &event)));
+            }
+            let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+            assert_eq!(told, [format!("unable to write the {words}")]);
+            assert_eq!(json.text(), alone(json_reporter()));
+            assert_eq!(state(&observers), Err(Unwritten { kind }));
+        }
+    }
+
+    /// Takes only so many bytes, and counts the calls that it refuses.
+    struct Narrow {
+        room: usize,
+        refused: Arc<Mutex<u32>>,
+    }
+
+    impl Write for Narrow {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.room = self.room.checked_sub(bytes.len()).ok_or_else(|| {
+                *self.refused.lock().unwrap() += 1;
+                io::Error::from(io::ErrorKind::QuotaExceeded)
+            })?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_comes_behind_the_piece_of_a_document_that_had_no_room() {
+        let refused = Arc::new(Mutex::new(0));
+        let sink = Sink::Writer(Box::new(Narrow { room: 300_000, refused: Arc::clone(&refused) }));
+        let mut observer = Observer::new(json_reporter(), sink);
+        let [session, ..] = &events()[..] else { panic!() };
+        let interval = RunEvent::Interval(fixtures::interval(Role::Client, Direction::Forward, 100, 0));
+        let intervals = std::iter::repeat_n(&interval, 100);
+        assert!([session].into_iter().chain(intervals).all(|event| observer.take(None, event).is_none()));
+        let failure = observer.take(None, &RunEvent::Done).expect("the document is longer than the room");
+        assert_eq!(failure.to_string(), "unable to write the report: quota exceeded");
+        assert_eq!((observer.failed(), *refused.lock().unwrap()), (Some(io::ErrorKind::QuotaExceeded), 1));
+    }
+
+    #[test]
+    fn the_first_observer_that_has_an_output_for_a_client_gives_it() {
+        struct Silent;
+        impl Reporter for Silent {
+            fn event(&mut self, _: &RunEvent, _: &mut dyn Write) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for (reporters, expected) in [
+            (vec![], None),
+            (vec![Box::new(Silent) as Box<dyn Reporter>], None),
+            (
+                vec![Box::new(Silent), text_reporter(), json_reporter()],
+                Some(ServerOutput::Text(String::new())),
+            ),
+        ] {
+            let observers = reporters.into_iter().map(|reporter| Observer::new(reporter, Sink::Nowhere));
+            let report = ReportHandle::start(observers.collect()).unwrap();
+            assert_eq!(runtime.block_on(report.server_output()), expected);
+            assert_eq!(runtime.block_on(report.written()), Ok(()));
+            report.finish().unwrap();
+        }
+    }
 
     #[test]
     fn tests_side_by_side_have_reporters_of_their_own_until_they_are_done() {
@@ -292,7 +401,7 @@ mod tests {
             let reporter = TextReporter::new(&OutputConfig::default());
             Box::new(test.into_iter().fold(reporter, TextReporter::marked))
         });
-        let report = ReportHandle::start_many(make, sink).unwrap();
+        let report = ReportHandle::start(vec![Observer::of_tests(make, sink)]).unwrap();
         let tests = [report.of_test(7), report.of_test(8)];
         for text in ["one\n", "two\n"] {
             tests.iter().for_each(|test| test.emit(RunEvent::Debug(text.to_owned())));
@@ -312,21 +421,13 @@ mod tests {
     struct Halted(Option<std::sync::mpsc::Receiver<()>>, JsonReporter);
 
     impl Reporter for Halted {
-        fn event(&mut self, event: &RunEvent) -> String {
+        fn event(&mut self, event: &RunEvent, out: &mut dyn Write) -> io::Result<()> {
             self.0.take().into_iter().for_each(|told| told.recv().unwrap());
-            self.1.event(event)
-        }
-
-        fn more(&mut self) -> Option<String> {
-            self.1.more()
+            self.1.event(event, out)
         }
 
         fn complaint(&self, event: &RunEvent) -> String {
             self.1.complaint(event)
-        }
-
-        fn server_output(&self) -> ServerOutput {
-            self.1.server_output()
         }
     }
 
@@ -336,8 +437,8 @@ mod tests {
         let sink = Sink::LogFile(LogFile::open(&path).unwrap());
         let (go, told) = mpsc::channel();
         let role = Role::Server;
-        let report =
-            ReportHandle::start(Box::new(Halted(Some(told), JsonReporter::new(role))), sink).unwrap();
+        let halted = Box::new(Halted(Some(told), JsonReporter::new(role)));
+        let report = ReportHandle::start(vec![Observer::new(halted, sink)]).unwrap();
         let config = TestConfig { title: Some("t".repeat(7000)), parallel: 20, ..TestConfig::default() };
         let tests = 2000;
         for test in 1..=tests {

@@ -1,5 +1,7 @@
 //! A document on its way out: piece by piece, with tabs, and without a character that a terminal would obey.
 
+use std::io::{self, Write};
+
 use super::document::{Document, unreadable};
 use super::spool::Lines;
 use crate::report::escape::escape_json;
@@ -26,6 +28,18 @@ impl Printing {
         let intervals = Some(document.take_intervals());
         let ready = document.head();
         Self { document, intervals, separator: "", ready, at: 0, tabs: Tabs::default() }
+    }
+
+    /// Writes the document, a piece with each call of the writer, up to a piece that it does not take: what
+    /// comes behind a gap would be no document.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub(super) fn write_to(mut self, out: &mut dyn Write) -> io::Result<()> {
+        while let Some(piece) = self.next() {
+            out.write_all(piece.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// The next piece, until there is none.

@@ -1,5 +1,7 @@
 //! The report for programs: one document per test, with iperf3's keys.
 
+use std::io::{self, Write};
+
 use crate::config::Role;
 
 use super::document::Document;
@@ -16,14 +18,13 @@ pub struct JsonReporter {
     role: Role,
     extras: bool,
     document: Document,
-    printing: Option<Printing>,
 }
 
 impl JsonReporter {
     /// A reporter that has seen nothing yet.
     #[must_use]
     pub fn new(role: Role) -> Self {
-        Self { role, extras: true, document: Document::new(role, true), printing: None }
+        Self { role, extras: true, document: Document::new(role, true) }
     }
 
     /// This reporter without what iperf3 does not say.
@@ -35,6 +36,11 @@ impl JsonReporter {
     /// The document of the test that runs, as far as it is known.
     pub(super) fn document(&self) -> &Document {
         &self.document
+    }
+
+    /// Adds an event to the document of the test that runs.
+    pub(super) fn add(&mut self, event: &RunEvent) {
+        self.document.add(event);
     }
 
     /// Takes the document of the test that runs out, so that the next test has nothing of it.
@@ -49,20 +55,14 @@ impl JsonReporter {
 }
 
 impl Reporter for JsonReporter {
-    fn event(&mut self, event: &RunEvent) -> String {
+    fn event(&mut self, event: &RunEvent, out: &mut dyn Write) -> io::Result<()> {
         match event {
-            RunEvent::Done => self.printing = Some(Printing::new(self.take())),
-            _ => self.document.add(event),
+            RunEvent::Done => Printing::new(self.take()).write_to(out),
+            _ => {
+                self.add(event);
+                Ok(())
+            }
         }
-        String::new()
-    }
-
-    fn more(&mut self) -> Option<String> {
-        let piece = self.printing.as_mut()?.next();
-        if piece.is_none() {
-            self.printing = None;
-        }
-        piece
     }
 
     /// What `-d` shows, and what iperf3 warns of, must not stand between documents.
@@ -75,8 +75,8 @@ impl Reporter for JsonReporter {
         }
     }
 
-    fn server_output(&self) -> ServerOutput {
-        ServerOutput::Json(self.document.measurements())
+    fn server_output(&self) -> Option<ServerOutput> {
+        Some(ServerOutput::Json(self.document.measurements()))
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
     /// Nothing is printed before the test is done, and then everything.
     fn finish(reporter: &mut JsonReporter, events: &[RunEvent]) -> Value {
         for event in events {
-            assert_eq!(reporter.event(event), "");
+            assert_eq!(printed(reporter, event), "");
         }
         let text = printed(reporter, &RunEvent::Done);
         assert!(text.ends_with("}\n"), "{text}");
@@ -367,9 +367,9 @@ mod tests {
         let mut server = JsonReporter::new(Role::Server);
         let mut session = fixtures::session(Role::Server, test(Direction::Forward, 1));
         session.test = Arc::new(TestConfig { title: Some("t".into()), ..test(Direction::Forward, 1) });
-        server.event(&RunEvent::Session(Box::new(session)));
-        server.event(&RunEvent::End(Box::new(fixtures::end(Role::Server, Direction::Forward, 1))));
-        let ServerOutput::Json(text) = server.server_output() else { panic!("not a document") };
+        server.add(&RunEvent::Session(Box::new(session)));
+        server.add(&RunEvent::End(Box::new(fixtures::end(Role::Server, Direction::Forward, 1))));
+        let Some(ServerOutput::Json(text)) = server.server_output() else { panic!("not a document") };
         let document: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), ["start", "intervals", "end"]);
         assert_eq!(document["end"]["sum_received"]["bytes"], 1_310_720);
@@ -380,6 +380,6 @@ mod tests {
         let mut reporter = JsonReporter::new(Role::Client);
         let debug = RunEvent::Debug("State change\u{1b}\n".into());
         assert_eq!(reporter.complaint(&debug), "State change\\u{1b}\n");
-        assert_eq!(reporter.event(&debug), "");
+        assert_eq!(printed(&mut reporter, &debug), "");
     }
 }

@@ -1,11 +1,13 @@
 //! The report for programs that do not want to wait for the end: an event per line, with iperf3's keys.
 
-use crate::config::Role;
+use std::io::{self, Write};
 
+use super::print::Printing;
+use crate::config::Role;
 use crate::report::escape::escape_json;
 use crate::report::{Interval, JsonReporter, Reporter, RunEvent, ServerOutput};
 
-/// Returns each event of a test in one line of JSON when it happens, and at the end what remains.
+/// Writes each event of a test in one line of JSON when it happens, and at the end what remains.
 #[derive(Debug)]
 pub struct JsonStreamReporter {
     /// The whole document follows the last event.
@@ -39,27 +41,22 @@ impl JsonStreamReporter {
         let session = self.collected.session();
         let asked = session.is_some_and(|session| session.role == Role::Server && session.test.server_output);
         if self.full || asked {
-            // The document comes when the test is done.
-            let _ = self.collected.event(&RunEvent::Interval(interval.clone()));
+            self.collected.add(&RunEvent::Interval(interval.clone()));
         }
         self.line("interval", &self.collected.document().interval_text(interval))
     }
 
-    /// Everything that has not been told yet.
-    fn done(&mut self) -> String {
-        let members = self.collected.document().members();
+    /// Writes everything that has not been told yet.
+    fn done(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let document = self.collected.take();
+        let members = document.members();
         let mut events = String::new();
         for event in ["error", "server_output_json", "server_output_text", "ringperf", "end"] {
             let data = members.iter().find(|(key, _)| *key == event);
             events.extend(data.map(|(_, data)| self.line(event, data)));
         }
-        if self.full {
-            // The document is what more() gives.
-            let _ = self.collected.event(&RunEvent::Done);
-        } else {
-            drop(self.collected.take());
-        }
-        events
+        out.write_all(events.as_bytes())?;
+        if self.full { Printing::new(document).write_to(out) } else { Ok(()) }
     }
 
     /// `event` is a plain word, `data` is compact JSON.
@@ -70,27 +67,27 @@ impl JsonStreamReporter {
 }
 
 impl Reporter for JsonStreamReporter {
-    fn event(&mut self, event: &RunEvent) -> String {
-        match event {
+    fn event(&mut self, event: &RunEvent, out: &mut dyn Write) -> io::Result<()> {
+        let text = match event {
             RunEvent::Interval(interval) => self.interval(interval),
-            RunEvent::Done => self.done(),
+            RunEvent::Done => return self.done(out),
             RunEvent::Start(_) => {
-                let text = self.collected.event(event);
-                text + &self.line("start", &self.collected.document().start().to_string())
+                self.collected.add(event);
+                self.line("start", &self.collected.document().start().to_string())
             }
-            _ => self.collected.event(event),
-        }
-    }
-
-    fn more(&mut self) -> Option<String> {
-        self.collected.more()
+            _ => {
+                self.collected.add(event);
+                return Ok(());
+            }
+        };
+        out.write_all(text.as_bytes())
     }
 
     fn complaint(&self, event: &RunEvent) -> String {
         self.collected.complaint(event)
     }
 
-    fn server_output(&self) -> ServerOutput {
+    fn server_output(&self) -> Option<ServerOutput> {
         self.collected.server_output()
     }
 }
@@ -100,7 +97,7 @@ mod tests {
     use serde_json::Value;
 
     use crate::config::{Direction, TestConfig};
-    use crate::report::testing::fixtures;
+    use crate::report::testing::fixtures::{self, printed};
     use crate::report::{FailureText, Introduction};
 
     use super::*;
@@ -126,10 +123,8 @@ mod tests {
                 ..TestConfig::default()
             };
             let mut reporter = JsonStreamReporter::new(role, false);
-            assert_eq!(
-                reporter.event(&RunEvent::Session(Box::new(fixtures::session(role, config.clone())))),
-                ""
-            );
+            let session = RunEvent::Session(Box::new(fixtures::session(role, config.clone())));
+            assert_eq!(printed(&mut reporter, &session), "");
             let direction = Direction::Bidir;
             let mut documents = JsonReporter::new(role);
             for event in [
@@ -139,19 +134,18 @@ mod tests {
                 RunEvent::Interval(fixtures::interval(role, direction, 2, 1)),
                 RunEvent::End(Box::new(fixtures::end(role, direction, 2))),
             ] {
-                documents.event(&event);
+                documents.add(&event);
             }
-            let whole: Value =
-                serde_json::from_str(&fixtures::printed(&mut documents, &RunEvent::Done)).unwrap();
-            let start =
-                reporter.event(&RunEvent::Start(Box::new(fixtures::start(role, Direction::Bidir, 2))));
+            let whole: Value = serde_json::from_str(&printed(&mut documents, &RunEvent::Done)).unwrap();
+            let start = RunEvent::Start(Box::new(fixtures::start(role, Direction::Bidir, 2)));
+            let start = printed(&mut reporter, &start);
             assert_eq!(events(&start), [("start".to_owned(), whole["start"].clone())]);
             for second in [0, 1] {
                 let interval = RunEvent::Interval(fixtures::interval(role, Direction::Bidir, 2, second));
                 let expected = whole["intervals"][usize::try_from(second).unwrap()].clone();
-                assert_eq!(events(&reporter.event(&interval)), [("interval".to_owned(), expected)]);
+                assert_eq!(events(&printed(&mut reporter, &interval)), [("interval".to_owned(), expected)]);
             }
-            let ServerOutput::Json(output) = reporter.server_output() else { panic!("not a document") };
+            let Some(ServerOutput::Json(output)) = reporter.server_output() else { panic!("not a document") };
             let output: Value = serde_json::from_str(&output).unwrap();
             assert_eq!(output["intervals"].as_array().unwrap().len(), kept);
             let end = fixtures::end(role, Direction::Bidir, 2);
@@ -161,9 +155,9 @@ mod tests {
                 RunEvent::ServerOutput(output),
                 RunEvent::Error(FailureText::new("interrupt - stop", Introduction::Bare)),
             ] {
-                assert_eq!(reporter.event(&event), "");
+                assert_eq!(printed(&mut reporter, &event), "");
             }
-            let last = events(&fixtures::printed(&mut reporter, &RunEvent::Done));
+            let last = events(&printed(&mut reporter, &RunEvent::Done));
             let names: Vec<_> = last.iter().map(|(name, _)| name.as_str()).collect();
             assert_eq!(names, ["error", "server_output_text", "ringperf", "end"]);
             assert_eq!(last[0].1, "interrupt - stop");
@@ -176,9 +170,10 @@ mod tests {
     fn a_full_stream_ends_with_the_document() {
         let mut reporter = JsonStreamReporter::new(Role::Client, true);
         let session = fixtures::session(Role::Client, TestConfig::default());
-        reporter.event(&RunEvent::Session(Box::new(session)));
-        reporter.event(&RunEvent::Interval(fixtures::interval(Role::Client, Direction::Forward, 1, 0)));
-        let text = fixtures::printed(&mut reporter, &RunEvent::Done);
+        printed(&mut reporter, &RunEvent::Session(Box::new(session)));
+        let interval = fixtures::interval(Role::Client, Direction::Forward, 1, 0);
+        printed(&mut reporter, &RunEvent::Interval(interval));
+        let text = printed(&mut reporter, &RunEvent::Done);
         let (line, document) = text.split_once('\n').unwrap();
         assert_eq!(line, r#"{"event":"end","data":{}}"#);
         let document: Value = serde_json::from_str(document).unwrap();
@@ -188,9 +183,9 @@ mod tests {
     #[test]
     fn a_stream_of_a_test_that_never_began_is_an_error_and_an_end() {
         let mut reporter = JsonStreamReporter::new(Role::Client, false);
-        reporter.event(&RunEvent::Error("connection\u{202e} refused".into()));
+        printed(&mut reporter, &RunEvent::Error("connection\u{202e} refused".into()));
         assert_eq!(
-            fixtures::printed(&mut reporter, &RunEvent::Done),
+            printed(&mut reporter, &RunEvent::Done),
             "{\"event\":\"error\",\"data\":\"connection\\u202e refused\"}\n\
              {\"event\":\"end\",\"data\":{}}\n"
         );

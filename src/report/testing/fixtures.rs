@@ -281,11 +281,9 @@ fn plain_engine(flow: &str, name: &str) -> EngineReport {
 
 /// All that a reporter prints because of an event.
 pub(crate) fn printed(reporter: &mut dyn Reporter, event: &RunEvent) -> String {
-    let mut text = reporter.event(event);
-    while let Some(piece) = reporter.more() {
-        text += &piece;
-    }
-    text
+    let mut bytes = Vec::new();
+    reporter.event(event, &mut bytes).expect("a vector takes all that is written");
+    String::from_utf8(bytes).expect("a report is text")
 }
 
 /// Keys and kinds of values, in their order: `{a:n,b:[{c:s}]}`. Elements that look alike appear once.

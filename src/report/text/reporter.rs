@@ -1,5 +1,7 @@
 //! The report for people, and for scripts that read iperf3's rows.
 
+use std::io::{self, Write};
+
 use crate::config::{OutputConfig, Role};
 use crate::stats::TcpInterval;
 use crate::units::RateFormat;
@@ -144,10 +146,9 @@ impl TextReporter {
             }
         }
     }
-}
 
-impl Reporter for TextReporter {
-    fn event(&mut self, event: &RunEvent) -> String {
+    /// All lines that an event gives.
+    fn lines(&mut self, event: &RunEvent) -> String {
         let text = match event {
             RunEvent::Listening { port, test_number } => self.listening(*port, *test_number),
             RunEvent::Session(session) => self.session(session),
@@ -188,6 +189,12 @@ impl Reporter for TextReporter {
         // Not in what a client gets: there is no other test in it.
         self.with_mark(text)
     }
+}
+
+impl Reporter for TextReporter {
+    fn event(&mut self, event: &RunEvent, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(self.lines(event).as_bytes())
+    }
 
     fn complaint(&self, event: &RunEvent) -> String {
         let program = self.program;
@@ -202,8 +209,9 @@ impl Reporter for TextReporter {
         self.with_mark(self.stamped(&text))
     }
 
-    fn server_output(&self) -> ServerOutput {
-        ServerOutput::Text(self.test.as_ref().map_or_else(String::new, |test| test.record.clone()))
+    fn server_output(&self) -> Option<ServerOutput> {
+        let record = self.test.as_ref().map(|test| test.record.clone());
+        Some(ServerOutput::Text(record.unwrap_or_default()))
     }
 }
 
@@ -306,7 +314,7 @@ mod tests {
 
     use crate::config::{Direction, Pacing, TestConfig};
     use crate::report::system::system_info;
-    use crate::report::testing::fixtures;
+    use crate::report::testing::fixtures::{self, printed};
 
     use super::*;
 
@@ -323,7 +331,7 @@ mod tests {
             RunEvent::End(Box::new(fixtures::end(role, direction, parallel))),
         ];
         events.extend(last);
-        events.iter().map(|event| reporter.event(event)).collect()
+        events.iter().map(|event| printed(reporter, event)).collect()
     }
 
     fn reporter(verbose: bool) -> TextReporter {
@@ -422,8 +430,8 @@ CPU time per GB: local 762.939 s, remote 381.470 s
             let mut client = reporter(true);
             let session = fixtures::session(Role::Client, test.clone());
             let start = fixtures::start(Role::Client, Direction::Forward, 1);
-            let text = client.event(&RunEvent::Session(Box::new(session)))
-                + &client.event(&RunEvent::Start(Box::new(start)));
+            let text = printed(&mut client, &RunEvent::Session(Box::new(session)))
+                + &printed(&mut client, &RunEvent::Start(Box::new(start)));
             let expected = format!(
                 "\
 Control connection MSS 32768
@@ -443,7 +451,7 @@ Starting Test: protocol: UDP, 1 streams, 1024 byte blocks, omitting 0 seconds, 1
     #[test]
     fn a_server_keeps_what_it_printed_for_a_client_that_asks() {
         let mut server = reporter(false);
-        let banner = server.event(&RunEvent::Listening { port: 5201, test_number: 3 });
+        let banner = printed(&mut server, &RunEvent::Listening { port: 5201, test_number: 3 });
         let rule = "-".repeat(59);
         assert_eq!(banner, format!("{rule}\nServer listening on 5201 (test #3)\n{rule}\n"));
 
@@ -463,28 +471,28 @@ Accepted connection from 127.0.0.1, port 40000
 "
         );
         let own = "Engine: send sync (asked sync)\n";
-        assert_eq!(server.server_output(), ServerOutput::Text(text.clone()));
-        assert_eq!(server.event(&RunEvent::Done), own);
-        assert_eq!(server.server_output(), ServerOutput::Text(String::new()));
+        assert_eq!(server.server_output(), Some(ServerOutput::Text(text.clone())));
+        assert_eq!(printed(&mut server, &RunEvent::Done), own);
+        assert_eq!(server.server_output(), Some(ServerOutput::Text(String::new())));
 
         let mut curious = fixtures::session(Role::Server, test);
         curious.extras_in_output = true;
         run(&mut server, curious, vec![]);
-        assert_eq!(server.server_output(), ServerOutput::Text(text + own));
+        assert_eq!(server.server_output(), Some(ServerOutput::Text(text + own)));
 
         run(&mut server, fixtures::session(Role::Server, TestConfig::default()), vec![]);
-        assert_eq!(server.server_output(), ServerOutput::Text(String::new()));
+        assert_eq!(server.server_output(), Some(ServerOutput::Text(String::new())));
     }
 
     #[test]
     fn a_record_that_is_full_ends_with_a_whole_line() {
         let mut server = reporter(false);
         let test = TestConfig { server_output: true, parallel: 128, ..TestConfig::default() };
-        server.event(&RunEvent::Session(Box::new(fixtures::session(Role::Server, test))));
+        printed(&mut server, &RunEvent::Session(Box::new(fixtures::session(Role::Server, test))));
         let interval = RunEvent::Interval(fixtures::interval(Role::Server, Direction::Forward, 128, 0));
-        let printed: usize = (0..1000).map(|_| server.event(&interval).len()).sum();
+        let printed: usize = (0..1000).map(|_| printed(&mut server, &interval).len()).sum();
         assert!(printed > MAX_RECORD_BYTES);
-        let ServerOutput::Text(record) = server.server_output() else { panic!("not text") };
+        let Some(ServerOutput::Text(record)) = server.server_output() else { panic!("not text") };
         assert!(record.len() <= MAX_RECORD_BYTES && record.len() > MAX_RECORD_BYTES / 2);
         assert!(record.ends_with('\n'));
     }
@@ -499,7 +507,7 @@ Accepted connection from 127.0.0.1, port 40000
         let text = run(&mut client, session(), vec![RunEvent::Done]);
         assert!(text.ends_with("\n\niperf Done.\nEngine: send sync (asked sync)\n"), "{text}");
         let refused = RunEvent::Error("connection refused".into());
-        assert_eq!(client.event(&refused) + &client.event(&RunEvent::Done), "");
+        assert_eq!(printed(&mut client, &refused) + &printed(&mut client, &RunEvent::Done), "");
     }
 
     #[test]
@@ -569,9 +577,12 @@ Accepted connection from 127.0.0.1, port 40000
         let output = OutputConfig { timestamps: Some("now ".into()), ..OutputConfig::default() };
         let mut client = TextReporter::new(&output);
         let test = TestConfig { title: Some("ttl".into()), ..TestConfig::default() };
-        client.event(&RunEvent::Session(Box::new(fixtures::session(Role::Client, test))));
+        printed(&mut client, &RunEvent::Session(Box::new(fixtures::session(Role::Client, test))));
         let output = ServerOutput::Text("row\n".into());
-        assert_eq!(client.event(&RunEvent::ServerOutput(output)), "now ttl:  \nServer output:\nrow\n\n");
+        assert_eq!(
+            printed(&mut client, &RunEvent::ServerOutput(output)),
+            "now ttl:  \nServer output:\nrow\n\n"
+        );
         let error = RunEvent::Error("lost".into());
         assert_eq!(client.complaint(&error), "now ringperf: error - lost\n");
     }
@@ -580,12 +591,12 @@ Accepted connection from 127.0.0.1, port 40000
     fn debugging_shows_a_peers_words_escaped_and_at_its_highest_level_tcp() {
         for (debug, lines) in [(3, 0), (4, 1)] {
             let mut client = TextReporter::new(&OutputConfig { debug, ..OutputConfig::default() });
-            let text = client.event(&RunEvent::Debug("get_results:\n\u{1b}{}\n".into()));
+            let text = printed(&mut client, &RunEvent::Debug("get_results:\n\u{1b}{}\n".into()));
             assert_eq!(text, "get_results:\n\\u{1b}{}\n");
             let session = fixtures::session(Role::Client, TestConfig::default());
-            client.event(&RunEvent::Session(Box::new(session)));
+            printed(&mut client, &RunEvent::Session(Box::new(session)));
             let interval = fixtures::interval(Role::Client, Direction::Forward, 1, 0);
-            let text = client.event(&RunEvent::Interval(interval));
+            let text = printed(&mut client, &RunEvent::Interval(interval));
             assert_eq!(text.matches("[  5] tcpi_snd_cwnd 1178694 ").count(), lines, "{text}");
         }
     }
@@ -596,9 +607,9 @@ Accepted connection from 127.0.0.1, port 40000
             let mut client = reporter(verbose);
             let mut session = fixtures::session(Role::Client, TestConfig::default());
             session.interval = interval.map(Duration::from_secs);
-            client.event(&RunEvent::Session(Box::new(session)));
+            printed(&mut client, &RunEvent::Session(Box::new(session)));
             let line = if told { "Finished omit period, starting real test\n" } else { "" };
-            assert_eq!(client.event(&RunEvent::OmitOver), line);
+            assert_eq!(printed(&mut client, &RunEvent::OmitOver), line);
         }
     }
 
@@ -606,10 +617,10 @@ Accepted connection from 127.0.0.1, port 40000
     fn a_servers_document_is_printed_whole() {
         let mut client = reporter(false);
         let session = fixtures::session(Role::Client, TestConfig::default());
-        client.event(&RunEvent::Session(Box::new(session)));
+        printed(&mut client, &RunEvent::Session(Box::new(session)));
         let output = ServerOutput::Json("{\"start\":{},\"end\":\"\u{9b}\"}".into());
         assert_eq!(
-            client.event(&RunEvent::ServerOutput(output)),
+            printed(&mut client, &RunEvent::ServerOutput(output)),
             "\nServer JSON output:\n{\n\t\"start\": {},\n\t\"end\": \"\\u009b\"\n}\n"
         );
     }
