@@ -204,7 +204,7 @@ pub struct ConnectedStream {
 }
 
 /// One interval of all streams.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Interval {
     /// It belongs to the omit period.
     pub omitted: bool,
@@ -213,7 +213,7 @@ pub struct Interval {
 }
 
 /// One stream in one interval.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct IntervalStream {
     /// As in [`ConnectedStream`].
     pub socket: i32,

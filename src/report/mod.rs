@@ -10,7 +10,9 @@ mod comparison;
 mod delivery;
 mod escape;
 mod event;
+mod intervals;
 mod json;
+mod spool;
 mod system;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod testing;
@@ -24,6 +26,7 @@ pub use event::{
     ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, Introduction,
     RunEvent, ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,
 };
+pub use intervals::{IntervalReader, Intervals};
 pub use json::{JsonReporter, JsonStreamReporter};
 pub use text::TextReporter;
 pub use version::version_text;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::output::{Failure, Output, Sink};
-use crate::report::{Reporter, RunEvent, ServerOutput};
+use crate::report::intervals::Keeper;
+use crate::report::{Intervals, Reporter, RunEvent, ServerOutput};
 
 /// Makes the reporter of a test by its number; without one that of all that belongs to no test. Told as well
 /// is whether another test is being reported, so that the lines of both must be told apart.
@@ -20,13 +21,23 @@ pub struct Observer {
     /// The reporters of the tests that run.
     tests: BTreeMap<u64, Box<dyn Reporter>>,
     output: Output,
+    /// Those that it keeps.
+    intervals: Option<Intervals>,
 }
 
 impl Observer {
     /// One reporter that hears of everything.
     #[must_use]
     pub fn new(reporter: Box<dyn Reporter>, sink: Sink) -> Self {
-        Self { common: reporter, make: None, tests: BTreeMap::new(), output: Output::new(sink) }
+        let output = Output::new(sink);
+        Self { common: reporter, make: None, tests: BTreeMap::new(), output, intervals: None }
+    }
+
+    /// Writes nothing and keeps the intervals of a run, which are part of what the run has come to.
+    #[must_use]
+    pub fn keeping(intervals: &Intervals) -> Self {
+        let keeper = Box::new(Keeper(intervals.clone()));
+        Self { intervals: Some(intervals.clone()), ..Self::new(keeper, Sink::Nowhere) }
     }
 
     /// A reporter for each of the tests side by side.
@@ -69,6 +80,11 @@ impl Observer {
     /// What kind of failure the last write was, if it was one.
     pub(super) fn failed(&self) -> Option<io::ErrorKind> {
         self.output.failed()
+    }
+
+    /// Those that it keeps.
+    pub(super) fn intervals(&self) -> Option<&Intervals> {
+        self.intervals.as_ref()
     }
 
     /// Its errors are shown on standard error.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::backlog::{Backlog, Message, Outbox};
 use super::observer::Observer;
 use super::output::{complain_of_no_reader, to_standard_error};
-use crate::report::{RunEvent, ServerOutput};
+use crate::report::{Intervals, RunEvent, ServerOutput};
 use crate::sys::start_thread;
 
 /// The sending end of the report thread. Emitting never waits for a terminal: what has no room because nobody
@@ -21,6 +21,8 @@ pub struct ReportHandle {
     thread: Option<ReportThread>,
     /// Errors are shown on a terminal.
     has_terminal: bool,
+    /// Those that the first observer that keeps some keeps.
+    intervals: Option<Intervals>,
 }
 
 /// The receiving end, which the first handle has.
@@ -78,6 +80,7 @@ impl ReportHandle {
         let (messages, inbox) = mpsc::channel();
         let (still_there, over) = mpsc::channel();
         let has_terminal = observers.iter().any(Observer::is_standard) && io::stderr().is_terminal();
+        let intervals = observers.iter().find_map(Observer::intervals).cloned();
         let backlog = Arc::new(Backlog::default());
         let outbox = Outbox::new(messages, Arc::clone(&backlog));
         let result = start_thread("report", move || {
@@ -85,7 +88,7 @@ impl ReportHandle {
             write_all(&inbox, &backlog, observers)
         })?;
         let thread = ReportThread { result, over };
-        Ok(Self { outbox: Some(outbox), thread: Some(thread), has_terminal })
+        Ok(Self { outbox: Some(outbox), thread: Some(thread), has_terminal, intervals })
     }
 
     /// A handle of the same thread for the events of test number `test`, of which there are none yet, and
@@ -95,13 +98,14 @@ impl ReportHandle {
     #[must_use]
     pub fn of_test(&self, test: u64) -> Self {
         let outbox = self.outbox.as_ref().map(|outbox| outbox.of_test(test));
-        Self { outbox, thread: None, has_terminal: self.has_terminal }
+        Self { outbox, thread: None, has_terminal: self.has_terminal, intervals: None }
     }
 
     /// One more handle for the events of the same test.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { outbox: self.outbox.clone(), thread: None, has_terminal: self.has_terminal }
+        let outbox = self.outbox.clone();
+        Self { outbox, thread: None, has_terminal: self.has_terminal, intervals: None }
     }
 
     /// A log that tells this report everything up to `level`, which is that of `-d`: 0 for none, to 4.
@@ -122,7 +126,13 @@ impl ReportHandle {
     /// A handle of the same test whose events nobody hears of.
     #[must_use]
     pub fn muted(&self) -> Self {
-        Self { outbox: None, thread: None, has_terminal: false }
+        Self { outbox: None, thread: None, has_terminal: false, intervals: None }
+    }
+
+    /// The intervals of the run, if an observer keeps them.
+    #[must_use]
+    pub fn intervals(&self) -> Option<Intervals> {
+        self.intervals.clone()
     }
 
     /// Whether somebody hears of its events.

@@ -9,10 +9,10 @@ use crate::protocol::PeerReport;
 use crate::sys::plain;
 
 use super::rows;
-use super::spool::{Lines, Spool};
 use super::start;
 use super::unknown;
 use crate::report::MAX_RECORD_BYTES;
+use crate::report::spool::{Spool, Values};
 use crate::report::totals::PEER_UNKNOWN;
 use crate::report::{
     ERROR, FailureText, Interval, Introduction, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart,
@@ -29,8 +29,8 @@ pub(super) struct Document {
     extras: bool,
     session: Option<SessionInfo>,
     start: Option<TestStart>,
-    /// One in each line.
-    intervals: Spool,
+    /// The text of each.
+    intervals: Spool<String>,
     end: Option<TestEnd>,
     server_output: Option<ServerOutput>,
     warnings: Vec<String>,
@@ -102,8 +102,8 @@ impl Document {
     }
 
     /// The intervals, which are taken out.
-    pub(super) fn take_intervals(&mut self) -> Lines {
-        std::mem::take(&mut self.intervals).into_lines()
+    pub(super) fn take_intervals(&mut self) -> Values<String> {
+        std::mem::take(&mut self.intervals).into_values()
     }
 
     /// All behind the intervals.
@@ -143,7 +143,7 @@ impl Document {
         let mut text = head(&self.start_with(extras));
         let head = text.len();
         let mut gap = None;
-        for interval in self.intervals.lines() {
+        for interval in self.intervals.values() {
             let has_room = |interval: &String| text.len() + interval.len() < MAX_RECORD_BYTES;
             match interval {
                 Ok(interval) if has_room(&interval) => {

@@ -4,7 +4,6 @@ mod document;
 mod print;
 mod reporter;
 mod rows;
-mod spool;
 mod start;
 mod stream;
 mod unknown;

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use super::document::{Document, unreadable};
-use super::spool::Lines;
 use crate::report::escape::escape_json;
+use crate::report::spool::Values;
 
 /// Bytes of a piece before it is indented, as far as whole intervals allow.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -14,7 +14,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub(super) struct Printing {
     document: Document,
     /// Those that are still to come.
-    intervals: Option<Lines>,
+    intervals: Option<Values<String>>,
     /// What comes before the next interval.
     separator: &'static str,
     /// Compact text, printed up to `at`.

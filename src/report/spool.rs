@@ -1,7 +1,8 @@
-//! Lines that are kept for later: a few of them in memory, many of them in a file.
+//! Values that are kept for later: a few of them in memory, many of them in a file.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -9,50 +10,85 @@ use crate::sys::{nameless_file, plain};
 
 /// Bytes that are kept in memory. No test of an ordinary length has more, so most never have a file.
 const MEMORY_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of the length in front of each value.
+const LENGTH_BYTES: usize = size_of::<u32>();
 
-/// Any number of lines of which not more than a few MiB are in memory.
+/// What a spool can keep.
+pub(super) trait Record: Sized {
+    /// Appends the value to `bytes`.
+    fn encode(&self, bytes: &mut Vec<u8>);
+
+    /// The value that is all of these bytes; `None` if they are none.
+    fn decode(bytes: Vec<u8>) -> Option<Self>;
+}
+
+impl Record for String {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(self.as_bytes());
+    }
+
+    fn decode(bytes: Vec<u8>) -> Option<Self> {
+        Self::from_utf8(bytes).ok()
+    }
+}
+
+/// Any number of values of which not more than a few MiB are in memory.
 ///
 /// The file has no name and is gone with the last copy of the spool. Copies share it; only one of them may go
 /// on growing.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Spool {
-    /// Lines that are not in the file.
-    recent: String,
+#[derive(Debug)]
+pub(super) struct Spool<T> {
+    /// Values that are not in the file, each behind its length.
+    recent: Vec<u8>,
     file: Option<Arc<File>>,
     filed_bytes: u64,
     /// The file could not be made or has no room, so nothing more goes there.
     is_full: bool,
+    values: PhantomData<T>,
 }
 
-impl Spool {
-    /// Keeps a line, which has no newline in it. Returns a warning, once, when it has to stay in memory.
-    pub(super) fn push(&mut self, line: &str) -> Option<String> {
-        let mut warning = None;
-        if self.recent.len() + line.len() >= MEMORY_BYTES && !self.is_full {
-            match self.file_recent() {
-                Ok(()) => self.recent.clear(),
-                Err(error) => {
-                    self.is_full = true;
-                    let why = plain(&error);
-                    warning =
-                        Some(format!("no temporary file for the intervals, they stay in memory: {why}"));
-                }
+impl<T> Default for Spool<T> {
+    fn default() -> Self {
+        Self { recent: Vec::new(), file: None, filed_bytes: 0, is_full: false, values: PhantomData }
+    }
+}
+
+impl<T: Record> Spool<T> {
+    /// Keeps a value. Returns a warning, once, when the values have to stay in memory.
+    pub(super) fn push(&mut self, value: &T) -> Option<String> {
+        let start = self.recent.len();
+        self.recent.extend_from_slice(&[0; LENGTH_BYTES]);
+        value.encode(&mut self.recent);
+        let length = self.recent.len() - start - LENGTH_BYTES;
+        let length = u32::try_from(length).expect("no value has 4 GiB");
+        self.recent[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+        if self.recent.len() < MEMORY_BYTES || self.is_full {
+            return None;
+        }
+        match self.file_recent() {
+            Ok(()) => {
+                self.recent.clear();
+                None
+            }
+            Err(error) => {
+                self.is_full = true;
+                let why = plain(&error);
+                Some(format!("no temporary file for the intervals, they stay in memory: {why}"))
             }
         }
-        self.recent.push_str(line);
-        self.recent.push('\n');
-        warning
     }
 
-    /// All lines in their order.
-    pub(super) fn lines(&self) -> Lines {
-        Spool::clone(self).into_lines()
+    /// All values in their order.
+    pub(super) fn values(&self) -> Values<T> {
+        let copy = Self { recent: self.recent.clone(), file: self.file.clone(), ..*self };
+        copy.into_values()
     }
 
-    /// All lines in their order, without a second copy of those in memory.
-    pub(super) fn into_lines(self) -> Lines {
+    /// All values in their order, without a second copy of those in memory.
+    pub(super) fn into_values(self) -> Values<T> {
         let filed = Filed { file: self.file, position: 0, end: self.filed_bytes };
-        Lines { filed: BufReader::new(filed), recent: Cursor::new(self.recent) }
+        let source = BufReader::new(filed).chain(Cursor::new(self.recent));
+        Values { source, values: PhantomData }
     }
 
     /// What it holds in memory.
@@ -74,33 +110,38 @@ impl Spool {
             Some(file) => file,
             none => none.insert(Arc::new(nameless_file()?)),
         };
-        file.write_all_at(self.recent.as_bytes(), self.filed_bytes)?;
+        file.write_all_at(&self.recent, self.filed_bytes)?;
         self.filed_bytes += u64::try_from(self.recent.len()).expect("a usize fits a u64 on Linux");
         Ok(())
     }
 }
 
-/// The lines of a spool, without their newlines. The first error is the end of what can be had.
+/// The values of a spool. The first error is the end of what can be had.
 #[derive(Debug)]
-pub(super) struct Lines {
-    filed: BufReader<Filed>,
-    recent: Cursor<String>,
+pub(super) struct Values<T> {
+    source: Chain<BufReader<Filed>, Cursor<Vec<u8>>>,
+    values: PhantomData<T>,
 }
 
-impl Iterator for Lines {
-    type Item = io::Result<String>;
+impl<T: Record> Values<T> {
+    fn read(&mut self) -> io::Result<Option<T>> {
+        if self.source.fill_buf()?.is_empty() {
+            return Ok(None);
+        }
+        let mut length = [0; LENGTH_BYTES];
+        self.source.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length);
+        let mut bytes = Vec::new();
+        self.source.by_ref().take(length.into()).read_to_end(&mut bytes)?;
+        T::decode(bytes).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
 
-    fn next(&mut self) -> Option<io::Result<String>> {
-        let mut line = String::new();
-        let read = match self.filed.read_line(&mut line) {
-            Ok(0) => self.recent.read_line(&mut line),
-            read => read,
-        };
-        let read = read.map(|bytes| {
-            line.pop();
-            (bytes > 0).then_some(line)
-        });
-        read.transpose()
+impl<T: Record> Iterator for Values<T> {
+    type Item = io::Result<T>;
+
+    fn next(&mut self) -> Option<io::Result<T>> {
+        self.read().transpose()
     }
 }
 
@@ -135,7 +176,7 @@ mod tests {
         format!("{number} {}", "é".repeat(50))
     }
 
-    fn filled(lines: usize) -> Spool {
+    fn filled(lines: usize) -> Spool<String> {
         let mut spool = Spool::default();
         for number in 0..lines {
             assert_eq!(spool.push(&line(number)), None);
@@ -143,9 +184,9 @@ mod tests {
         spool
     }
 
-    fn assert_holds(spool: &Spool, lines: usize) {
+    fn assert_holds(spool: &Spool<String>, lines: usize) {
         let mut numbers = 0..lines;
-        for read in spool.lines() {
+        for read in spool.values() {
             assert_eq!(read.unwrap(), line(numbers.next().unwrap()));
         }
         assert_eq!(numbers.next(), None);
@@ -153,7 +194,7 @@ mod tests {
 
     #[test]
     fn few_lines_have_no_file_and_many_little_memory() {
-        assert_holds(&Spool::default(), 0);
+        assert_holds(&filled(0), 0);
         let few = filled(1000);
         assert!(few.file.is_none());
         assert_holds(&few, 1000);
@@ -182,7 +223,7 @@ mod tests {
     fn a_file_that_has_become_shorter_is_an_error() {
         let spool = filled(100_000);
         spool.cut_file(150);
-        let mut lines = spool.lines();
+        let mut lines = spool.values();
         assert_eq!(lines.next().unwrap().unwrap(), line(0));
         assert!(lines.next().unwrap().is_err());
     }
