@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{DEFAULT_PORT, LocalConfig, OutputConfig};
+use super::{DEFAULT_PORT, Family, LocalConfig, OutputConfig};
 
 /// Everything a server run needs.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,19 @@ impl Default for ServerConfig {
             limits: ServerLimits::default(),
             authentication: None,
             output: OutputConfig::default(),
+        }
+    }
+}
+
+impl ServerConfig {
+    /// A server for clients on this machine: on a free port of the loopback device, and without rows.
+    #[must_use]
+    pub fn on_loopback(family: Family) -> Self {
+        Self {
+            port: 0,
+            local: LocalConfig { family, bind: Some(family.loopback()), ..LocalConfig::default() },
+            output: OutputConfig { interval: None, ..OutputConfig::default() },
+            ..Self::default()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One test, as both ends see it, and what only a client needs besides.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -348,6 +348,17 @@ pub enum Family {
     V4,
     /// `-6`.
     V6,
+}
+
+impl Family {
+    /// The address of the loopback device; that of IPv4 where both will do.
+    #[must_use]
+    pub fn loopback(self) -> IpAddr {
+        match self {
+            Self::Any | Self::V4 => Ipv4Addr::LOCALHOST.into(),
+            Self::V6 => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
 }
 
 /// The shape of the report.

@@ -10,9 +10,11 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
-use super::loopback::LoopbackServer;
+use super::embedded::EmbeddedServer;
 use super::run_client;
-use crate::config::{ClientConfig, Direction, EndCondition, Family, LocalConfig, OutputConfig, TestConfig};
+use crate::config::{
+    ClientConfig, Direction, EndCondition, Family, LocalConfig, OutputConfig, ServerConfig, TestConfig,
+};
 use crate::protocol::{Cookie, State};
 use crate::report::{Observer, ReportHandle, Sink, TextReporter};
 
@@ -24,8 +26,10 @@ const SILENCE: Duration = Duration::from_millis(50);
 const STREAMS_MAX: u8 = 3;
 
 /// One server for all scripts: what one leaves behind is there for the next.
-static SERVER: LazyLock<LoopbackServer> =
-    LazyLock::new(|| LoopbackServer::start(Family::V4).expect("a port of the loopback device is free"));
+static SERVER: LazyLock<EmbeddedServer> = LazyLock::new(|| {
+    EmbeddedServer::start(ServerConfig::on_loopback(Family::V4))
+        .expect("a port of the loopback device is free")
+});
 
 /// A client that says this to a server. The first byte is the number of its data connections.
 ///
@@ -33,7 +37,7 @@ static SERVER: LazyLock<LoopbackServer> =
 pub(crate) fn converse_with_server(script: &[u8]) {
     let Some((&streams, words)) = script.split_first() else { return };
     // Whatever the server does to the connection is an answer; it must be there for the next script.
-    let _ = play_client(SERVER.port, streams % (STREAMS_MAX + 1), words);
+    let _ = play_client(SERVER.port(), streams % (STREAMS_MAX + 1), words);
 }
 
 fn play_client(port: u16, streams: u8, words: &[u8]) -> io::Result<()> {

@@ -7,6 +7,7 @@
 //! session for each client. `base/` is what all of it rests on.
 
 mod base;
+mod embedded;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod loopback;
@@ -15,6 +16,7 @@ mod server;
 mod session;
 mod streams;
 
+pub use embedded::EmbeddedServer;
 pub use loopback::run_loopback;
 pub use server::run_server;
 pub use session::client::run_client;

@@ -60,12 +60,7 @@ fn load_and_serve(
     opened: impl FnOnce() -> Result<(), String>,
     ready: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), RunError> {
-    // Tokens from before this moment may have been used at a server that ran before. One that runs a single
-    // test is started anew for each, and would refuse every client whose clock is behind.
-    let began = Some(SystemTime::now()).filter(|_| !config.one_off);
-    let load = |logins| Gatekeeper::load(logins, began);
-    let gatekeeper = config.authentication.as_ref().map(load).transpose().map_err(SetupError::from)?;
-    let logins = gatekeeper.map(Logins::judged_by).transpose()?;
+    let logins = load_logins(config)?;
     let served = block_on(|runtime| async move {
         let signals =
             Signals::catch().map_err(|source| SetupError::System { what: "catching signals", source })?;
@@ -75,6 +70,16 @@ fn load_and_serve(
     served.unwrap_or_else(|source| {
         Err(SetupError::System { what: "starting the control thread", source }.into())
     })
+}
+
+/// Starts to judge logins at a server that wants some.
+pub(super) fn load_logins(config: &ServerConfig) -> Result<Option<Logins>, RunError> {
+    // Tokens from before this moment may have been used at a server that ran before. One that runs a single
+    // test is started anew for each, and would refuse every client whose clock is behind.
+    let began = Some(SystemTime::now()).filter(|_| !config.one_off);
+    let load = |logins| Gatekeeper::load(logins, began);
+    let gatekeeper = config.authentication.as_ref().map(load).transpose().map_err(SetupError::from)?;
+    Ok(gatekeeper.map(Logins::judged_by).transpose()?)
 }
 
 /// A server on its control thread.
