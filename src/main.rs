@@ -53,9 +53,9 @@ fn client(config: &ClientConfig) -> Started {
     let output = &config.output;
     let report = start_report(output, |sink| Observer::new(reporter(Role::Client, output, None), sink))?;
     let mut pid_file = None;
-    let result =
-        run_client(config, &report, || create_pid_file(&mut pid_file, config.local.pid_file.as_deref()));
-    finish(report, result, pid_file)
+    let opened = || create_pid_file(&mut pid_file, config.local.pid_file.as_deref());
+    let outcome = run_client(config, &report, opened);
+    finish(report, outcome.error, pid_file)
 }
 
 /// The launching process waits until the server listens and its files are open, so that its own exit status
@@ -79,7 +79,7 @@ fn server(config: &ServerConfig, daemon: Option<Daemon>) -> Started {
     let mut pid_file = None;
     let opened = || create_pid_file(&mut pid_file, config.local.pid_file.as_deref());
     let result = run_server(config, &report, opened, || daemon.map_or(Ok(()), Daemon::detach));
-    finish(report, result, pid_file)
+    finish(report, result.err(), pid_file)
 }
 
 /// The file is there until it is dropped.
@@ -127,11 +127,11 @@ fn reporter(role: Role, output: &OutputConfig, mark: Option<u64>) -> Box<dyn Rep
 ///
 /// Its reader may be slow, or a pager that somebody looks at, and is waited for. But a signal ends that at
 /// once, and behind a signal there is not much patience.
-fn finish(report: ReportHandle, result: Result<(), RunError>, pid_file: Option<PidFile>) -> Started {
-    let status = match result {
-        Ok(()) => 0,
-        Err(RunError::Setup(SetupError::NotReady(why))) => return Err(why),
-        Err(error) => error.exit_code(),
+fn finish(report: ReportHandle, error: Option<RunError>, pid_file: Option<PidFile>) -> Started {
+    let status = match error {
+        None => 0,
+        Some(RunError::Setup(SetupError::NotReady(why))) => return Err(why),
+        Some(error) => error.exit_code(),
     };
     // Nothing may end the process before the file is gone, and anything afterwards.
     drop(pid_file);

@@ -86,8 +86,9 @@ pub(crate) fn converse_with_client(script: &[u8]) {
         let output = OutputConfig { verbose: true, debug: 4, ..OutputConfig::default() };
         let observer = Observer::new(Box::new(TextReporter::new(&output)), Sink::Nowhere);
         let report = ReportHandle::start(vec![observer]).expect("the system has room for a thread");
-        // How it ends is the client's affair; that it ends is what is looked at.
-        let _ = run_client(&client_config(port, choice, output), &report, || Ok(()));
+        // How it ends is the client's affair; that it ends with a result or a reason is what is looked at.
+        let outcome = run_client(&client_config(port, choice, output), &report, || Ok(()));
+        assert!(outcome.error.is_some() || outcome.end.is_some(), "{outcome:?}");
         report.finish().expect("nothing is written anywhere");
         // The accepting thread takes this for the end. The first stands in for a client that never came.
         for _ in 0..2 {

@@ -26,20 +26,18 @@ pub fn run_loopback(config: &LoopbackConfig) -> Result<(), RunError> {
     let server = EmbeddedServer::start(ServerConfig::on_loopback(config.family))?;
     let mut comparison = Comparison::start(&engines, config.seconds);
     for engine in engines {
-        let collector = comparison.collector(engine);
-        let observer = Observer::new(Box::new(collector.clone()), Sink::Nowhere);
+        let observer = Observer::new(Box::new(comparison.progress(engine)), Sink::Nowhere);
         let report = ReportHandle::start(vec![observer])
             .map_err(|source| SetupError::System { what: "starting the report thread", source })?;
-        let result = run_client(&client_config(config, engine, server.port()), &report, || Ok(()));
+        let outcome = run_client(&client_config(config, engine, server.port()), &report, || Ok(()));
         // Nothing is written anywhere, so this cannot fail.
         let _ = report.finish();
-        match result {
+        match outcome.into_result() {
             Err(error) if error.is_interrupted() => {
                 comparison.finish(config);
                 return Err(error);
             }
-            Err(error) => comparison.failed(engine, &error.to_string()),
-            Ok(()) => comparison.done(engine, &collector),
+            result => comparison.add(engine, result.map_err(|error| error.to_string())),
         }
     }
     let has_result = comparison.finish(config);

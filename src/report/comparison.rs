@@ -1,7 +1,6 @@
 //! The comparison of engines: a progress bar while they run, a table at the end.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,31 +11,15 @@ use super::{Reporter, RunEvent, TestEnd};
 use crate::config::{EngineChoice, LoopbackConfig};
 use crate::units::to_f64;
 
-/// A reporter that prints nothing and keeps the last result.
-#[derive(Clone, Default)]
-pub struct Collector {
-    end: Arc<Mutex<Option<TestEnd>>>,
-    progress: Option<ProgressBar>,
-}
+/// Writes nothing and moves a progress bar on with each interval.
+pub struct Progress(ProgressBar);
 
-impl Collector {
-    fn take(&self) -> Option<TestEnd> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl Reporter for Collector {
+impl Reporter for Progress {
     fn event(&mut self, event: &RunEvent, _: &mut dyn Write) -> io::Result<()> {
-        match event {
-            RunEvent::Interval(interval) => {
-                if let (Some(progress), Some(stream)) = (&self.progress, interval.streams.first()) {
-                    progress.inc(milliseconds(stream.end.saturating_sub(stream.start)));
-                }
-            }
-            RunEvent::End(end) => {
-                *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(TestEnd::clone(end));
-            }
-            _ => {}
+        if let RunEvent::Interval(interval) = event
+            && let Some(stream) = interval.streams.first()
+        {
+            self.0.inc(milliseconds(stream.end.saturating_sub(stream.start)));
         }
         Ok(())
     }
@@ -66,22 +49,16 @@ impl Comparison {
         Self { progress, rows: Vec::new() }
     }
 
-    /// The reporter for the next engine.
+    /// Shows the progress of the next engine.
     #[must_use]
-    pub fn collector(&self, engine: EngineChoice) -> Collector {
+    pub fn progress(&self, engine: EngineChoice) -> Progress {
         self.progress.set_message(engine.to_string());
-        Collector { end: Arc::default(), progress: Some(self.progress.clone()) }
+        Progress(self.progress.clone())
     }
 
-    /// The engine has run.
-    pub fn done(&mut self, engine: EngineChoice, collector: &Collector) {
-        let result = collector.take().ok_or_else(|| "it ended without a result".to_owned());
+    /// Adds what the engine has come to, or why it could not run.
+    pub fn add(&mut self, engine: EngineChoice, result: Result<TestEnd, String>) {
         self.rows.push(Row { engine, result });
-    }
-
-    /// The engine could not run.
-    pub fn failed(&mut self, engine: EngineChoice, reason: &str) {
-        self.rows.push(Row { engine, result: Err(reason.to_owned()) });
     }
 
     /// Prints the table, and tells whether there is a result in it.
@@ -170,7 +147,21 @@ fn milliseconds(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::config::{BlockSize, Direction, Family, Role};
-    use crate::report::testing::fixtures;
+    use crate::report::testing::fixtures::{self, printed};
+
+    #[test]
+    fn the_bar_moves_by_the_time_of_each_interval() {
+        let comparison =
+            Comparison::start(&[EngineChoice::Sync, EngineChoice::Uring], Duration::from_secs(3));
+        let mut progress = comparison.progress(EngineChoice::Sync);
+        let interval =
+            |second| RunEvent::Interval(fixtures::interval(Role::Client, Direction::Forward, 2, second));
+        for event in [interval(0), RunEvent::OmitOver, interval(1), RunEvent::Done] {
+            assert_eq!(printed(&mut progress, &event), "");
+        }
+        assert_eq!((comparison.progress.position(), comparison.progress.length()), (2000, Some(6000)));
+        assert_eq!(comparison.progress.message(), "sync");
+    }
 
     fn config() -> LoopbackConfig {
         LoopbackConfig {

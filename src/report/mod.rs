@@ -20,7 +20,7 @@ mod text;
 mod totals;
 mod version;
 
-pub use comparison::{Collector, Comparison};
+pub use comparison::{Comparison, Progress};
 pub use delivery::{DebugLog, LogFile, MakeReporter, Observer, ReportHandle, Sink, Unwritten};
 pub use event::{
     ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, Introduction,

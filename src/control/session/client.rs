@@ -10,6 +10,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::ending;
 use super::link::{Link, late};
+use super::outcome::{RunOutcome, RunReport};
 use super::results::{CpuMeter, Measured, read_results};
 use super::running::{Ended, Patience, Schedule, run_until_end};
 use crate::auth::Credentials;
@@ -43,30 +44,28 @@ const SETTLE_LOOK: Duration = Duration::from_millis(1);
 /// Somebody at a terminal hears after this time what is waited for.
 const TELL_AFTER: Duration = Duration::from_secs(1);
 
-/// Runs one test against a server and reports it, whatever becomes of it. Calls `ready` once signals are
-/// events and before anything is connected.
+/// Runs one test against a server, reports it and returns what it has come to, whatever becomes of it. Calls
+/// `ready` once signals are events and before anything is connected.
 ///
-/// # Errors
-/// Why there is no complete result. It has been reported already, with everything measured so far, but for
-/// [`SetupError::NotReady`], which is what `ready` says.
+/// The error in the outcome has been reported already, but for [`SetupError::NotReady`], which is what `ready`
+/// says.
 pub fn run_client(
     config: &ClientConfig,
     report: &ReportHandle,
     ready: impl FnOnce() -> Result<(), String>,
-) -> Result<(), RunError> {
-    let result = load_and_run(config, report, ready);
-    match &result {
-        Err(RunError::Setup(SetupError::NotReady(_))) => return result,
-        Err(error) => report.emit(RunEvent::Error(error.into())),
-        Ok(()) => {}
+) -> RunOutcome {
+    let report = RunReport::new(report);
+    let error = load_and_run(config, &report, ready).err();
+    if !matches!(error, Some(RunError::Setup(SetupError::NotReady(_)))) {
+        error.iter().for_each(|error| report.emit(RunEvent::Error(error.into())));
+        report.emit(RunEvent::Done);
     }
-    report.emit(RunEvent::Done);
-    result
+    report.into_outcome(error)
 }
 
 fn load_and_run(
     config: &ClientConfig,
-    report: &ReportHandle,
+    report: &RunReport<'_>,
     ready: impl FnOnce() -> Result<(), String>,
 ) -> Result<(), RunError> {
     // It may have to ask for a password, and as long as nobody waits for signals they should end the process.
@@ -84,7 +83,7 @@ fn load_and_run(
 
 async fn run(
     (config, credentials): (&ClientConfig, Option<Credentials>),
-    report: &ReportHandle,
+    report: &RunReport<'_>,
     runtime: RuntimeKind,
     mut signals: Signals,
 ) -> Result<(), RunError> {
@@ -146,7 +145,7 @@ struct Client<'a> {
     config: &'a ClientConfig,
     credentials: Option<Credentials>,
     places: Places,
-    report: &'a ReportHandle,
+    report: &'a RunReport<'a>,
     link: Link,
     /// Where the control connection comes from and leads to.
     local: SocketAddr,
@@ -180,13 +179,13 @@ impl Client<'_> {
             streams.cut_off_receivers().await;
         }
         // However it ended, what was measured is reported.
-        ending::close_streams(&mut streams, self.report, self.info.interval).await;
+        ending::close_streams(&mut streams, self.info.interval, &|event| self.report.emit(event)).await;
         let error = match outcome {
             Ok(Exchanged { measured, mut results, lost }) => {
                 let part = self.swap_parts((cookie, &streams, &measured), lost.is_some(), signals).await;
                 // If all of them are lost, that is the error.
                 if lost.is_none() {
-                    ending::warn_of_faults(&streams, self.report);
+                    ending::warn_of_faults(&streams, &|event| self.report.emit(event));
                 }
                 let output = results.server_output.take();
                 let end = measured.with_peer(results, part);
@@ -312,7 +311,8 @@ impl Client<'_> {
         let receive_timeout = self.config.local.receive_timeout;
         let patience = Patience { receive_timeout, rates: Vec::new(), longest: None, entry: None };
         let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start, patience);
-        let ended = run_until_end(streams, &mut self.link, signals, self.report, schedule).await;
+        let tell = |event| self.report.emit(event);
+        let ended = run_until_end(streams, &mut self.link, signals, &tell, schedule).await;
         let lost = match ended {
             Ended::Condition => None,
             Ended::Failed(lost @ RunError::Peer(PeerError::StreamsLost { .. })) => Some(lost),
@@ -352,7 +352,7 @@ impl Client<'_> {
         if !ending::drain_receivers(streams).await {
             streams.cut_off_receivers().await;
         }
-        ending::close_streams(streams, self.report, self.info.interval).await;
+        ending::close_streams(streams, self.info.interval, &|event| self.report.emit(event)).await;
         let own = self.measure(streams);
         self.link.write_frame("results", &results::encode(&own.to_results())).await?;
         // A server that goes on sending after it has asked for results gains no time by that.
@@ -579,7 +579,7 @@ impl Wait {
 }
 
 /// Does something, and tells at a terminal what it waits for if it takes long.
-async fn told<T>(wait: Wait, report: &ReportHandle, done: impl Future<Output = T>) -> T {
+async fn told<T>(wait: Wait, report: &RunReport<'_>, done: impl Future<Output = T>) -> T {
     let mut done = pin!(done);
     if let Ok(done) = timeout(TELL_AFTER, &mut done).await {
         return done;
@@ -655,4 +655,96 @@ fn random_cookie() -> Result<Cookie, SetupError> {
 
 fn interrupted(signal: &'static str) -> RunError {
     Interruption { role: "client", signal }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::config::{Family, OutputConfig, ServerConfig};
+    use crate::control::embedded::EmbeddedServer;
+    use crate::report::{Intervals, Observer, Reporter, Sink};
+
+    fn config(port: u16, end: EndCondition) -> ClientConfig {
+        ClientConfig {
+            port,
+            output: OutputConfig { interval: Some(Duration::from_millis(100)), ..OutputConfig::default() },
+            ..ClientConfig::new(
+                Ipv4Addr::LOCALHOST.to_string(),
+                TestConfig { end, parallel: 2, ..TestConfig::default() },
+            )
+        }
+    }
+
+    fn server() -> EmbeddedServer {
+        EmbeddedServer::start(ServerConfig::on_loopback(Family::V4)).unwrap()
+    }
+
+    #[test]
+    fn a_run_that_succeeds_has_come_to_its_totals_whoever_hears_of_it() {
+        let server = server();
+        let intervals = Intervals::default();
+        for (observers, keeps) in [(vec![], false), (vec![Observer::keeping(&intervals)], true)] {
+            let report = ReportHandle::start(observers).unwrap();
+            let config = config(server.port(), EndCondition::Bytes(8 * 1024 * 1024));
+            let outcome = run_client(&config, &report, || Ok(()));
+            report.finish().unwrap();
+            assert!(outcome.error.is_none(), "{outcome:?}");
+            assert_eq!(outcome.session.as_ref().unwrap().test.parallel, 2);
+            assert_eq!(outcome.start.as_ref().unwrap().streams.len(), 2);
+            assert_eq!(outcome.intervals.is_some(), keeps);
+            let end = outcome.into_result().unwrap();
+            let received: u64 = end.streams.iter().map(|stream| stream.received.bytes).sum();
+            assert_eq!(received, 8 * 1024 * 1024);
+        }
+        let kept = intervals.read().map(|interval| interval.unwrap().streams);
+        assert_eq!(kept.flatten().map(|stream| stream.bytes).sum::<u64>(), 8 * 1024 * 1024);
+        server.finish().unwrap();
+    }
+
+    #[test]
+    fn a_run_that_fails_has_come_to_its_error() {
+        // Nobody listens at a port that somebody has just left.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let report = ReportHandle::start(Vec::new()).unwrap();
+        let outcome = run_client(&config(port, EndCondition::Unlimited), &report, || Ok(()));
+        report.finish().unwrap();
+        assert!(matches!(outcome.error, Some(RunError::Peer(PeerError::Connect { .. }))), "{outcome:?}");
+        assert!(outcome.session.is_none() && outcome.start.is_none() && outcome.end.is_none());
+    }
+
+    /// Stops a run when it hears of an interval.
+    struct Stopping(Option<oneshot::Sender<()>>);
+
+    impl Reporter for Stopping {
+        fn event(&mut self, event: &RunEvent, _: &mut dyn Write) -> io::Result<()> {
+            if let RunEvent::Interval(_) = event {
+                // That it is gone means the same.
+                self.0 = None;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_run_that_is_interrupted_has_come_to_what_was_measured_by_then() {
+        let server = server();
+        let (stop, stopped) = oneshot::channel();
+        let observer = Observer::new(Box::new(Stopping(Some(stop))), Sink::Nowhere);
+        let handle = ReportHandle::start(vec![observer]).unwrap();
+        let report = RunReport::new(&handle);
+        let config = config(server.port(), EndCondition::Unlimited);
+        let ran = block_on(|runtime| run((&config, None), &report, runtime, Signals::until(stopped)));
+        let outcome = report.into_outcome(ran.unwrap().err());
+        handle.finish().unwrap();
+        assert!(matches!(outcome.error, Some(RunError::Interrupted(_))), "{outcome:?}");
+        assert!(outcome.session.is_some() && outcome.start.is_some());
+        let end = outcome.end.as_ref().unwrap();
+        assert!(!end.exchanged && end.streams.iter().any(|stream| stream.sent.bytes > 0), "{end:?}");
+        server.finish().unwrap();
+    }
 }

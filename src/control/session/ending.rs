@@ -10,7 +10,7 @@ use crate::config::Flow;
 use crate::control::base::limits;
 use crate::control::streams::set::Streams;
 use crate::protocol::{PeerReport, ServerText};
-use crate::report::{ReportHandle, RunEvent, ServerOutput};
+use crate::report::{RunEvent, ServerOutput};
 
 /// Lets receivers take what is still under way; says whether they have come to its end. UDP knows none, so
 /// there it is silence that tells.
@@ -22,20 +22,24 @@ pub(super) async fn drain_receivers(streams: &mut Streams) -> bool {
 }
 
 /// Joins the stream threads, and reports their last interval and their warnings.
-pub(super) async fn close_streams(streams: &mut Streams, report: &ReportHandle, interval: Option<Duration>) {
+pub(super) async fn close_streams(
+    streams: &mut Streams,
+    interval: Option<Duration>,
+    tell: &dyn Fn(RunEvent),
+) {
     let rows = streams.finish().await;
     if rows.is_empty() {
         return;
     }
     for last in rows.into_iter().filter(|last| keep_last(last, interval)) {
-        report.emit(RunEvent::Interval(last));
+        tell(RunEvent::Interval(last));
     }
-    streams.warnings().into_iter().for_each(|warning| report.emit(RunEvent::Warning(warning)));
+    streams.warnings().into_iter().map(RunEvent::Warning).for_each(tell);
 }
 
 /// Reports of a test that has its results which streams ended before their time.
-pub(super) fn warn_of_faults(streams: &Streams, report: &ReportHandle) {
-    streams.faults().into_iter().for_each(|fault| report.emit(RunEvent::Warning(fault)));
+pub(super) fn warn_of_faults(streams: &Streams, tell: &dyn Fn(RunEvent)) {
+    streams.faults().into_iter().map(RunEvent::Warning).for_each(tell);
 }
 
 /// Most bytes of the results of a peer that has the same streams and no report of its own.

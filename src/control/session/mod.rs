@@ -5,6 +5,7 @@ pub(super) mod context;
 pub(super) mod datagrams;
 pub(super) mod ending;
 pub(super) mod link;
+pub(super) mod outcome;
 pub(super) mod rate_watch;
 pub(super) mod results;
 pub(super) mod running;

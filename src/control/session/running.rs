@@ -16,7 +16,7 @@ use crate::control::serve::router::Entry;
 use crate::control::streams::set::{Awaits, Reception, Streams};
 use crate::error::{LimitError, PeerError, RunError};
 use crate::protocol::State;
-use crate::report::{Interval, ReportHandle, RunEvent};
+use crate::report::{Interval, RunEvent};
 
 /// What ended the flow of data.
 pub(super) enum Ended {
@@ -30,15 +30,16 @@ pub(super) enum Ended {
     Signal(&'static str),
 }
 
-/// Lets the streams run, with a report at each interval's end, until something ends the test.
+/// Lets the streams run until something ends the test. `tell` hears of each interval at its end, and of what
+/// else should be reported.
 pub(super) async fn run_until_end(
     streams: &mut Streams,
     link: &mut Link,
     signals: &mut Signals,
-    report: &ReportHandle,
+    tell: &dyn Fn(RunEvent),
     schedule: Schedule,
 ) -> Ended {
-    let ended = wait_for_end(streams, link, signals, report, schedule).await;
+    let ended = wait_for_end(streams, link, signals, tell, schedule).await;
     streams.note_over(matches!(ended, Ended::Condition | Ended::Peer(State::TestEnd)));
     ended
 }
@@ -47,7 +48,7 @@ async fn wait_for_end(
     streams: &mut Streams,
     link: &mut Link,
     signals: &mut Signals,
-    report: &ReportHandle,
+    tell: &dyn Fn(RunEvent),
     mut schedule: Schedule,
 ) -> Ended {
     let mut progress = Progress::new(schedule.start, schedule.stall, schedule.quiet_end);
@@ -78,12 +79,12 @@ async fn wait_for_end(
             () = sleep_until(moment.into()) => match due {
                 Due::Interval => {
                     let omitted = schedule.omit_end.is_some();
-                    report.emit(RunEvent::Interval(streams.interval(Instant::now(), omitted)));
+                    tell(RunEvent::Interval(streams.interval(Instant::now(), omitted)));
                     schedule.interval_done();
                 }
                 Due::OmitEnd => {
-                    schedule.close_omit(streams, report);
-                    report.emit(RunEvent::OmitOver);
+                    schedule.close_omit(streams, tell);
+                    tell(RunEvent::OmitOver);
                     quiet = schedule.counted_quiet.map(|quiet| Quiet::new(Instant::now(), quiet));
                     if schedule.is_done(streams) {
                         return Ended::Condition;
@@ -97,7 +98,7 @@ async fn wait_for_end(
                 }
                 Due::HeldRow => {
                     schedule.held_until = None;
-                    streams.held_row().into_iter().for_each(|row| report.emit(RunEvent::Interval(row)));
+                    streams.held_row().into_iter().for_each(|row| tell(RunEvent::Interval(row)));
                 }
                 Due::Progress => schedule.look_for_progress(streams),
                 Due::Overdue => return Ended::Failed(LimitError::Overdue.into()),
@@ -116,7 +117,7 @@ async fn wait_for_end(
                 Due::Look => match progress.look(streams.awaited_bytes()) {
                     Look::Fine => {}
                     Look::Over(silence) => {
-                        report.emit(RunEvent::Warning(format!(
+                        tell(RunEvent::Warning(format!(
                             "no datagram came for {} seconds: the last ones of the test are lost, or the sending \
                              end has stopped",
                             silence.as_secs()
@@ -313,12 +314,12 @@ impl Schedule {
     }
 
     /// The counting begins anew, with its own intervals.
-    fn close_omit(&mut self, streams: &mut Streams, report: &ReportHandle) {
+    fn close_omit(&mut self, streams: &mut Streams, tell: &dyn Fn(RunEvent)) {
         let now = Instant::now();
         if self.interval.is_some() {
             let rest = streams.interval(now, true);
             if rest.streams.iter().any(|stream| stream.end - stream.start >= Duration::from_millis(50)) {
-                report.emit(RunEvent::Interval(rest));
+                tell(RunEvent::Interval(rest));
             }
         }
         streams.omit_over(now);

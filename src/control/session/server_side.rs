@@ -326,14 +326,14 @@ impl Session {
                 streams.wait_quiet().await;
             }
         }
-        ending::close_streams(&mut streams, &self.report, self.info.interval).await;
+        ending::close_streams(&mut streams, self.info.interval, &|event| self.report.emit(event)).await;
         match streams.moved_bytes() > 0 {
             // There is no other test that could need the slot.
             true if self.context.config.one_off => self.entry.note_moving(Duration::ZERO),
             has_moved => self.entry.note_ending(has_moved),
         }
         if matches!(ended, Ended::Peer(State::TestEnd)) {
-            ending::warn_of_faults(&streams, &self.report);
+            ending::warn_of_faults(&streams, &|event| self.report.emit(event));
         }
         let file = self.context.config.local.file.as_deref();
         let measured = Measured::new(&streams, Role::Server, &self.info.test, &self.meter, file);
@@ -646,7 +646,8 @@ impl Session {
             entry: Some(Rc::clone(&self.entry)),
         };
         let schedule = Schedule::new(Role::Server, &self.info.test, self.info.interval, start, patience);
-        run_until_end(streams, &mut self.link, &mut self.signals, &self.report, schedule).await
+        let tell = |event| self.report.emit(event);
+        run_until_end(streams, &mut self.link, &mut self.signals, &tell, schedule).await
     }
 
     /// From TEST_END to IPERF_DONE.
