@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::auth;
 use crate::config::{Direction, Flow, OutputConfig, Role, TestConfig, cli};
-use crate::control::{fuzzing as sessions, with_results};
+use crate::control::testing::fuzzing as sessions;
+use crate::control::with_results;
 use crate::engine::{UdpJob, count_messages};
 use crate::protocol::{PeerReport, Results, ServerHello, ServerText, params, results};
 use crate::report::testing::fixtures;
@@ -137,12 +138,12 @@ fn sift(frame: &[u8], report_bytes: usize, piece_bytes: usize) -> Vec<u8> {
     sieve.finish().0
 }
 
-/// A client on a server's control connection, see `control/fuzzing.rs`.
+/// A client on a server's control connection, see `control/testing/fuzzing.rs`.
 pub fn server(script: &[u8]) {
     sessions::converse_with_server(script);
 }
 
-/// A server on a client's control connection, see `control/fuzzing.rs`.
+/// A server on a client's control connection, see `control/testing/fuzzing.rs`.
 pub fn client(script: &[u8]) {
     sessions::converse_with_client(script);
 }
@@ -179,7 +180,7 @@ pub fn datagrams(data: &[u8]) {
 /// It is good, which no fuzzer knows the password for, or the log would be harmed.
 pub fn token(data: &[u8]) {
     let Some((&kind, text)) = data.split_first() else { return };
-    let refusal = auth::fuzzing::refusal(kind % 2 == 1, text).expect("nobody knows the password");
+    let refusal = auth::testing::fuzzing::refusal(kind % 2 == 1, text).expect("nobody knows the password");
     assert_is_harmless(&refusal, &[]);
 }
 
@@ -188,7 +189,7 @@ pub fn token(data: &[u8]) {
 /// # Panics
 /// Somebody is found in it who is not there.
 pub fn users(file: &[u8]) {
-    auth::fuzzing::look_up(file);
+    auth::testing::fuzzing::look_up(file);
 }
 
 /// A command line, its words divided by newlines.

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use ringperf::config::{
     BlockSize, EngineChoice, Flow, OutputConfig, Pacing, Protocol, Role, TestConfig, UdpConfig,
 };
-use ringperf::engine::{Engine, GateState, StreamJob, UdpJob, null_kernel};
+use ringperf::engine::testing::null_kernel;
+use ringperf::engine::{Engine, GateState, StreamJob, UdpJob};
 use ringperf::protocol::{DatagramHeader, Request, Results, StreamResult, params, results};
 use ringperf::report::{
     Interval, IntervalStream, JsonStreamReporter, Reporter, RunEvent, SessionInfo, TextReporter,

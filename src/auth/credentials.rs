@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
     use crate::auth::key::PrivateKey;
-    use crate::auth::test_keys::PAIR;
+    use crate::auth::testing::keys::PAIR;
     use crate::auth::token::from_text;
 
     fn credentials(user: &str, password: &str, pkcs1_padding: bool) -> Result<Credentials, ClientFlaw> {

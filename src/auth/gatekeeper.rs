@@ -245,7 +245,7 @@ mod tests {
 
     use super::*;
     use crate::auth::key::PublicKey;
-    use crate::auth::test_keys::{OTHER_PAIR, PAIR, Pair, file};
+    use crate::auth::testing::keys::{OTHER_PAIR, PAIR, Pair, file};
     use crate::auth::token::to_text;
     use crate::auth::users::line;
 

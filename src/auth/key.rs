@@ -153,7 +153,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::auth::test_keys::{OTHER_PAIR, PAIR, Pair, file, pem};
+    use crate::auth::testing::keys::{OTHER_PAIR, PAIR, Pair, file, pem};
 
     fn pair(pair: &Pair, padding: Padding) -> (PublicKey, PrivateKey) {
         let public = PublicKey::read(&pair.public, padding).unwrap();

@@ -6,13 +6,13 @@
 //! [`Credentials`] are a client's side of it, a [`Gatekeeper`] is a server's. Time is an argument.
 
 mod credentials;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzzing;
 mod gatekeeper;
 mod guesses;
 mod key;
 mod password;
 mod replays;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod testing;
 mod token;
 mod users;
 
@@ -143,58 +143,4 @@ fn unix_seconds(time: SystemTime) -> i64 {
 /// What separates words for iperf3's servers: C's `isspace`.
 fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
-}
-
-/// Keys for tests, made once, since that takes a while.
-#[cfg(any(test, feature = "fuzzing"))]
-#[cfg_attr(not(test), allow(dead_code, reason = "fuzzers need only some of them"))]
-mod test_keys {
-    use std::fs;
-    use std::path::PathBuf;
-    use std::sync::LazyLock;
-
-    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
-    use aws_lc_rs::rsa::{KeySize, PrivateDecryptingKey};
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-
-    /// A key pair in files of its own.
-    pub(super) struct Pair {
-        pub(super) private: PathBuf,
-        pub(super) public: PathBuf,
-    }
-
-    /// The pair of most tests.
-    pub(super) static PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::generate("one"));
-    /// Somebody else's.
-    pub(super) static OTHER_PAIR: LazyLock<Pair> = LazyLock::new(|| Pair::generate("other"));
-
-    impl Pair {
-        fn generate(name: &str) -> Self {
-            let key = PrivateDecryptingKey::generate(KeySize::Rsa2048).expect("such keys can be made");
-            let private: Pkcs8V1Der = key.as_der().expect("every key has this form");
-            let public: PublicKeyX509Der = key.public_key().as_der().expect("every key has this form");
-            Self {
-                private: file(
-                    &format!("{name}-private.pem"),
-                    pem("PRIVATE KEY", private.as_ref()).as_bytes(),
-                ),
-                public: file(&format!("{name}-public.pem"), pem("PUBLIC KEY", public.as_ref()).as_bytes()),
-            }
-        }
-    }
-
-    pub(super) fn pem(label: &str, der: &[u8]) -> String {
-        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
-    }
-
-    /// Writes a file of this test run, beside the program, where cargo cleans up.
-    pub(super) fn file(name: &str, contents: &[u8]) -> PathBuf {
-        let program = std::env::current_exe().expect("it runs");
-        let folder = program.with_file_name(format!("auth-tests-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("there is room beside the program");
-        let path = folder.join(name);
-        fs::write(&path, contents).expect("there is room beside the program");
-        path
-    }
 }

@@ -179,7 +179,7 @@ pub(super) fn line(name: &str, password: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::test_keys::file;
+    use crate::auth::testing::keys::file;
 
     /// `printf '{mario}rossi' | sha256sum`
     const MARIO: &str = "mario,bf7a49a846d44b454a5d11e7acfaf13d138bbe0b7483aa3e050879700572709b";

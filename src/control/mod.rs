@@ -9,13 +9,13 @@
 
 mod base;
 mod embedded;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod fuzzing;
 mod loopback;
 mod serve;
 mod server;
 mod session;
 mod streams;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod testing;
 
 pub use embedded::EmbeddedServer;
 pub use loopback::run_loopback;

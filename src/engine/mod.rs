@@ -10,14 +10,12 @@ mod bulk;
 mod gate;
 mod job;
 mod null;
-pub mod null_kernel;
 mod payload;
 mod recorder;
 mod resolve;
-#[cfg(test)]
-mod simulated;
 mod sizes;
 mod tcp;
+pub mod testing;
 mod udp;
 mod waiting;
 mod zero_copy;

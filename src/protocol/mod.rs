@@ -11,6 +11,8 @@ mod json;
 pub mod params;
 pub mod results;
 mod state;
+#[cfg(test)]
+mod testing;
 
 pub use codes::{ErrorCode, ServerError};
 pub use cookie::Cookie;

@@ -1,9 +1,5 @@
 //! The parameters: what a client asks its server to do.
 
-#[cfg(test)]
-mod agreement;
-#[cfg(test)]
-mod decided;
 mod decode;
 mod encode;
 mod keys;

@@ -7,12 +7,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::recorder::Recorder;
-use super::udp::{Layout, Stamper, UdpUringReceive, UdpUringSend};
-use super::{ByteGoal, Engine, EngineUse, StopToken, StreamExit, StreamJob, UdpJob, null};
 use crate::config::Flow;
-use crate::engine::tcp::UringReceive;
-use crate::engine::tcp::UringSend;
+use crate::engine::recorder::Recorder;
+use crate::engine::tcp::{UringReceive, UringSend};
+use crate::engine::udp::{Layout, Stamper, UdpUringReceive, UdpUringSend};
+use crate::engine::{ByteGoal, Engine, EngineUse, StopToken, StreamExit, StreamJob, UdpJob, null};
 use crate::sys::Message;
 use crate::sys::uring::{AnyRing, Completion, ReceiveRing, SendRing, Token};
 

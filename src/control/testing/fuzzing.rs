@@ -10,11 +10,11 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
-use super::embedded::EmbeddedServer;
-use super::run_client;
 use crate::config::{
     ClientConfig, Direction, EndCondition, Family, LocalConfig, OutputConfig, ServerConfig, TestConfig,
 };
+use crate::control::embedded::EmbeddedServer;
+use crate::control::run_client;
 use crate::protocol::{Cookie, State};
 use crate::report::{Observer, ReportHandle, Sink, TextReporter};
 

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use super::gatekeeper::Gatekeeper;
-use super::key::{Padding, PublicKey};
-use super::test_keys::{PAIR, file};
-use super::token::to_text;
-use super::users::{Standing, Users, line};
+use crate::auth::gatekeeper::Gatekeeper;
+use crate::auth::key::{Padding, PublicKey};
+use crate::auth::testing::keys::{PAIR, file};
+use crate::auth::token::to_text;
+use crate::auth::users::{Standing, Users, line};
 use crate::config::Authentication;
 
 static PUBLIC: LazyLock<PublicKey> =

@@ -1,0 +1,3 @@
+//! What fuzzers of sessions need.
+
+pub(crate) mod fuzzing;
