@@ -6,13 +6,14 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::{
-    Checked, Failure, Finished, Holdings, Server, bind_both, ensure, ours, run_client, shared, start_client,
+    Checked, Failure, Finished, Holdings, Server, ensure, ours, run_client, shared, start_client,
     without_mark,
 };
 
 use super::play::{Play, Victim};
 use super::script::{self, Case};
-use crate::harness::peer::honest;
+use crate::harness::peer::served::is_served;
+use crate::harness::peer::server::Listener;
 
 const SERVER_CASES: &str = include_str!("server.cases");
 const CLIENT_CASES: &str = include_str!("client.cases");
@@ -117,7 +118,7 @@ impl Tormented {
 
     pub fn play(&self, case: &Case) -> Checked {
         let played = Play::all(Victim::Server(self.server.port), case).map(drop);
-        let served = honest::is_served(self.server.port);
+        let served = is_served(self.server.port);
         played
             .and(served.map(|_| ()))
             .map_err(|Failure(why)| Failure(format!("{why}\n{}", self.server.process.so_far())))
@@ -161,12 +162,10 @@ fn torment_client(case: &Case) -> Checked {
 }
 
 fn client_against(case: &Case, mode: &str) -> Checked<Finished> {
-    let (listener, door) = bind_both()?;
-    crate::harness::peer::limit_accept(&listener)?;
-    door.set_read_timeout(Some(case.within))?;
-    let port = listener.local_addr()?.port();
-    let client = start_client(&ours(), port, &format!("{}{mode}", case.client))?;
-    let played = Play::all(Victim::Client { listener: &listener, door: &door }, case);
+    let listener = Listener::open()?;
+    listener.udp.set_read_timeout(Some(case.within))?;
+    let client = start_client(&ours(), listener.port, &format!("{}{mode}", case.client))?;
+    let played = Play::all(Victim::Client(&listener), case);
     // What is open stays open until the client is gone.
     let finished = client.finish(AFTERWARDS)?;
     if let Err(Failure(why)) = played {

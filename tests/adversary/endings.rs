@@ -20,7 +20,8 @@ use crate::harness::{
     run_client, start_client, wait_until,
 };
 
-use crate::harness::peer::wire::{COOKIE, Wire, state};
+use crate::harness::peer::client::{ClientPoint, HonestClient};
+use crate::harness::peer::request::Request;
 
 /// Longer than any run here should last.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -280,12 +281,10 @@ fn a_report_that_nobody_reads_has_a_limit_in_memory() -> Checked {
             for number in 0..CLIENTS {
                 // Of one source a server soon reports no more.
                 let source = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 1)) + number);
-                let mut client = Wire::connect_from(source, port)?;
-                client.send(COOKIE)?;
-                client.expect_state(state::PARAM_EXCHANGE)?;
-                client.send_frame(&parameters)?;
-                client.0.shutdown(Shutdown::Write)?;
-                client.wait_for_close()?;
+                let request = Request { source: Some(source), ..Request::from(parameters.as_str()) };
+                let mut client = HonestClient::reach(port, request, ClientPoint::Asked)?;
+                client.control.0.shutdown(Shutdown::Write)?;
+                client.control.wait_for_close()?;
             }
             let grown = Holdings::of(&server)?.memory_kib.saturating_sub(before);
             ensure!(grown < GROWTH_KIB, "{grown} KiB more for a report that nobody reads");

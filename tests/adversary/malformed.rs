@@ -7,13 +7,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::peer::wire::Wire;
-use crate::harness::{Checked, Failure, Finished, bind_both, ensure, ours, shared, start_client, wait_until};
+use crate::harness::{Checked, Failure, Finished, ensure, ours, shared, start_client, wait_until};
 
 use super::catalogue::{Tormented, speaks_plainly};
 use super::transcript::{Act, Ending, of_client, of_server, spoil};
 use crate::harness::figures::{Figures, number_from};
 use crate::harness::peer::random::Random;
-use crate::harness::peer::{honest, limit_accept};
+use crate::harness::peer::served::is_served;
+use crate::harness::peer::server::Listener;
 
 /// Longest wait for what a good peer would say next: a server, which answers at once, and a client, which
 /// runs its test meanwhile.
@@ -67,7 +68,7 @@ fn malformed_for_servers(count: u64) -> Checked {
             let acts = spoil(of_client(random.below(5)), &mut random);
             let port = tormented.server.port;
             converse(&acts, ANSWER_OF_SERVER, || Wire::connect(port));
-            let served = honest::is_served(port).map_err(|Failure(why)| {
+            let served = is_served(port).map_err(|Failure(why)| {
                 Failure(format!("{why} after seed {seed}: {acts:?}\n{}", tormented.server.process.so_far()))
             })?;
             figures.note(served);
@@ -102,10 +103,9 @@ fn malformed_for_client(seed: u64) -> Checked<Duration> {
     let mut random = Random::seeded(seed);
     let (options, streams, sends) = *random.pick(&CLIENTS);
     let acts = spoil(of_server(streams, sends), &mut random);
-    let (listener, _door) = bind_both()?;
-    limit_accept(&listener)?;
-    let client = start_client(&ours(), listener.local_addr()?.port(), options)?;
-    converse(&acts, ANSWER_OF_CLIENT, || accept_soon(&listener));
+    let listener = Listener::open()?;
+    let client = start_client(&ours(), listener.port, options)?;
+    converse(&acts, ANSWER_OF_CLIENT, || accept_soon(&listener.tcp));
     drop(listener);
     let since = Instant::now();
     let check = |client: &Finished| -> Checked {

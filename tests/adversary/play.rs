@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::harness::peer::Connection;
+use crate::harness::peer::client::{ClientPoint, HonestClient};
+use crate::harness::peer::server::{HonestServer, Listener, ServerPoint};
 use crate::harness::peer::wire::Wire;
 use crate::harness::{Checked, Failure, ensure};
 
 use super::script::{Case, Step};
-use crate::harness::peer::honest;
+
+/// What an honest client asks for: two streams, so that there is a point between them.
+const PARAMETERS: &str =
+    r#"{"tcp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":2,"len":131072}"#;
 
 /// Most bytes that a datagram has.
 const DATAGRAM_BYTES: usize = 65_536;
@@ -20,7 +25,7 @@ pub enum Victim<'a> {
     /// A server on this port.
     Server(u16),
     /// A client that comes here.
-    Client { listener: &'a TcpListener, door: &'a UdpSocket },
+    Client(&'a Listener),
 }
 
 /// All connections of a case, by name. They stay open until this is dropped.
@@ -55,10 +60,10 @@ impl<'a> Play<'a> {
                 Ok(())
             }
             Step::Accept(name) => {
-                let Victim::Client { listener, .. } = self.victim else {
+                let Victim::Client(listener) = self.victim else {
                     return Err(Failure("only a client comes".to_owned()));
                 };
-                let wire = honest::accept(listener)?;
+                let wire = listener.accept()?;
                 self.add(name, Connection::Tcp(wire));
                 Ok(())
             }
@@ -104,8 +109,13 @@ impl<'a> Play<'a> {
 
     fn reach(&mut self, point: &str, parameters: Option<&str>) -> Checked {
         let reached = match self.victim {
-            Victim::Server(port) => honest::reach_server(port, point, parameters)?,
-            Victim::Client { listener, door } => honest::reach_client(listener, door, point)?,
+            Victim::Server(port) => {
+                let point = ClientPoint::of_name(point)?;
+                HonestClient::reach(port, parameters.unwrap_or(PARAMETERS), point)?.into_connections()
+            }
+            Victim::Client(listener) => {
+                HonestServer::reach(listener, ServerPoint::of_name(point)?)?.into_connections()
+            }
         };
         for (name, connection) in reached {
             self.add(&name, connection);

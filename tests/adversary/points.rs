@@ -8,7 +8,7 @@ use crate::harness::{Cells, Checked, Failure, Finished, Server, ensure, ours, st
 
 use super::catalogue::{Tormented, speaks_plainly};
 use crate::harness::peer::bridge::{Bridge, POINTS, RUNNING};
-use crate::harness::peer::honest;
+use crate::harness::peer::served::is_served;
 
 /// An end whose peer is gone ends or is free this soon.
 const NOTICED: Duration = Duration::from_secs(2);
@@ -98,7 +98,7 @@ fn killed_client(point: usize, way: &str) -> Checked {
     bridge.wait()?;
     drop(client);
     bridge.release();
-    honest::is_served(tormented.server.port)
+    is_served(tormented.server.port)
         .map_err(|Failure(why)| Failure(format!("{why}\n{}", tormented.server.process.so_far())))?;
     tormented.finish()
 }
@@ -180,7 +180,7 @@ fn stopped_client(point: usize) -> Checked {
     bridge.release();
     let limit = if point == RUNNING || point == 6 { OVERDUE } else { GIVEN_UP };
     let since = Instant::now();
-    while let Err(Failure(why)) = honest::is_served(tormented.server.port) {
+    while let Err(Failure(why)) = is_served(tormented.server.port) {
         ensure!(since.elapsed() < limit, "{why}\n{}", tormented.server.process.so_far());
     }
     drop(client);

@@ -11,8 +11,8 @@ use crate::harness::{Checked, Failure, ensure, ours, run_client, shared, start_c
 
 use super::catalogue::Tormented;
 use crate::harness::figures::{Figures, number_from};
-use crate::harness::peer::honest;
 use crate::harness::peer::random::Random;
+use crate::harness::peer::served::is_served;
 
 /// One of so many clients is killed.
 const KILLED: usize = 20;
@@ -80,7 +80,7 @@ fn short_tests(count: u64) -> Checked {
             thread::park_timeout(Duration::from_micros(micros));
             // SIGKILL.
             drop(client);
-            let served = honest::is_served(tormented.server.port);
+            let served = is_served(tormented.server.port);
             let served = served.map_err(|Failure(why)| {
                 Failure(format!("{why}: test {number}, {options}, killed after {micros} us"))
             })?;
@@ -113,7 +113,7 @@ fn half_open(count: u64, good: u64) -> Checked {
     let mut slowest = Duration::ZERO;
     for _ in 0..good {
         let began = Instant::now();
-        figures.note(honest::is_served(tormented.server.port)?);
+        figures.note(is_served(tormented.server.port)?);
         slowest = slowest.max(began.elapsed());
     }
     ensure!(slowest < Duration::from_secs(2), "a whole test took {slowest:?}");

@@ -1,6 +1,6 @@
 //! Conversations as lists of acts, and ways to spoil them.
 
-use crate::harness::peer::honest;
+use crate::harness::peer::request::{Shape, stream_ids};
 use crate::harness::peer::wire::{COOKIE, PART, frame, results, state};
 
 use crate::harness::peer::random::Random;
@@ -65,7 +65,7 @@ const REQUESTS: [&str; 5] = [
 /// What a good client does in the test that it asks for with request number `which`.
 pub fn of_client(which: usize) -> Vec<Act> {
     let request = REQUESTS[which % REQUESTS.len()];
-    let streams = honest::count_streams(request);
+    let streams = Shape::of(request).streams;
     let is_ringperf = request.contains(r#""extension""#);
     let mut acts = vec![
         Act::Open(0),
@@ -86,7 +86,7 @@ pub fn of_client(which: usize) -> Vec<Act> {
     acts.extend([
         Act::Say(0, vec![state::TEST_END]),
         Act::Hear(0, 1),
-        Act::Say(0, frame(&results(&honest::stream_ids(streams), 0))),
+        Act::Say(0, frame(&results(&stream_ids(streams), 0))),
         Act::HearFrame(0),
         Act::Hear(0, 1),
     ]);
@@ -115,7 +115,7 @@ pub fn of_server(streams: usize, sends: bool) -> Vec<Act> {
     if sends {
         acts.extend((1..=streams).map(|stream| Act::Say(stream, vec![0; 50_000])));
     }
-    let own = results(&honest::stream_ids(streams), 3).replace(
+    let own = results(&stream_ids(streams), 3).replace(
         r#""streams""#,
         r#""congestion_used":"bbr","server_output_text":"text\n","ringperf":{"version":"1","cpu_user_seconds":1,"cpu_system_seconds":1,"engines":[]},"streams""#,
     );

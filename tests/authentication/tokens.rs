@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::logins::logged;
 use crate::harness::login::{PASSWORD, Padding, USER, base64, claim, start_server, token};
-use crate::harness::peer::wire::{COOKIE, Wire, state};
+use crate::harness::peer::client::{ClientPoint, HonestClient};
+use crate::harness::peer::request::Request;
+use crate::harness::peer::wire::{Wire, state};
 use crate::harness::{Checked, alone, ensure, ours};
 
 /// SERVER_ERROR, 142 (iperf3's IEAUTHTEST), no errno.
@@ -25,29 +27,24 @@ fn with_token(token: &str) -> String {
     parameters(&format!(r#""authtoken":"{token}","#))
 }
 
-/// Sends these parameters and returns a connection that waits for the answer.
-fn ask(port: u16, parameters: &str) -> Checked<Wire> {
-    let mut wire = Wire::connect(port)?;
-    wire.send(COOKIE)?;
-    wire.expect_state(state::PARAM_EXCHANGE)?;
-    wire.send_frame(parameters)?;
-    Ok(wire)
+/// A client that has said these parameters and waits for the answer.
+fn ask(port: u16, parameters: &str) -> Checked<HonestClient> {
+    HonestClient::reach(port, parameters, ClientPoint::Asked)
 }
 
 /// The server lets this client in; it leaves again.
 fn is_admitted(port: u16, parameters: &str) -> Checked {
-    let mut wire = ask(port, parameters)?;
-    wire.expect_state(state::CREATE_STREAMS)?;
-    wire.send(&[state::IPERF_DONE])?;
-    wire.wait_for_close().map(drop)
+    let mut client = ask(port, parameters)?;
+    client.proceed(ClientPoint::Invited)?;
+    client.leave()
 }
 
 /// The server answers exactly as it answers all whom it does not let in.
 fn is_refused(port: u16, parameters: &str) -> Checked {
     let before = Instant::now();
-    let mut wire = ask(port, parameters)?;
+    let mut client = ask(port, parameters)?;
     let mut answer = Vec::new();
-    wire.0.read_to_end(&mut answer)?;
+    client.control.0.read_to_end(&mut answer)?;
     let elapsed = before.elapsed();
     ensure!(answer == REFUSAL, "answered {answer:?} to {parameters}");
     ensure!(elapsed >= EARLIEST, "answered after {elapsed:?} to {parameters}");
@@ -112,11 +109,8 @@ fn who_guesses_on_is_not_heard_and_others_are() -> Checked {
     is_refused(server.port, &good)?;
     logged(&server, "10 tokens from this address were refused within a minute; this one is not looked at")?;
     let before = Instant::now();
-    let mut other = Wire::connect_from(Ipv4Addr::new(127, 0, 0, 2), server.port)?;
-    other.send(COOKIE)?;
-    other.expect_state(state::PARAM_EXCHANGE)?;
-    other.send_frame(&good)?;
-    other.expect_state(state::CREATE_STREAMS)?;
+    let source = Some(Ipv4Addr::new(127, 0, 0, 2));
+    HonestClient::invited(server.port, Request { source, ..Request::from(good.as_str()) })?;
     ensure!(before.elapsed() < EARLIEST, "another client was let in after {:?}", before.elapsed());
     Ok(())
 }
@@ -177,15 +171,7 @@ fn impatient_guessing_is_no_faster() -> Checked {
     let before = Instant::now();
     drop(ask(server.port, &with_token("AAAA"))?);
     // As long as the server is not through with the guess it is busy.
-    loop {
-        let mut wire = Wire::connect(server.port)?;
-        wire.send(COOKIE)?;
-        match wire.read()? {
-            [state::ACCESS_DENIED] => {}
-            [state::PARAM_EXCHANGE] => break,
-            [other] => ensure!(false, "state {other}"),
-        }
-    }
+    while !HonestClient::reach(server.port, "{}", ClientPoint::Accepted)?.is_admitted()? {}
     let elapsed = before.elapsed();
     ensure!(elapsed >= EARLIEST, "the next guess was possible after {elapsed:?}");
     Ok(())

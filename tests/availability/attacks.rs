@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, PARAMETERS, connect_from, cookie, of_crowd};
+use super::{LIMIT, PARAMETERS, cookie, of_crowd, request};
 use crate::harness::figures::{number_from, tell};
 use crate::harness::login::{Login, start_server};
+use crate::harness::peer::client::HonestClient;
 use crate::harness::peer::wire::{Wire, state};
 use crate::harness::{Checked, Failure, Folder, Process, Server, alone, ensure, ours, shared, wait_until};
 
@@ -221,11 +222,7 @@ fn one_source_does_not_fill_the_log() -> Checked {
     let parameters =
         format!(r#"{{"tcp":true,"time":10,"parallel":1,"len":1000,"title":"{}"}}"#, "t".repeat(7000));
     let fail = |from: Ipv4Addr| -> Checked {
-        let mut client = connect_from(from, server.port)?;
-        client.send(&cookie())?;
-        client.expect_state(state::PARAM_EXCHANGE)?;
-        client.send_frame(&parameters)?;
-        client.expect_state(state::CREATE_STREAMS)
+        HonestClient::invited(server.port, request(from, &parameters)).map(drop)
     };
     (0..300).try_for_each(|_| fail(of_crowd(120, 0)))?;
     fail(of_crowd(120, 1))?;
@@ -324,7 +321,7 @@ impl Hand {
     fn come(&mut self) -> Checked {
         (self.control, self.cookie) = (None, cookie());
         self.streams.clear();
-        let mut control = connect_from(self.from, self.port)?;
+        let mut control = Wire::connect_from(self.from, self.port)?;
         control.0.set_read_timeout(Some(Duration::from_millis(100)))?;
         control.send(&self.cookie)?;
         self.control = Some(control);
@@ -384,7 +381,7 @@ impl Hand {
 
     /// Opens a data connection.
     fn open_stream(&mut self) -> Checked {
-        let mut stream = connect_from(self.from, self.port)?;
+        let mut stream = Wire::connect_from(self.from, self.port)?;
         stream.send(&self.cookie)?;
         self.streams.push(stream);
         Ok(())

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::{LIMIT, PARAMETERS, admitted, at_once, connect_from, cookie, of_crowd, percentile, runs, served};
+use super::{LIMIT, PARAMETERS, admitted, at_once, cookie, of_crowd, percentile, runs, served};
 use crate::harness::peer::wire::{Wire, frame, state};
 use crate::harness::{
     Checked, Failure, Holdings, Process, Server, alone, busy, ensure, ours, run, run_client, shared,
@@ -25,7 +25,7 @@ fn hold_many() -> Checked {
 
 /// So many connections that say nothing, from so many addresses.
 fn half_open(port: u16, crowd: u8, connections: usize, addresses: usize) -> Checked<Vec<Wire>> {
-    (0..connections).map(|number| connect_from(of_crowd(crowd, number % addresses), port)).collect()
+    (0..connections).map(|number| Wire::connect_from(of_crowd(crowd, number % addresses), port)).collect()
 }
 
 #[test]
@@ -59,9 +59,9 @@ fn a_thousand_half_open_clients_do_not_delay_the_next() -> Checked {
 fn an_address_has_a_cap_of_its_own() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "--max-tests 4")?;
-    let mut patient = connect_from(of_crowd(11, 0), server.port)?;
+    let mut patient = Wire::connect_from(of_crowd(11, 0), server.port)?;
     let mut crowd: Vec<Wire> =
-        (0..33).map(|_| connect_from(of_crowd(11, 1), server.port)).collect::<Checked<_>>()?;
+        (0..33).map(|_| Wire::connect_from(of_crowd(11, 1), server.port)).collect::<Checked<_>>()?;
     let took = crowd[0].wait_for_close()?;
     ensure!(took < Duration::from_secs(5), "the oldest is closed after {took:?}");
     for admitted in [&mut patient, &mut crowd[1]] {
@@ -94,7 +94,7 @@ fn strangers_do_not_disturb_a_running_test() -> Checked {
     let mut denied = 0;
     for number in 0..500 {
         ensure!(Instant::now() < deadline, "only {number} strangers came in time");
-        let mut stranger = connect_from(of_crowd(12, number), server.port)?;
+        let mut stranger = Wire::connect_from(of_crowd(12, number), server.port)?;
         match number % 4 {
             0 => {}
             1 => stranger.send_anyhow(&cookie()),
@@ -165,7 +165,7 @@ fn a_flood_of_connections_does_not_keep_the_next_client_out() -> Checked {
             let mut number = 0;
             let started = Instant::now();
             while !over.load(Ordering::Relaxed) {
-                connect_from(of_crowd(13, number % 64), port)?.reset_when_dropped()?;
+                Wire::connect_from(of_crowd(13, number % 64), port)?.reset_when_dropped()?;
                 number += 1;
                 // Two thousand a second, and no more.
                 let due = Duration::from_micros(500) * u32::try_from(number).expect("not so many");
@@ -234,7 +234,7 @@ fn nobody_is_refused_by_the_kernel() -> Checked {
         });
         let (mut admitted, mut denied) = (0, 0);
         let asked = (0..1500).try_for_each(|number| -> Checked {
-            let mut client = connect_from(of_crowd(15, number), port)?;
+            let mut client = Wire::connect_from(of_crowd(15, number), port)?;
             client.send_anyhow(&cookie());
             match client.read()? {
                 [state::PARAM_EXCHANGE] => admitted += 1,
@@ -260,7 +260,8 @@ fn a_silent_client_has_no_slot_and_is_given_up_after_ten_seconds() -> Checked {
     let mut silent = Vec::new();
     for (number, reverse) in [false, true].into_iter().enumerate() {
         for step in 0..3 {
-            let mut client = connect_from(Ipv4Addr::new(127, 16, 0, 1 + u8::from(reverse)), server.port)?;
+            let mut client =
+                Wire::connect_from(Ipv4Addr::new(127, 16, 0, 1 + u8::from(reverse)), server.port)?;
             client.send(&cookie())?;
             client.expect_state(state::PARAM_EXCHANGE)?;
             let member = if reverse { r#"{"reverse":true,"# } else { "{" };

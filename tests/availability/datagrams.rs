@@ -4,10 +4,11 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use super::{LIMIT, connect_from, cookie, of_crowd};
+use super::{LIMIT, of_crowd, request};
+use crate::harness::peer::client::{ClientPoint, HonestClient};
 use crate::harness::peer::datagrams::{CONNECTS, Header, got_nothing};
 use crate::harness::peer::random::Random;
-use crate::harness::peer::wire::{Wire, frame, results, state};
+use crate::harness::peer::wire::{results, state};
 use crate::harness::{
     Cable, Checked, Failure, Holdings, Server, alone, busy, ensure, ours, run_client, start_client,
 };
@@ -59,14 +60,11 @@ fn a_crowd_of_strangers_gets_no_byte_in_any_state() -> Checked {
     own.connect((Ipv4Addr::LOCALHOST, server.port))?;
     own.set_read_timeout(Some(Duration::from_millis(100)))?;
     crowd.pester(server.port);
-    let mut control = Wire::connect(server.port)?;
-    control.send(&cookie())?;
-    control.expect_state(state::PARAM_EXCHANGE)?;
+    let parameters =
+        r#"{"udp":true,"reverse":true,"omit":0,"time":30,"parallel":2,"len":100,"bandwidth":1000000}"#;
+    let mut client = HonestClient::reach(server.port, parameters, ClientPoint::Admitted)?;
     crowd.pester(server.port);
-    control.send(&frame(
-        r#"{"udp":true,"reverse":true,"omit":0,"time":30,"parallel":2,"len":100,"bandwidth":1000000}"#,
-    ))?;
-    control.expect_state(state::CREATE_STREAMS)?;
+    client.proceed(ClientPoint::Invited)?;
     crowd.pester(server.port);
     say_the_word(&own)?;
     crowd.pester(server.port);
@@ -74,8 +72,7 @@ fn a_crowd_of_strangers_gets_no_byte_in_any_state() -> Checked {
     second.connect((Ipv4Addr::LOCALHOST, server.port))?;
     second.set_read_timeout(Some(Duration::from_millis(100)))?;
     say_the_word(&second)?;
-    control.expect_state(state::TEST_START)?;
-    control.expect_state(state::TEST_RUNNING)?;
+    client.start()?;
     crowd.pester(server.port);
     for socket in [&own, &second] {
         socket.set_read_timeout(Some(LIMIT))?;
@@ -88,14 +85,10 @@ fn a_crowd_of_strangers_gets_no_byte_in_any_state() -> Checked {
         };
         ensure!(length == 100, "{length} bytes are no datagram of the test");
     }
-    control.send(&[state::TEST_END])?;
-    control.expect_state(state::EXCHANGE_RESULTS)?;
+    client.proceed(ClientPoint::Ended)?;
     crowd.pester(server.port);
-    control.send_frame(&results(&[1, 3], 0))?;
-    control.read_frame()?;
-    control.expect_state(state::DISPLAY_RESULTS)?;
-    control.send(&[state::IPERF_DONE])?;
-    control.wait_for_close()?;
+    client.tell(&results(&[1, 3], 0))?;
+    client.leave()?;
     crowd.pester(server.port);
     run_client(&ours(), server.port, "-u -k 5")?.succeeded()?;
     crowd.sockets.iter().try_for_each(got_nothing)?;
@@ -160,20 +153,18 @@ fn impossible_lengths_leave_an_idle_server_behind() -> Checked {
 /// Asks for datagrams of that length; if the server takes them, sends some of many lengths and leaves.
 fn is_admitted(port: u16, length: &str, offload: &str, direction: &str, number: usize) -> Checked<bool> {
     let address = of_crowd(31, number);
-    let mut control = loop {
-        let mut control = connect_from(address, port)?;
-        control.send(&cookie())?;
-        match control.read()? {
-            [state::PARAM_EXCHANGE] => break control,
-            // It may not be through with the one before.
-            [state::ACCESS_DENIED] => {}
-            [other] => return Err(Failure(format!("state {other}"))),
+    let parameters =
+        format!(r#"{{"udp":true,{offload}{direction}"omit":0,"time":1,"parallel":1,"len":{length}}}"#);
+    let mut client = loop {
+        let request = request(address, &parameters);
+        let mut client = HonestClient::reach(port, request, ClientPoint::Accepted)?;
+        // It may not be through with the one before.
+        if client.is_admitted()? {
+            break client;
         }
     };
-    control.send(&frame(&format!(
-        r#"{{"udp":true,{offload}{direction}"omit":0,"time":1,"parallel":1,"len":{length}}}"#
-    )))?;
-    match control.read()? {
+    client.proceed(ClientPoint::Asked)?;
+    match client.control.read()? {
         [state::CREATE_STREAMS] => {}
         [state::SERVER_ERROR] => return Ok(false),
         [other] => return Err(Failure(format!("length {length}: state {other}"))),
@@ -185,7 +176,7 @@ fn is_admitted(port: u16, length: &str, offload: &str, direction: &str, number: 
         // A test whose streams are complete may run already, or be over.
         let _ = stream.send(&vec![7; bytes]);
     }
-    control.send_anyhow(&[state::IPERF_DONE]);
+    client.control.send_anyhow(&[state::IPERF_DONE]);
     Ok(true)
 }
 

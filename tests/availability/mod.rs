@@ -15,12 +15,11 @@ mod service;
 mod side_by_side;
 mod undisturbed;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-
+use crate::harness::peer::request::Request;
 use crate::harness::peer::wire::{Wire, state};
 use crate::harness::{Checked, Failure, ensure, ours, run_client};
 
@@ -30,15 +29,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Parameters of a test of one stream.
 const PARAMETERS: &str = r#"{"tcp":true,"omit":0,"time":10,"num":0,"parallel":1,"len":131072}"#;
 
-/// A connection from this address.
-fn connect_from(address: Ipv4Addr, port: u16) -> Checked<Wire> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((address, 0)).into())?;
-    let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    socket
-        .connect_timeout(&server.into(), Duration::from_secs(5))
-        .map_err(|error| Failure(format!("cannot connect from {address}: {error}")))?;
-    Wire::new(socket.into())
+/// What a client asks for from this address, with a cookie that no other client has.
+fn request(source: Ipv4Addr, parameters: &str) -> Request {
+    Request { source: Some(source), cookie: cookie(), ..Request::from(parameters) }
 }
 
 /// Address number `number` of a crowd that has a network of its own.

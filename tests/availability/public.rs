@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use super::{LIMIT, connect_from, cookie, of_crowd};
-use crate::harness::peer::wire::{Wire, frame, state};
+use super::{LIMIT, of_crowd, request};
+use crate::harness::peer::client::{ClientPoint, HonestClient};
+use crate::harness::peer::datagrams::CONNECTS;
+use crate::harness::peer::wire::state;
 use crate::harness::{
     Checked, Failure, Finished, Server, alone, ensure, ours, run, run_client, shared, start_client,
     wait_until,
@@ -84,20 +86,18 @@ fn a_public_server_refuses_what_has_no_end_or_is_too_much() -> Checked {
 
 /// What a server says to a test with these members of its parameters: an error's number, or 0 for go on.
 fn answer(server: &Server, number: usize, members: &str) -> Checked<i32> {
-    let mut client = connect_from(of_crowd(20, number), server.port)?;
-    client.send(&cookie())?;
-    client.expect_state(state::PARAM_EXCHANGE)?;
     let protocol = if members.contains("udp") { "" } else { r#""tcp":true,"# };
-    client.send(&frame(&format!("{{{protocol}{members}}}")))?;
-    let [first] = client.read()?;
+    let parameters = format!("{{{protocol}{members}}}");
+    let request = request(of_crowd(20, number), &parameters);
+    let mut client = HonestClient::reach(server.port, request, ClientPoint::Asked)?;
+    let [first] = client.control.read()?;
     if first == state::CREATE_STREAMS {
-        client.send(&[state::IPERF_DONE])?;
-        client.wait_for_close()?;
+        client.leave()?;
         return Ok(0);
     }
     ensure!(first == state::SERVER_ERROR, "{members}: state {first}");
-    let code = i32::from_be_bytes(client.read()?);
-    client.wait_for_close()?;
+    let code = i32::from_be_bytes(client.control.read()?);
+    client.control.wait_for_close()?;
     Ok(code)
 }
 
@@ -222,14 +222,10 @@ fn limits_out_of_range_are_mistakes() -> Checked {
 fn datagrams_go_to_the_control_peer_alone_and_only_while_it_is_there() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "--public")?;
-    let mut control = Wire::connect(server.port)?;
-    control.send(&cookie())?;
-    control.expect_state(state::PARAM_EXCHANGE)?;
-    control.send(&frame(
-        r#"{"udp":true,"reverse":true,"omit":0,"time":30,"parallel":1,"len":1000,"bandwidth":100000000}"#,
-    ))?;
-    control.expect_state(state::CREATE_STREAMS)?;
-    let word = crate::harness::peer::datagrams::CONNECTS[0];
+    let parameters =
+        r#"{"udp":true,"reverse":true,"omit":0,"time":30,"parallel":1,"len":1000,"bandwidth":100000000}"#;
+    let mut client = HonestClient::invited(server.port, parameters)?;
+    let word = CONNECTS[0];
     let [own, stranger] = ["127.0.0.1:0", "127.0.0.9:0"].map(std::net::UdpSocket::bind);
     let (own, stranger) = (own?, stranger?);
     for socket in [&own, &stranger] {
@@ -242,11 +238,10 @@ fn datagrams_go_to_the_control_peer_alone_and_only_while_it_is_there() -> Checke
     own.send_to(&word, ("127.0.0.1", server.port))?;
     let answer = own.recv(&mut datagram).map_err(|error| Failure(format!("no answer: {error}")))?;
     ensure!(answer == 4, "{answer} bytes for a word of 4");
-    control.expect_state(state::TEST_START)?;
-    control.expect_state(state::TEST_RUNNING)?;
+    client.start()?;
     ensure!(own.recv(&mut datagram)? == 1000, "no datagram of the test");
     own.set_read_timeout(Some(Duration::from_millis(300)))?;
-    drop(control);
+    drop(client);
     let left = std::time::Instant::now();
     let mut last = left;
     while own.recv(&mut datagram).is_ok() {

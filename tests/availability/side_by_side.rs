@@ -1,14 +1,14 @@
 //! `--max-tests`: tests side by side, each with its own streams, limits and report.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{LIMIT, PARAMETERS, connect_from, cookie, served};
+use super::{LIMIT, PARAMETERS, cookie, request, served};
 use crate::harness::login::{Login, start_server};
-use crate::harness::peer::wire::{Wire, frame, results, state};
+use crate::harness::peer::client::{ClientPoint, HonestClient};
+use crate::harness::peer::wire::{Wire, state};
 use crate::harness::{
     Account, Checked, Document, Failure, Process, Server, debian, ensure, libiperf, ours, run, run_client,
     shared, start_client,
@@ -102,19 +102,19 @@ fn one_address_may_have_all_slots() -> Checked {
 fn udp_tests_of_one_host_take_turns() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "--max-tests 4")?;
-    let mut slow = invited(server.port, [127, 0, 0, 1])?;
-    slow.expect_state(state::CREATE_STREAMS)?;
+    let mut slow = asked(server.port, [127, 0, 0, 1])?;
+    slow.proceed(ClientPoint::Invited)?;
     run_client(&debian()?, server.port, "-u -n 10K -B 127.0.0.2")?.succeeded()?;
     let named = run_client(&ours(), server.port, "-u -n 10K -J -b 1M")?;
     named.succeeded()?;
     named.document()?.accounts()?.iter().try_for_each(Account::is_complete)?;
     // It hears of its turn when the first one has gone, and has all its datagrams for itself.
-    let mut next = invited(server.port, [127, 0, 0, 1])?;
-    next.0.set_read_timeout(Some(Duration::from_millis(300)))?;
-    ensure!(next.read::<1>().is_err(), "two set-ups of one host at once");
-    next.0.set_read_timeout(Some(LIMIT))?;
+    let mut next = asked(server.port, [127, 0, 0, 1])?;
+    next.control.0.set_read_timeout(Some(Duration::from_millis(300)))?;
+    ensure!(next.control.read::<1>().is_err(), "two set-ups of one host at once");
+    next.control.0.set_read_timeout(Some(LIMIT))?;
     drop(slow);
-    next.expect_state(state::CREATE_STREAMS)?;
+    next.proceed(ClientPoint::Invited)?;
     let patient = start_client(&libiperf()?, server.port, "-u -n 10K -J -b 1M")?;
     drop(next);
     let patient = patient.finish(LIMIT)?;
@@ -122,22 +122,19 @@ fn udp_tests_of_one_host_take_turns() -> Checked {
     let came = patient.document()?.integer("/end/sum/packets")?;
     ensure!(came > 0, "nothing came\n{patient}");
     // Who waits in vain is told that the server is busy, long before the other one is given up.
-    let _slow = invited(server.port, [127, 0, 0, 1])?;
-    let mut in_vain = invited(server.port, [127, 0, 0, 1])?;
+    let _slow = asked(server.port, [127, 0, 0, 1])?;
+    let mut in_vain = asked(server.port, [127, 0, 0, 1])?;
     let started = Instant::now();
-    let code = in_vain.read_server_error()?;
+    let code = in_vain.control.read_server_error()?;
     ensure!(code == 121, "error {code} instead of 121");
     ensure!(started.elapsed() < Duration::from_secs(7), "told after {:?}", started.elapsed());
     Ok(())
 }
 
 /// A UDP client that has sent its parameters.
-fn invited(port: u16, address: [u8; 4]) -> Checked<Wire> {
-    let mut client = connect_from(Ipv4Addr::from(address), port)?;
-    client.send(&cookie())?;
-    client.expect_state(state::PARAM_EXCHANGE)?;
-    client.send(&frame(r#"{"udp":true,"omit":0,"time":10,"num":0,"parallel":2,"len":1000}"#))?;
-    Ok(client)
+fn asked(port: u16, address: [u8; 4]) -> Checked<HonestClient> {
+    let parameters = r#"{"udp":true,"omit":0,"time":10,"num":0,"parallel":2,"len":1000}"#;
+    HonestClient::reach(port, request(address.into(), parameters), ClientPoint::Asked)
 }
 
 /// Many UDP tests of one host, all at once: each gets its own streams, nobody those of another.
@@ -261,10 +258,10 @@ fn a_one_off_server_has_one_test() -> Checked {
 fn a_one_off_server_sends_set_ups_away_and_ends() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "-1")?;
-    let (mut waiting, _) = in_set_up(server.port, [127, 0, 0, 2])?;
+    let mut waiting = in_set_up(server.port, [127, 0, 0, 2])?;
     run_client(&ours(), server.port, "-n 128K")?.succeeded()?;
-    waiting.expect_state(state::ACCESS_DENIED)?;
-    waiting.wait_for_close()?;
+    waiting.control.expect_state(state::ACCESS_DENIED)?;
+    waiting.control.wait_for_close()?;
     let server = server.finish()?;
     server.succeeded()?;
     ensure!(server.stdout.matches("Accepted connection").count() == 1, "not one test\n{server}");
@@ -276,22 +273,15 @@ fn a_one_off_server_sends_set_ups_away_and_ends() -> Checked {
 fn a_set_up_that_fails_is_told_behind_the_test() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "")?;
-    let (mut control, cookie) = in_set_up(server.port, [127, 0, 0, 2])?;
-    let mut stream = connect_from(Ipv4Addr::new(127, 0, 0, 2), server.port)?;
-    stream.send(&cookie)?;
-    control.expect_state(state::TEST_START)?;
-    control.expect_state(state::TEST_RUNNING)?;
+    let mut client = in_set_up(server.port, [127, 0, 0, 2])?;
+    client.proceed(ClientPoint::Running)?;
     // Nothing has moved yet, so others come in.
-    let (mut fails, _) = in_set_up(server.port, [127, 0, 0, 3])?;
-    fails.send(&[state::UNKNOWN])?;
-    fails.wait_for_close()?;
-    stream.send(&[0; 1000])?;
-    control.send(&[state::TEST_END])?;
-    control.expect_state(state::EXCHANGE_RESULTS)?;
-    control.send_frame(&results(&[1], 0))?;
-    control.read_frame()?;
-    control.expect_state(state::DISPLAY_RESULTS)?;
-    control.send(&[state::IPERF_DONE])?;
+    let mut fails = in_set_up(server.port, [127, 0, 0, 3])?;
+    fails.control.send(&[state::UNKNOWN])?;
+    fails.control.wait_for_close()?;
+    client.streams[0].send(&[0; 1000])?;
+    client.proceed(ClientPoint::Told)?;
+    client.control.send(&[state::IPERF_DONE])?;
     server.process.wait_for_stdout("Accepted connection", 2, LIMIT)?;
     server.process.terminate()?;
     let server = server.finish()?;
@@ -303,14 +293,9 @@ fn a_set_up_that_fails_is_told_behind_the_test() -> Checked {
     Ok(())
 }
 
-/// A client whose data connection a server waits for, and its cookie.
-fn in_set_up(port: u16, address: [u8; 4]) -> Checked<(Wire, [u8; 37])> {
-    let (mut client, cookie) = (connect_from(Ipv4Addr::from(address), port)?, cookie());
-    client.send(&cookie)?;
-    client.expect_state(state::PARAM_EXCHANGE)?;
-    client.send_frame(PARAMETERS)?;
-    client.expect_state(state::CREATE_STREAMS)?;
-    Ok((client, cookie))
+/// A client whose data connection a server waits for.
+fn in_set_up(port: u16, address: [u8; 4]) -> Checked<HonestClient> {
+    HonestClient::invited(port, request(address.into(), PARAMETERS))
 }
 
 /// Who guesses passwords has to wait; nobody else has.

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{connect_from, cookie, of_crowd};
+use super::{of_crowd, request};
 use crate::harness::figures::{Figures, number_from, tell};
+use crate::harness::peer::client::{ClientPoint, HonestClient};
 use crate::harness::peer::wire::{Wire, state};
 use crate::harness::{Checked, Failure, Server, ensure, ours, shared};
 
@@ -146,19 +147,14 @@ impl Answers {
 
 /// Asks for a test and leaves with the answer, be it that the server is busy.
 fn ask(from: Ipv4Addr, port: u16) -> Checked {
-    let mut client = connect_from(from, port)?;
-    client.0.set_read_timeout(Some(PATIENCE))?;
-    client.send(&cookie())?;
-    match client.read()? {
-        [state::PARAM_EXCHANGE] => client.send(&[state::IPERF_DONE]),
-        [state::ACCESS_DENIED] => Ok(()),
-        [other] => Err(Failure(format!("state {other} instead of an answer"))),
-    }
+    let mut client = HonestClient::reach(port, request(from, "{}"), ClientPoint::Accepted)?;
+    client.control.0.set_read_timeout(Some(PATIENCE))?;
+    if client.is_admitted()? { client.control.send(&[state::IPERF_DONE]) } else { Ok(()) }
 }
 
 /// Connects, says that there is nothing to say, and waits until the server hangs up.
 fn leave(from: Ipv4Addr, port: u16) -> Checked {
-    let mut client = connect_from(from, port)?;
+    let mut client = Wire::connect_from(from, port)?;
     client.0.set_read_timeout(Some(PATIENCE))?;
     client.0.shutdown(Shutdown::Write)?;
     match client.0.read(&mut [0; 16]) {
@@ -169,17 +165,15 @@ fn leave(from: Ipv4Addr, port: u16) -> Checked {
 
 /// A client whose two streams are there, and that leaves then.
 fn go_through_a_set_up(from: Ipv4Addr, port: u16, parameters: &str, transport: Protocol) -> Checked {
-    let mut control = connect_from(from, port)?;
-    let cookie = cookie();
-    control.send(&cookie)?;
-    match control.read()? {
-        [state::PARAM_EXCHANGE] => {}
-        // The honest ones have all the places.
-        [state::ACCESS_DENIED] => return Ok(()),
-        [other] => return Err(Failure(format!("state {other} instead of parameters"))),
+    let parameters = format!(r#"{{"tcp":true,"time":1,"parallel":2,"len":1000,{parameters}}}"#);
+    let request = request(from, &parameters);
+    let cookie = request.cookie;
+    let mut client = HonestClient::reach(port, request, ClientPoint::Accepted)?;
+    // The honest ones may have all the places.
+    if !client.is_admitted()? {
+        return Ok(());
     }
-    control.send_frame(&format!(r#"{{"tcp":true,"time":1,"parallel":2,"len":1000,{parameters}}}"#))?;
-    control.expect_state(state::CREATE_STREAMS)?;
+    client.proceed(ClientPoint::Invited)?;
     let streams = [(); 2].map(|()| -> Checked<Wire> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(transport))?;
         socket.bind(&SocketAddr::from((from, 0)).into())?;
@@ -191,7 +185,6 @@ fn go_through_a_set_up(from: Ipv4Addr, port: u16, parameters: &str, transport: P
     for stream in &streams {
         ensure!(stream.is_ok(), "no stream");
     }
-    control.expect_state(state::TEST_START)?;
-    control.expect_state(state::TEST_RUNNING)?;
-    control.send(&[state::IPERF_DONE])
+    client.start()?;
+    client.control.send(&[state::IPERF_DONE])
 }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn};
 
-use crate::harness::peer::honest::reach_client;
+use crate::harness::peer::server::{HonestServer, Listener, ServerPoint};
 use crate::harness::{
-    Cable, Cells, Checked, DEVICE, Document, Failure, Finished, Process, Server, alone, bind_both, ensure,
-    ours, pick, run, run_client, start_client,
+    Cable, Cells, Checked, DEVICE, Document, Failure, Finished, Process, Server, alone, ensure, ours, pick,
+    run, run_client, start_client,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -216,13 +216,13 @@ fn each_wait_for_the_server_is_explained() -> Checked {
     let mut cells = Cells::default();
     for (point, options, waiting) in WAITS {
         cells.add(format!("{point} {options}"), move || {
-            let (listener, door) = bind_both()?;
-            let port = listener.local_addr()?.port();
+            let listener = Listener::open()?;
+            let port = listener.port;
             let mut script = Command::new("script");
             let line = format!("{} -c 127.0.0.1 -p {port} -t 0.1 {options}", ours().path.display());
             script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
             let client = Process::spawn(script)?;
-            let _silent = reach_client(&listener, &door, point)?;
+            let _silent = HonestServer::reach(&listener, ServerPoint::of_name(point)?)?;
             let line = format!("ringperf: waiting for {waiting} at most");
             // Longer than it waits itself, so that it has either said so or ended.
             client.wait_for_stdout(&line, 1, 15 * SECOND)

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::SOON;
+use crate::harness::peer::client::{ClientPoint, HonestClient};
 use crate::harness::peer::wire::{COOKIE, Wire, frame, results, state};
 use crate::harness::{
     Cells, Checked, Failure, Server, alone, ensure, ours, run_client, shared, without_mark,
@@ -48,69 +49,32 @@ impl Step {
         Self::BeforeDone,
     ];
 
-    /// Plays an honest client up to this step; the first of the returned connections is the control
-    /// connection.
-    fn reach(self, port: u16) -> Checked<Vec<Wire>> {
-        let mut control = Wire::connect(port)?;
-        match self {
-            Self::BeforeCookie => return Ok(vec![control]),
-            Self::HalfCookie => {
-                control.send(&COOKIE[..20])?;
-                return Ok(vec![control]);
-            }
-            _ => control.send(COOKIE)?,
-        }
-        control.expect_state(state::PARAM_EXCHANGE)?;
-        match self {
-            Self::AfterCookie => return Ok(vec![control]),
-            Self::HalfLength | Self::HalfParameters => {
-                let length = if self == Self::HalfLength { 2 } else { 50 };
-                control.send(&frame(PARAMETERS)[..length])?;
-                return Ok(vec![control]);
-            }
-            _ => control.send_frame(PARAMETERS)?,
-        }
-        control.expect_state(state::CREATE_STREAMS)?;
-        self.reach_streams(control, port)
-    }
-
-    fn reach_streams(self, mut control: Wire, port: u16) -> Checked<Vec<Wire>> {
-        if self == Self::AfterParameters {
-            return Ok(vec![control]);
-        }
-        let mut first = Wire::connect(port)?;
-        if self == Self::HalfStreamCookie {
-            first.send(&COOKIE[..20])?;
-            return Ok(vec![control, first]);
-        }
-        first.send(COOKIE)?;
-        if self == Self::OneStreamOfTwo {
-            return Ok(vec![control, first]);
-        }
-        let mut second = Wire::connect(port)?;
-        second.send(COOKIE)?;
-        control.expect_state(state::TEST_START)?;
-        control.expect_state(state::TEST_RUNNING)?;
-        if self != Self::Running {
-            self.reach_results(&mut control)?;
-        }
-        Ok(vec![control, first, second])
-    }
-
-    fn reach_results(self, control: &mut Wire) -> Checked {
-        control.send(&[state::TEST_END])?;
-        control.expect_state(state::EXCHANGE_RESULTS)?;
+    /// Plays an honest client up to this step, and with what is only half of a step the half.
+    fn reach(self, port: u16) -> Checked<HonestClient> {
+        let parameters = frame(PARAMETERS);
         let results = frame(&results(&[1, 3], 0));
-        match self {
-            Self::AfterEnd => Ok(()),
-            Self::HalfResults => control.send(&results[..results.len() / 2]),
-            Self::AfterResults => control.send(&results),
-            _ => {
-                control.send(&results)?;
-                control.read_frame()?;
-                control.expect_state(state::DISPLAY_RESULTS)
-            }
+        let (point, half) = match self {
+            Self::BeforeCookie => (ClientPoint::Connected, &[][..]),
+            Self::HalfCookie => (ClientPoint::Connected, &COOKIE[..20]),
+            Self::AfterCookie => (ClientPoint::Admitted, &[][..]),
+            Self::HalfLength => (ClientPoint::Admitted, &parameters[..2]),
+            Self::HalfParameters => (ClientPoint::Admitted, &parameters[..50]),
+            Self::AfterParameters | Self::HalfStreamCookie => (ClientPoint::Invited, &[][..]),
+            Self::OneStreamOfTwo => (ClientPoint::Half, &[][..]),
+            Self::Running => (ClientPoint::Running, &[][..]),
+            Self::AfterEnd => (ClientPoint::Ended, &[][..]),
+            Self::HalfResults => (ClientPoint::Ended, &results[..results.len() / 2]),
+            Self::AfterResults => (ClientPoint::Ended, &results[..]),
+            Self::BeforeDone => (ClientPoint::Told, &[][..]),
+        };
+        let mut client = HonestClient::reach(port, PARAMETERS, point)?;
+        client.control.send(half)?;
+        if self == Self::HalfStreamCookie {
+            let mut stream = Wire::connect(port)?;
+            stream.send(&COOKIE[..20])?;
+            client.streams.push(stream);
         }
+        Ok(client)
     }
 }
 
@@ -157,7 +121,10 @@ fn a_client_may_reset_anywhere() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "")?;
     for step in Step::ALL {
-        step.reach(server.port)?.iter().try_for_each(Wire::reset_when_dropped)?;
+        let client = step.reach(server.port)?;
+        client.control.reset_when_dropped()?;
+        client.streams.iter().try_for_each(Wire::reset_when_dropped)?;
+        drop(client);
         named(step, serves_soon(&server))?;
     }
     complains_in_lines(server)
@@ -169,7 +136,7 @@ fn a_server_can_be_terminated_anywhere() -> Checked {
     let _permit = shared();
     for step in Step::ALL {
         let server = Server::start(&ours(), "")?;
-        let _wires = step.reach(server.port)?;
+        let _client = step.reach(server.port)?;
         server.process.terminate()?;
         named(step, server.process.finish(Duration::from_secs(5)).and_then(|server| server.succeeded()))?;
     }
@@ -190,8 +157,8 @@ fn a_silent_client_is_dropped_after_ten_seconds() -> Checked {
 
 fn is_dropped(step: Step) -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut wires = step.reach(server.port)?;
-    let took = wires[0].wait_for_close()?;
+    let mut client = step.reach(server.port)?;
+    let took = client.control.wait_for_close()?;
     ensure!((8..=12).contains(&took.as_secs()), "dropped after {took:?}");
     serves_soon(&server)
 }
@@ -265,11 +232,11 @@ fn unknown_states_are_refused() -> Checked {
 /// Sending `bytes` at `step` is answered with iperf3's error number `code`, and then the next client is
 /// served.
 fn is_refused(server: &Server, step: Step, bytes: &[u8], code: i32) -> Checked {
-    let mut wires = step.reach(server.port)?;
-    wires[0].send(bytes)?;
-    let found = wires[0].read_server_error()?;
+    let mut client = step.reach(server.port)?;
+    client.control.send(bytes)?;
+    let found = client.control.read_server_error()?;
     ensure!(found == code, "error {found} instead of {code}");
-    drop(wires);
+    drop(client);
     serves_soon(server)
 }
 
@@ -278,9 +245,9 @@ fn is_refused(server: &Server, step: Step, bytes: &[u8], code: i32) -> Checked {
 fn done_is_taken_in_every_state() -> Checked {
     let server = Server::start(&ours(), "")?;
     for step in [Step::AfterParameters, Step::OneStreamOfTwo, Step::Running, Step::BeforeDone] {
-        let mut wires = step.reach(server.port)?;
-        wires[0].send(&[state::IPERF_DONE])?;
-        let took = wires[0].wait_for_close()?;
+        let mut client = step.reach(server.port)?;
+        client.control.send(&[state::IPERF_DONE])?;
+        let took = client.control.wait_for_close()?;
         ensure!(took < Duration::from_secs(2), "{step:?}: closed after {took:?}");
         named(step, serves_soon(&server))?;
     }
@@ -333,10 +300,10 @@ fn parameters_out_of_range_are_refused_with_their_number() -> Checked {
 fn parameters_that_cannot_be_met_are_refused() -> Checked {
     let server = Server::start(&ours(), "")?;
     for text in [r#"{"sctp":true}"#, "5", "null", "{", "\u{0}\u{0}", r#"{"tcp":tru"#] {
-        let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
-        control.send_frame(text)?;
-        named(text, control.read_server_error().map(|_| ()))?;
-        drop(control);
+        let mut client = Step::AfterCookie.reach(server.port)?;
+        client.control.send_frame(text)?;
+        named(text, client.control.read_server_error().map(|_| ()))?;
+        drop(client);
         serves_soon(&server)?;
     }
     complains_in_lines(server)
@@ -364,29 +331,19 @@ fn odd_parameters_are_taken() -> Checked {
 
 /// A test with these parameters, which ask for one stream, gets to run.
 fn is_taken(server: &Server, parameters: &str) -> Checked {
-    let mut control = Step::AfterCookie.reach(server.port)?.remove(0);
-    control.send_frame(parameters)?;
-    control.expect_state(state::CREATE_STREAMS)?;
-    let mut stream = Wire::connect(server.port)?;
-    stream.send(COOKIE)?;
-    control.expect_state(state::TEST_START)?;
-    control.expect_state(state::TEST_RUNNING)?;
-    drop((control, stream));
+    drop(HonestClient::running(server.port, parameters)?);
     serves_soon(server)
 }
 
 #[test]
 fn a_wrong_cookie_is_another_client_and_the_test_goes_on() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut wires = Step::OneStreamOfTwo.reach(server.port)?;
+    let mut client = Step::OneStreamOfTwo.reach(server.port)?;
     let mut wrong = Wire::connect(server.port)?;
     wrong.send(b"this is not the cookie of that test.\0")?;
     wrong.expect_state(state::PARAM_EXCHANGE)?;
-    let mut right = Wire::connect(server.port)?;
-    right.send(COOKIE)?;
-    wires[0].expect_state(state::TEST_START)?;
-    wires[0].expect_state(state::TEST_RUNNING)?;
-    drop((wires, right));
+    client.proceed(ClientPoint::Running)?;
+    drop(client);
     serves_soon(&server)
 }
 
@@ -394,13 +351,10 @@ fn a_wrong_cookie_is_another_client_and_the_test_goes_on() -> Checked {
 #[test]
 fn a_silent_stranger_does_not_delay_the_streams() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut wires = Step::OneStreamOfTwo.reach(server.port)?;
+    let mut client = Step::OneStreamOfTwo.reach(server.port)?;
     let _silent = Wire::connect(server.port)?;
     let started = Instant::now();
-    let mut right = Wire::connect(server.port)?;
-    right.send(COOKIE)?;
-    wires[0].expect_state(state::TEST_START)?;
-    wires[0].expect_state(state::TEST_RUNNING)?;
+    client.proceed(ClientPoint::Running)?;
     ensure!(started.elapsed() < SOON, "started after {:?}", started.elapsed());
     Ok(())
 }
@@ -409,8 +363,8 @@ fn a_silent_stranger_does_not_delay_the_streams() -> Checked {
 #[test]
 fn a_busy_server_says_so_unasked() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut wires = Step::Running.reach(server.port)?;
-    wires[1].send(&[0; 1000])?;
+    let mut client = Step::Running.reach(server.port)?;
+    client.streams[0].send(&[0; 1000])?;
     let started = Instant::now();
     let mut second = Wire::connect(server.port)?;
     second.expect_state(state::ACCESS_DENIED)?;

@@ -1,10 +1,9 @@
 //! Peers that break off, fall silent or talk nonsense, at every step of the protocol and in both roles.
 //!
-//! [`wire`] speaks the protocol by hand, independently of the library; [`clients`] torments a ringperf server
-//! with it, [`servers`] a ringperf client. For UDP there are [`datagrams`] by hand, a [`guest`] for the
-//! server in [`udp_clients`], and a [`host`] for the client in [`udp_servers`]. [`udp_wire`] looks at honest
-//! tests with them, [`udp_words`] at handshakes that lose their datagrams, [`unreachable`] at ICMP messages
-//! that a closed port makes, [`icmp`] at all that can be forged.
+//! They are honest peers up to a point, and deviate from there: [`clients`] torments a ringperf server,
+//! [`servers`] a ringperf client, [`udp_clients`] and [`udp_servers`] do so over UDP. [`udp_wire`] looks at
+//! honest tests with them, [`udp_words`] at handshakes that lose their datagrams, [`unreachable`] at ICMP
+//! messages that a closed port makes, [`icmp`] at all that can be forged.
 
 mod clients;
 mod icmp;

@@ -1,154 +1,49 @@
 //! Hostile servers against `ringperf -c`: it ends in time, says why in one line, and reports what it has.
 
-use std::io::{self, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener};
+use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::time::TimeVal;
-
+use crate::harness::peer::server::{HonestServer, Listener, ServerPoint, program_against};
 use crate::harness::peer::wire::{Wire, frame, results, state};
 use crate::harness::restrict::limit_data;
-use crate::harness::{Checked, Failure, Finished, Program, ensure, libiperf, ours, shared, start_client};
-
-/// Far longer than any client takes, also one that reads 16 MiB on a loaded machine; reached only when one
-/// hangs.
-const LIMIT: Duration = Duration::from_secs(120);
+use crate::harness::{Checked, Failure, Finished, Program, ensure, libiperf, ours, shared};
 
 /// A peer that hangs up is noticed this fast.
 const CLOSE_LIMIT: Duration = Duration::from_secs(4);
 /// A peer that falls silent is given up this fast.
 const SILENCE_LIMIT: Duration = Duration::from_secs(14);
+/// Bytes of a stream that have come before a running test is disturbed, so that there is something to report.
+const MOVED_BYTES: usize = 100_000;
 
-/// How far a server gets before it misbehaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
-enum Step {
-    Connected,
-    CookieRead,
-    ParametersAsked,
-    ParametersRead,
-    StreamsAsked,
-    StreamsOpen,
-    Started,
-    Running,
-    Ended,
-    ResultsAsked,
-    ResultsRead,
-    ResultsSent,
+/// Plays an honest server up to this point.
+fn reach(listener: &Listener, point: ServerPoint) -> Checked<HonestServer> {
+    let mut server = HonestServer::reach(listener, point.min(ServerPoint::Started))?;
+    if point >= ServerPoint::Running {
+        server.run_until(MOVED_BYTES)?;
+        server.proceed(point)?;
+    }
+    Ok(server)
 }
 
-impl Step {
-    const ALL: [Self; 12] = [
-        Self::Connected,
-        Self::CookieRead,
-        Self::ParametersAsked,
-        Self::ParametersRead,
-        Self::StreamsAsked,
-        Self::StreamsOpen,
-        Self::Started,
-        Self::Running,
-        Self::Ended,
-        Self::ResultsAsked,
-        Self::ResultsRead,
-        Self::ResultsSent,
-    ];
-
-    /// Plays an honest server up to this step.
-    fn reach(self, listener: &TcpListener) -> Checked<Session> {
-        let mut session = Session { control: accept(listener)?, streams: Vec::new() };
-        let control = &mut session.control;
-        if self >= Self::CookieRead {
-            control.read::<37>()?;
-        }
-        if self >= Self::ParametersAsked {
-            control.send(&[state::PARAM_EXCHANGE])?;
-        }
-        if self >= Self::ParametersRead {
-            control.read_frame()?;
-        }
-        if self >= Self::StreamsAsked {
-            control.send(&[state::CREATE_STREAMS])?;
-        }
-        if self >= Self::StreamsOpen {
-            let mut stream = accept(listener)?;
-            stream.read::<37>()?;
-            session.streams.push(stream);
-        }
-        if self >= Self::Started {
-            session.control.send(&[state::TEST_START])?;
-        }
-        if self >= Self::Running {
-            session.run()?;
-        }
-        if self >= Self::Ended {
-            session.finish(self)?;
-        }
-        Ok(session)
-    }
-
-    /// From here on the client has something to report.
-    fn has_report(self) -> bool {
-        self >= Self::Running
-    }
-}
-
-/// An honest server's connections.
-struct Session {
-    control: Wire,
-    streams: Vec<Wire>,
-}
-
-impl Session {
-    /// Starts the data, waits for the first of it, and has the rest read in the background.
-    fn run(&mut self) -> Checked {
-        self.control.send(&[state::TEST_RUNNING])?;
-        for stream in &mut self.streams {
-            stream.read::<100_000>()?;
-            let mut rest = stream.0.try_clone()?;
-            thread::spawn(move || io::copy(&mut rest, &mut io::sink()));
-        }
-        Ok(())
-    }
-
-    /// Sees the client end the test and goes through the exchange up to `step`.
-    fn finish(&mut self, step: Step) -> Checked {
-        self.control.expect_state(state::TEST_END)?;
-        if step >= Step::ResultsAsked {
-            self.control.send(&[state::EXCHANGE_RESULTS])?;
-        }
-        if step >= Step::ResultsRead {
-            self.control.read_frame()?;
-        }
-        if step >= Step::ResultsSent {
-            self.control.send_frame(&results(&[1], 0))?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Session {
-    /// Ends the background readers too, which hold descriptors of their own.
-    fn drop(&mut self) {
-        for stream in &self.streams {
-            let _ = stream.0.shutdown(Shutdown::Both);
-        }
-    }
+/// From here on the client has something to report.
+fn has_report(point: ServerPoint) -> bool {
+    point >= ServerPoint::Running
 }
 
 /// What a script leaves open until the client is gone, and when it began to misbehave.
 struct Misbehaved {
-    _open: Option<Session>,
+    _open: Option<HonestServer>,
     since: Instant,
 }
 
 impl Misbehaved {
-    fn silent(session: Session) -> Self {
-        Self { _open: Some(session), since: Instant::now() }
+    fn silent(server: HonestServer) -> Self {
+        Self { _open: Some(server), since: Instant::now() }
     }
 
-    fn closed(session: Session) -> Self {
-        drop(session);
+    fn closed(server: HonestServer) -> Self {
+        server.close();
         Self { _open: None, since: Instant::now() }
     }
 }
@@ -156,34 +51,9 @@ impl Misbehaved {
 /// Runs a client with `options` against a script; returns how it ended, and when the script was through.
 fn against(
     options: &str,
-    script: impl FnOnce(&TcpListener) -> Checked<Misbehaved> + Send,
+    script: impl FnOnce(&Listener) -> Checked<Misbehaved> + Send,
 ) -> Checked<(Finished, Instant)> {
-    program_against(&ours(), options, script)
-}
-
-/// The same with another client.
-fn program_against(
-    client: &Program,
-    options: &str,
-    script: impl FnOnce(&TcpListener) -> Checked<Misbehaved> + Send,
-) -> Checked<(Finished, Instant)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    // A client that leaves early must not leave the script in accept for ever.
-    setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::new(10, 0))
-        .map_err(|error| Failure(format!("cannot limit accept: {error}")))?;
-    let port = listener.local_addr()?.port();
-    thread::scope(|scope| {
-        let script = scope.spawn(|| script(&listener));
-        let client = start_client(client, port, options)?.finish(LIMIT)?;
-        let script = script.join().expect("a script does not panic");
-        let misbehaved = script.map_err(|Failure(why)| Failure(format!("script: {why}\n{client}")))?;
-        Ok((client, misbehaved.since))
-    })
-}
-
-fn accept(listener: &TcpListener) -> Checked<Wire> {
-    let (stream, _) = listener.accept().map_err(|error| Failure(format!("nobody connects: {error}")))?;
-    Wire::new(stream)
+    program_against(&ours(), options, script).map(|(client, misbehaved)| (client, misbehaved.since))
 }
 
 /// A client's failure in text mode: status 1, one line, and the summary if there is anything to sum up.
@@ -207,33 +77,33 @@ fn fails_in_json(client: &Finished, has_report: bool) -> Checked<String> {
 /// Runs a script that must make the client fail within `limit`, in text mode and in JSON mode, for the reason
 /// `text`.
 fn fails(
-    step: Step,
+    point: ServerPoint,
     limit: Duration,
     text: &str,
-    script: impl Fn(&TcpListener) -> Checked<Misbehaved> + Sync,
+    script: impl Fn(&Listener) -> Checked<Misbehaved> + Sync,
 ) -> Checked {
     thread::scope(|scope| {
         let in_json = scope.spawn(|| {
             let (client, since) = against("-t 0.5 -J", &script)?;
             client.ended_within(since, limit)?;
-            fails_in_json(&client, step.has_report())
+            fails_in_json(&client, has_report(point))
         });
         let (client, since) = against("-t 0.5", &script)?;
         client.ended_within(since, limit)?;
-        let line = fails_in_text(&client, step.has_report())?;
+        let line = fails_in_text(&client, has_report(point))?;
         let error = in_json.join().expect("the other mode does not panic")?;
         ensure!(line.contains(text), "{text:?} is not said in {line:?}");
         ensure!(error.contains(text), "{text:?} is not said in {error:?}");
         Ok(())
     })
-    .map_err(|Failure(why)| Failure(format!("{step:?}: {why}")))
+    .map_err(|Failure(why)| Failure(format!("{point:?}: {why}")))
 }
 
 #[test]
 fn a_server_may_hang_up_anywhere() -> Checked {
     let _permit = shared();
-    for step in Step::ALL {
-        fails(step, CLOSE_LIMIT, "", |listener| Ok(Misbehaved::closed(step.reach(listener)?)))?;
+    for point in ServerPoint::all_unfinished() {
+        fails(point, CLOSE_LIMIT, "", |listener| Ok(Misbehaved::closed(reach(listener, point)?)))?;
     }
     Ok(())
 }
@@ -241,12 +111,12 @@ fn a_server_may_hang_up_anywhere() -> Checked {
 #[test]
 fn a_server_may_reset_anywhere() -> Checked {
     let _permit = shared();
-    for step in Step::ALL {
-        fails(step, CLOSE_LIMIT, "", |listener| {
-            let session = step.reach(listener)?;
-            session.control.reset_when_dropped()?;
-            session.streams.iter().try_for_each(Wire::reset_when_dropped)?;
-            Ok(Misbehaved::closed(session))
+    for point in ServerPoint::all_unfinished() {
+        fails(point, CLOSE_LIMIT, "", |listener| {
+            let server = reach(listener, point)?;
+            server.control.reset_when_dropped()?;
+            server.streams.iter().try_for_each(Wire::reset_when_dropped)?;
+            Ok(Misbehaved::closed(server))
         })?;
     }
     Ok(())
@@ -257,12 +127,14 @@ fn a_server_may_reset_anywhere() -> Checked {
 #[test]
 fn a_silent_server_is_given_up() -> Checked {
     let _permit = shared();
-    let steps = Step::ALL.into_iter().filter(|step| *step != Step::Running);
+    let points = ServerPoint::all_unfinished().filter(|point| *point != ServerPoint::Running);
     thread::scope(|scope| {
-        let silent = |step: Step| {
-            move || fails(step, SILENCE_LIMIT, "", |listener| Ok(Misbehaved::silent(step.reach(listener)?)))
+        let silent = |point: ServerPoint| {
+            move || {
+                fails(point, SILENCE_LIMIT, "", |listener| Ok(Misbehaved::silent(reach(listener, point)?)))
+            }
         };
-        let threads: Vec<_> = steps.map(|step| scope.spawn(silent(step))).collect();
+        let threads: Vec<_> = points.map(|point| scope.spawn(silent(point))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("a silent server does not panic"))
     })
 }
@@ -273,51 +145,52 @@ fn a_silent_server_that_goes_on_sending_is_given_up_as_soon() -> Checked {
     /// Ten seconds for an answer and one to hang up.
     const AS_SOON: Duration = Duration::from_millis(12_500);
     let _permit = shared();
-    let steps = [Step::Ended, Step::ResultsAsked, Step::ResultsRead, Step::ResultsSent];
-    let given_up = |step: Step| {
+    let points =
+        [ServerPoint::Ended, ServerPoint::ResultsAsked, ServerPoint::ResultsRead, ServerPoint::ResultsSent];
+    let given_up = |point: ServerPoint| {
         let (client, since) = against("-t 0.5 -R", |listener| {
-            let mut session = Step::Started.reach(listener)?;
-            session.control.send(&[state::TEST_RUNNING])?;
-            let mut stream = session.streams[0].0.try_clone()?;
+            let mut server = reach(listener, ServerPoint::Started)?;
+            server.run()?;
+            let mut stream = server.streams[0].0.try_clone()?;
             thread::spawn(move || while stream.write_all(&[0; 100_000]).is_ok() {});
-            session.finish(step)?;
-            Ok(Misbehaved::silent(session))
+            server.proceed(point)?;
+            Ok(Misbehaved::silent(server))
         })?;
         client.failed_with_one_line()?;
         ensure!(client.stdout.contains("receiver"), "no summary\n{client}");
         client.ended_within(since, AS_SOON)
     };
     thread::scope(|scope| {
-        let threads = steps.map(|step| (step, scope.spawn(move || given_up(step))));
-        threads.into_iter().try_for_each(|(step, thread)| {
+        let threads = points.map(|point| (point, scope.spawn(move || given_up(point))));
+        threads.into_iter().try_for_each(|(point, thread)| {
             let ended = thread.join().expect("a silent server does not panic");
-            ended.map_err(|Failure(why)| Failure(format!("{step:?}: {why}")))
+            ended.map_err(|Failure(why)| Failure(format!("{point:?}: {why}")))
         })
     })
 }
 
-/// Sends `bytes` at `step` and leaves everything open; the client must end at once for the reason `text`.
-fn answers(step: Step, bytes: &[u8], text: &str) -> Checked {
-    fails(step, CLOSE_LIMIT, text, |listener| {
-        let mut session = step.reach(listener)?;
-        session.control.send(bytes)?;
-        Ok(Misbehaved::silent(session))
+/// Sends `bytes` at `point` and leaves everything open; the client must end at once for the reason `text`.
+fn answers(point: ServerPoint, bytes: &[u8], text: &str) -> Checked {
+    fails(point, CLOSE_LIMIT, text, |listener| {
+        let mut server = reach(listener, point)?;
+        server.control.send(bytes)?;
+        Ok(Misbehaved::silent(server))
     })
 }
 
-/// Sends `bytes` at `step` and hangs up; the client must end at once for the reason `text`.
-fn answers_and_closes(step: Step, bytes: &[u8], text: &str) -> Checked {
-    fails(step, CLOSE_LIMIT, text, |listener| {
-        let mut session = step.reach(listener)?;
-        session.control.send(bytes)?;
-        Ok(Misbehaved::closed(session))
+/// Sends `bytes` at `point` and hangs up; the client must end at once for the reason `text`.
+fn answers_and_closes(point: ServerPoint, bytes: &[u8], text: &str) -> Checked {
+    fails(point, CLOSE_LIMIT, text, |listener| {
+        let mut server = reach(listener, point)?;
+        server.control.send(bytes)?;
+        Ok(Misbehaved::closed(server))
     })
 }
 
 #[test]
 fn a_busy_server_is_named() -> Checked {
     answers_and_closes(
-        Step::CookieRead,
+        ServerPoint::CookieRead,
         &[state::ACCESS_DENIED],
         "the server is busy running a test. try again later",
     )
@@ -327,13 +200,18 @@ fn a_busy_server_is_named() -> Checked {
 fn a_servers_error_is_named() -> Checked {
     let over_limit = [&[state::SERVER_ERROR][..], &27_i32.to_be_bytes()].concat();
     let with_errno = [&over_limit[..], &0_i32.to_be_bytes()].concat();
-    for step in [Step::ParametersRead, Step::StreamsOpen, Step::Running, Step::ResultsAsked] {
-        answers(step, &with_errno, "total required bandwidth is larger than server limit")?;
+    for point in [
+        ServerPoint::ParametersRead,
+        ServerPoint::StreamsOpen,
+        ServerPoint::Running,
+        ServerPoint::ResultsAsked,
+    ] {
+        answers(point, &with_errno, "total required bandwidth is larger than server limit")?;
     }
     // Servers up to 3.18 leave out the second number, and something between may cut off the first.
-    let step = Step::ParametersRead;
-    answers_and_closes(step, &over_limit, "total required bandwidth is larger than server limit")?;
-    answers_and_closes(step, &[state::SERVER_ERROR], "")
+    let point = ServerPoint::ParametersRead;
+    answers_and_closes(point, &over_limit, "total required bandwidth is larger than server limit")?;
+    answers_and_closes(point, &[state::SERVER_ERROR], "")
 }
 
 /// The words of the numbers that a server may send, as a real client says them. It adds the text of the
@@ -355,11 +233,11 @@ fn a_servers_numbers_have_iperf3s_words() -> Checked {
 
 fn has_words(peer: &Program, number: i32) -> Checked {
     let said_by = |program: &Program| {
-        let script = |listener: &TcpListener| {
-            let mut session = Step::ParametersRead.reach(listener)?;
+        let script = |listener: &Listener| {
+            let mut server = reach(listener, ServerPoint::ParametersRead)?;
             let numbers = [number.to_be_bytes(), 0_i32.to_be_bytes()].concat();
-            session.control.send(&[&[state::SERVER_ERROR][..], &numbers].concat())?;
-            Ok(Misbehaved::closed(session))
+            server.control.send(&[&[state::SERVER_ERROR][..], &numbers].concat())?;
+            Ok(Misbehaved::closed(server))
         };
         let (client, _) = program_against(program, "-t 1", script)?;
         let words = client.stderr.split_once("SERVER ERROR - ").and_then(|(_, words)| words.lines().next());
@@ -374,16 +252,18 @@ fn has_words(peer: &Program, number: i32) -> Checked {
 
 #[test]
 fn a_terminated_server_is_named() -> Checked {
-    for step in [Step::ParametersRead, Step::Running, Step::Ended] {
-        answers(step, &[state::SERVER_TERMINATE], "the server has terminated")?;
+    for point in [ServerPoint::ParametersRead, ServerPoint::Running, ServerPoint::Ended] {
+        answers(point, &[state::SERVER_TERMINATE], "the server has terminated")?;
     }
     Ok(())
 }
 
 #[test]
 fn unknown_states_are_errors() -> Checked {
-    for step in [Step::CookieRead, Step::ParametersRead, Step::Running, Step::Ended] {
-        answers(step, &[state::UNKNOWN], "")?;
+    for point in
+        [ServerPoint::CookieRead, ServerPoint::ParametersRead, ServerPoint::Running, ServerPoint::Ended]
+    {
+        answers(point, &[state::UNKNOWN], "")?;
     }
     Ok(())
 }
@@ -402,7 +282,7 @@ fn bad_results_are_errors() -> Checked {
         // Room for a server's output, which nobody has asked for.
         (1_u32 << 26).to_be_bytes().to_vec(),
     ] {
-        answers(Step::ResultsRead, &bytes, "")?;
+        answers(ServerPoint::ResultsRead, &bytes, "")?;
     }
     Ok(())
 }
@@ -414,12 +294,12 @@ fn a_servers_report_that_is_too_long_is_left_out() -> Checked {
     let report = format!("{{\"server_output_text\":\"{}\",", "x".repeat(64 << 20));
     let seven = results(&[1], 0).replace("\"bytes\":0", "\"bytes\":7");
     let long = frame(&seven.replacen('{', &report, 1));
-    let script = |listener: &TcpListener| {
-        let mut session = Step::ResultsRead.reach(listener)?;
-        session.control.send(&long)?;
-        session.control.send(&[state::DISPLAY_RESULTS])?;
-        session.control.expect_state(state::IPERF_DONE)?;
-        Ok(Misbehaved::closed(session))
+    let script = |listener: &Listener| {
+        let mut server = reach(listener, ServerPoint::ResultsRead)?;
+        server.control.send(&long)?;
+        server.control.send(&[state::DISPLAY_RESULTS])?;
+        server.control.expect_state(state::IPERF_DONE)?;
+        Ok(Misbehaved::closed(server))
     };
     let (client, _) = against("-t 0.5 -J --get-server-output", script)?;
     client.succeeded()?;
@@ -444,13 +324,13 @@ fn a_servers_report_takes_no_more_memory_than_it_should() -> Checked {
             let elements = vec![element; count].join(",");
             let report = format!("{{\"server_output_json\":{{\"a\":[{elements}]}},");
             let long = frame(&results(&[1], 0).replacen('{', &report, 1));
-            let script = |listener: &TcpListener| {
-                let mut session = Step::ResultsRead.reach(listener)?;
+            let script = |listener: &Listener| {
+                let mut server = reach(listener, ServerPoint::ResultsRead)?;
                 // A client that gets too little of the machine gives them up.
-                session.control.send_anyhow(&long);
+                server.control.send_anyhow(&long);
                 // One that has understood the results waits for the next word.
-                session.control.send_anyhow(&[state::DISPLAY_RESULTS]);
-                Ok(Misbehaved::closed(session))
+                server.control.send_anyhow(&[state::DISPLAY_RESULTS]);
+                Ok(Misbehaved::closed(server))
             };
             let (client, _) = program_against(&tight, "-t 0.5 -J --get-server-output", script)?;
             ensure!(client.code.is_some(), "killed by {count} times {element}: {}", client.stderr);
@@ -466,18 +346,18 @@ fn a_servers_report_takes_no_more_memory_than_it_should() -> Checked {
 fn a_report_that_nobody_asked_for_is_an_error() -> Checked {
     let report = format!("{{\"server_output_text\":\"{}\",", "x".repeat(70_000));
     let text = "the peer announced results of";
-    answers(Step::ResultsRead, &frame(&results(&[1], 0).replacen('{', &report, 1)), text)
+    answers(ServerPoint::ResultsRead, &frame(&results(&[1], 0).replacen('{', &report, 1)), text)
 }
 
 /// iperf3 3.12 and 3.13 print -1 as an unsigned number.
 #[test]
 fn unsigned_minus_one_is_understood() -> Checked {
     let (client, _) = against("-t 0.5 -J", |listener| {
-        let mut session = Step::ResultsRead.reach(listener)?;
-        session.control.send_frame(&results(&[1], u64::MAX))?;
-        session.control.send(&[state::DISPLAY_RESULTS])?;
-        session.control.expect_state(state::IPERF_DONE)?;
-        Ok(Misbehaved::closed(session))
+        let mut server = reach(listener, ServerPoint::ResultsRead)?;
+        server.control.send_frame(&results(&[1], u64::MAX))?;
+        server.control.send(&[state::DISPLAY_RESULTS])?;
+        server.control.expect_state(state::IPERF_DONE)?;
+        Ok(Misbehaved::closed(server))
     })?;
     client.succeeded()?;
     ensure!(client.document()?.integer("/end/sum_sent/retransmits")? < 1_000_000, "misread\n{client}");
@@ -488,11 +368,11 @@ fn unsigned_minus_one_is_understood() -> Checked {
 #[test]
 fn nothing_counts_after_done() -> Checked {
     let (client, _) = against("-t 0.5", |listener| {
-        let mut session = Step::ResultsSent.reach(listener)?;
-        session.control.send(&[state::DISPLAY_RESULTS])?;
-        session.control.expect_state(state::IPERF_DONE)?;
-        session.control.send_anyhow(&[state::SERVER_ERROR, 0, 0, 0, 119, 0, 0, 0, 0]);
-        Ok(Misbehaved::closed(session))
+        let mut server = reach(listener, ServerPoint::ResultsSent)?;
+        server.control.send(&[state::DISPLAY_RESULTS])?;
+        server.control.expect_state(state::IPERF_DONE)?;
+        server.control.send_anyhow(&[state::SERVER_ERROR, 0, 0, 0, 119, 0, 0, 0, 0]);
+        Ok(Misbehaved::closed(server))
     })?;
     client.succeeded()?;
     ensure!(client.stderr.is_empty() && client.stdout.contains("iperf Done."), "not a good test\n{client}");

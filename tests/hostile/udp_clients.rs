@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::SOON;
+use crate::harness::peer::client::{ClientPoint, HonestClient, expect_challenge};
 use crate::harness::peer::datagrams::{
     CONNECTS, Header, got_nothing, named as with_cookie, noise, send_anyhow, socket_on,
 };
-use crate::harness::peer::guest::{Guest, Wish, expect_challenge};
+use crate::harness::peer::request::Wish;
 use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{Cells, Checked, Failure, Server, ensure, heavy, ours, run_client, wait_until};
 
@@ -78,11 +79,11 @@ fn strangers_get_no_answer_and_change_nothing() -> Checked {
     let wish = Wish { parallel: 2, ..Wish::default() };
     for _ in 0..2 {
         pester()?;
-        let mut guest = Guest::invited(server.port, wish)?;
+        let mut guest = HonestClient::invited(server.port, wish)?;
         pester()?;
-        guest.open(CONNECTS[0])?;
+        guest.open()?;
         pester()?;
-        guest.open(CONNECTS[0])?;
+        guest.open()?;
         pester()?;
         guest.start()?;
         for number in 1..=10 {
@@ -102,12 +103,12 @@ fn strangers_get_no_answer_and_change_nothing() -> Checked {
 #[test]
 fn a_client_whose_datagrams_have_another_address_is_named_with_both() -> Checked {
     let server = Server::start(&ours(), "-1")?;
-    let mut guest = Guest::invited(server.port, Wish { parallel: 2, ..Wish::default() })?;
+    let mut guest = HonestClient::invited(server.port, Wish { parallel: 2, ..Wish::default() })?;
     let other = socket_on([127, 0, 0, 2])?;
     let address = SocketAddr::from(([127, 0, 0, 2], other.local_addr()?.port()));
     send_anyhow(&other, server.port, &[CONNECTS[0].to_vec()])?;
     // What was said before has been heard when this is answered.
-    guest.open(CONNECTS[0])?;
+    guest.open()?;
     let warned = || server.process.so_far().contains("was not heard");
     drop(guest);
     wait_until(Duration::from_secs(15), warned)
@@ -126,7 +127,7 @@ fn a_server_that_takes_any_source_is_sure_of_it_all_the_same() -> Checked {
         let takes_any = extension == 2 && !options.is_empty();
         let server = Server::start(&ours(), options)?;
         let wish = Wish { parallel: 3, extension, ..Wish::default() };
-        let mut guest = Guest::invited(server.port, wish)?;
+        let mut guest = HonestClient::invited(server.port, wish)?;
         let strangers = Strangers::new()?;
         let pester = || {
             strangers.pester(server.port)?;
@@ -144,7 +145,7 @@ fn a_server_that_takes_any_source_is_sure_of_it_all_the_same() -> Checked {
         // What is known of the cookie by whoever reads along, and sent in the name of somebody else.
         let spoofed = socket_on([127, 0, 0, 5])?;
         send_anyhow(&spoofed, server.port, &[with_cookie(COOKIE, [0; 8]), with_cookie(COOKIE, [7; 8])])?;
-        guest.open(&word)?;
+        guest.open_with(&word)?;
         pester()?;
         if takes_any {
             let asked = expect_challenge(&spoofed)?;
@@ -155,8 +156,8 @@ fn a_server_that_takes_any_source_is_sure_of_it_all_the_same() -> Checked {
             guest.open_from([127, 0, 0, 7].into())?;
             expect_challenge(&spoofed)?;
         } else {
-            guest.open(&word)?;
-            guest.open(&word)?;
+            guest.open_with(&word)?;
+            guest.open_with(&word)?;
         }
         got_nothing(&spoofed)?;
         pester()?;
@@ -164,7 +165,7 @@ fn a_server_that_takes_any_source_is_sure_of_it_all_the_same() -> Checked {
         for number in 1..=10 {
             (0..3).try_for_each(|stream| guest.send(stream, number))?;
             pester()?;
-            guest.streams[1].send(&word)?;
+            guest.sockets[1].send(&word)?;
         }
         guest.end(10)?.is_clean(3, 10)?;
         strangers.got_nothing()?;
@@ -184,14 +185,14 @@ fn tests_whose_words_have_a_cookie_are_set_up_side_by_side() -> Checked {
         Wish { parallel: 2, extension: 2, cookie, ..Wish::default() }
     });
     let [mut one, mut two] =
-        [Guest::invited(server.port, wishes[0])?, Guest::invited(server.port, wishes[1])?];
+        [HonestClient::invited(server.port, wishes[0])?, HonestClient::invited(server.port, wishes[1])?];
     let [first, second] = wishes.map(|wish| with_cookie(&wish.cookie, [0; 8]));
-    two.open(&second)?;
-    one.open(&first)?;
+    two.open_with(&second)?;
+    one.open_with(&first)?;
     let stale = socket_on([127, 0, 0, 1])?;
     send_anyhow(&stale, server.port, &[with_cookie(COOKIE, [0; 8]), CONNECTS[0].to_vec()])?;
-    one.open(&first)?;
-    two.open(&second)?;
+    one.open_with(&first)?;
+    two.open_with(&second)?;
     for (guest, count) in [(&mut one, 3), (&mut two, 5)] {
         guest.start()?;
         for number in 1..=count {
@@ -209,7 +210,7 @@ fn a_flood_before_the_handshake_leaves_no_trace() -> Checked {
     for engine in ["sync", "uring"] {
         let server = Server::start(&ours(), &format!("--engine {engine}"))?;
         let stranger = socket_on([127, 0, 0, 2])?;
-        let mut guest = Guest::invited(server.port, Wish::default())?;
+        let mut guest = HonestClient::invited(server.port, Wish::default())?;
         server.process.pause()?;
         let datagrams: Vec<_> =
             (1..1000).map(|number| Header::numbered(number).datagram(100, false)).collect();
@@ -236,12 +237,12 @@ fn a_flood_before_the_handshake_leaves_no_trace() -> Checked {
 #[test]
 fn what_comes_before_the_start_does_not_count() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut guest = Guest::invited(server.port, Wish { parallel: 2, ..Wish::default() })?;
-    guest.open(CONNECTS[0])?;
+    let mut guest = HonestClient::invited(server.port, Wish { parallel: 2, ..Wish::default() })?;
+    guest.open()?;
     for number in 1..50 {
         guest.send(0, 1000 + number)?;
     }
-    guest.open(CONNECTS[0])?;
+    guest.open()?;
     guest.start()?;
     for number in 1..=3 {
         guest.send(0, number)?;
@@ -253,9 +254,9 @@ fn what_comes_before_the_start_does_not_count() -> Checked {
 #[test]
 fn words_are_taken_in_every_spelling() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut guest = Guest::invited(server.port, Wish { parallel: CONNECTS.len(), ..Wish::default() })?;
+    let mut guest = HonestClient::invited(server.port, Wish { parallel: CONNECTS.len(), ..Wish::default() })?;
     for word in CONNECTS {
-        named(&format!("{word:?}"), guest.open(word))?;
+        named(&format!("{word:?}"), guest.open_with(word))?;
     }
     guest.start()?;
     guest.end(0)?.is_clean(CONNECTS.len(), 0)
@@ -279,17 +280,17 @@ fn what_is_no_datagram_of_the_test_is_foreign() -> Checked {
 
 fn foreign_ones_are_counted_apart(options: &str, wish: Wish) -> Checked {
     let server = Server::start(&ours(), options)?;
-    let mut guest = Guest::running(server.port, wish)?;
+    let mut guest = HonestClient::running(server.port, wish)?;
     let mut foreign = 0;
     let mut number = 0;
     for length in [0, 1, 4, 11, 12, 15, 16, 500, 999, 1001, 1012, 2000, 9000, 65_507] {
         number += 1;
         guest.send(0, number)?;
-        guest.streams[0].send(&Header::numbered(77).datagram(length, wish.is_wide)[..length])?;
+        guest.sockets[0].send(&Header::numbered(77).datagram(length, wish.is_wide)[..length])?;
         foreign += 1;
     }
     for word in CONNECTS {
-        guest.streams[0].send(&word)?;
+        guest.sockets[0].send(&word)?;
     }
     // Three datagrams that travel as one, of which the last is too short.
     let together: Vec<u8> = [1000, 1000, 400]
@@ -299,9 +300,9 @@ fn foreign_ones_are_counted_apart(options: &str, wish: Wish) -> Checked {
             Header::numbered(number).datagram(length, wish.is_wide)
         })
         .collect();
-    setsockopt(&guest.streams[0], sockopt::UdpGsoSegment, &1000)
+    setsockopt(&guest.sockets[0], sockopt::UdpGsoSegment, &1000)
         .map_err(|error| Failure(format!("cannot set UDP_SEGMENT: {error}")))?;
-    guest.streams[0].send(&together)?;
+    guest.sockets[0].send(&together)?;
     number -= 1;
     foreign += 1;
 
@@ -321,10 +322,10 @@ fn the_longest_datagrams_are_not_cut_to_fit() -> Checked {
     {
         let server = Server::start(&ours(), options)?;
         let wish = Wish { address: Ipv6Addr::LOCALHOST.into(), length: 65_507, ..Wish::default() };
-        let mut guest = Guest::running(server.port, wish)?;
+        let mut guest = HonestClient::running(server.port, wish)?;
         guest.send(0, 1)?;
         for length in [65_508, 65_527] {
-            guest.streams[0].send(&Header::numbered(2).datagram(length, false))?;
+            guest.sockets[0].send(&Header::numbered(2).datagram(length, false))?;
         }
         guest.send(0, 2)?;
         let expected = &[("received", 2), ("duplicates", 0), ("foreign", 2)];
@@ -350,7 +351,7 @@ fn hostile_numbers_and_times_are_survived() -> Checked {
 
 fn hostile_numbers(options: &str, is_wide: bool) -> Checked {
     let server = Server::start(&ours(), options)?;
-    let mut guest = Guest::running(server.port, Wish { parallel: 2, is_wide, ..Wish::default() })?;
+    let mut guest = HonestClient::running(server.port, Wish { parallel: 2, is_wide, ..Wish::default() })?;
     let numbers = [
         0,
         1,
@@ -394,7 +395,7 @@ fn a_clock_that_is_wrong_or_set_makes_no_jitter() -> Checked {
     let mut worst: f64 = 0.0;
     for clock in [NOW, NOW - YEAR, NOW + YEAR] {
         for set_to in [clock, clock - 3600, clock + 3600, clock + YEAR] {
-            let mut guest = Guest::running(server.port, Wish::default())?;
+            let mut guest = HonestClient::running(server.port, Wish::default())?;
             let started = Instant::now();
             for sequence in 1..=40 {
                 let seconds = if sequence <= 20 { clock } else { set_to };
@@ -423,9 +424,9 @@ fn a_client_that_never_says_its_word_is_told_so() -> Checked {
 
 fn is_given_up(opened: usize) -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut guest = Guest::invited(server.port, Wish { parallel: 2, ..Wish::default() })?;
+    let mut guest = HonestClient::invited(server.port, Wish { parallel: 2, ..Wish::default() })?;
     for _ in 0..opened {
-        guest.open(CONNECTS[0])?;
+        guest.open()?;
     }
     // What comes from elsewhere does not make the wait longer.
     Strangers::new()?.pester(server.port)?;
@@ -443,23 +444,22 @@ fn is_given_up(opened: usize) -> Checked {
 fn a_udp_client_may_hang_up_anywhere() -> Checked {
     let server = Server::start(&ours(), "")?;
     let wish = Wish { parallel: 2, ..Wish::default() };
-    drop(Guest::invited(server.port, wish)?);
+    drop(HonestClient::invited(server.port, wish)?);
     named("invited", serves_udp(&server))?;
-    let mut guest = Guest::invited(server.port, wish)?;
-    guest.open(CONNECTS[0])?;
+    let mut guest = HonestClient::invited(server.port, wish)?;
+    guest.open()?;
     drop(guest);
     named("one stream of two", serves_udp(&server))?;
     let reverse = Wish { more: r#""reverse":true,"#, ..wish };
     for wish in [wish, reverse] {
-        drop(Guest::running(server.port, wish)?);
+        drop(HonestClient::running(server.port, wish)?);
         named("running", serves_udp(&server))?;
-        let guest = Guest::running(server.port, wish)?;
+        let guest = HonestClient::running(server.port, wish)?;
         guest.control.reset_when_dropped()?;
         drop(guest);
         named("reset", serves_udp(&server))?;
-        let mut guest = Guest::running(server.port, wish)?;
-        guest.control.send(&[state::TEST_END])?;
-        guest.control.expect_state(state::EXCHANGE_RESULTS)?;
+        let mut guest = HonestClient::running(server.port, wish)?;
+        guest.proceed(ClientPoint::Ended)?;
         drop(guest);
         named("ended", serves_udp(&server))?;
     }
@@ -471,11 +471,8 @@ fn a_udp_client_may_hang_up_anywhere() -> Checked {
 fn a_taken_port_is_an_error_of_one_test() -> Checked {
     let server = Server::start(&ours(), "")?;
     let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, server.port))?;
-    let mut control = Wire::connect(server.port)?;
-    control.send(COOKIE)?;
-    control.expect_state(state::PARAM_EXCHANGE)?;
-    control.send_frame(&Wish::default().parameters())?;
-    let code = control.read_server_error()?;
+    let mut guest = HonestClient::reach(server.port, Wish::default(), ClientPoint::Asked)?;
+    let code = guest.control.read_server_error()?;
     ensure!(code == 202, "error {code} instead of 202");
     let client = run_client(&ours(), server.port, "-u -k 1")?;
     let line = client.failed_with_one_line()?;
@@ -498,13 +495,11 @@ fn datagrams_of_no_possible_length_are_refused() -> Checked {
     for length in
         [r#""x":1"#, r#""len":1"#, r#""len":15"#, r#""len":65508"#, r#""len":131072"#, r#""len":-1"#]
     {
-        let mut control = Wire::connect(server.port)?;
-        control.send(COOKIE)?;
-        control.expect_state(state::PARAM_EXCHANGE)?;
-        control.send_frame(&format!(r#"{{"udp":true,{length}}}"#))?;
-        let code = control.read_server_error()?;
+        let parameters = format!(r#"{{"udp":true,{length}}}"#);
+        let mut guest = HonestClient::reach(server.port, parameters.as_str(), ClientPoint::Asked)?;
+        let code = guest.control.read_server_error()?;
         ensure!(code == 20, "{length}: error {code} instead of 20");
-        control.wait_for_close()?;
+        guest.control.wait_for_close()?;
     }
     serves_udp(&server)
 }
@@ -515,10 +510,10 @@ fn a_reverse_test_ends_for_a_client_that_does_not_read() -> Checked {
     let _permit = heavy();
     let server = Server::start(&ours(), "")?;
     let wish = Wish { more: r#""reverse":true,"#, parallel: 2, ..Wish::default() };
-    let mut guest = Guest::running(server.port, wish)?;
+    let mut guest = HonestClient::running(server.port, wish)?;
     let mut stream = Wire::connect(server.port)?;
     stream.expect_state(state::ACCESS_DENIED)?;
-    guest.streams[0].recv(&mut [0; 200])?;
+    guest.sockets[0].recv(&mut [0; 200])?;
     let count = guest.end(0)?;
     ensure!(count.of(0, "packets")? > 0, "nothing was sent");
     serves_udp(&server)

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::peer::datagrams::{CONNECTS, Header, REPLIES, noise, socket_on};
-use crate::harness::peer::host::{Host, against, listen};
+use crate::harness::peer::server::{HonestServer, Listener, ServerPoint, against};
 use crate::harness::peer::wire::{results, state};
 use crate::harness::{Cells, Checked, Failure, Finished, ensure, heavy, ours, start_client};
 
@@ -54,12 +54,11 @@ fn is_named(direction: &str) -> Checked {
 #[test]
 fn a_closed_port_is_named_at_once() -> Checked {
     for direction in ["", "-R", "--bidir"] {
-        let (listener, door) = listen()?;
-        let port = listener.local_addr()?.port();
-        drop(door);
+        let Listener { tcp, udp, port } = Listener::open()?;
+        drop(udp);
         let client = start_client(&ours(), port, &format!("-u -t 1 {direction}"))?;
-        let elsewhere = socket_on([127, 0, 0, 1])?;
-        let _host = Host::invite(&listener, elsewhere)?;
+        let elsewhere = Listener { tcp, udp: socket_on([127, 0, 0, 1])?, port };
+        let _host = HonestServer::reach(&elsewhere, ServerPoint::StreamsAsked)?;
         fails_clearly(&client.finish(Duration::from_secs(8))?, Duration::from_secs(4))?;
     }
     Ok(())
@@ -95,7 +94,7 @@ fn what_is_no_answer_is_skipped() -> Checked {
                 host.door.send_to(&REPLIES[0], stream)?;
             }
             host.run()?;
-            for stream in &host.streams {
+            for stream in &host.addresses {
                 host.door.send_to(&Header::numbered(1).datagram(100, false), stream)?;
             }
             let both = results(&[1, 3][..streams], 0);
@@ -146,9 +145,9 @@ fn absurd(member: &str, direction: &str, code: i32) -> Checked {
     let length = honest[start..].find([',', '}']).ok_or_else(|| Failure("no end".to_owned()))?;
     let absurd = format!("{}{member}{}", &honest[..start], &honest[start + length..]);
     let client = against(&format!("-u -k 3 -l 100 -J {direction}"), |host| {
-        host.start(1)?;
+        host.proceed(ServerPoint::Running)?;
         for number in [1, 2, 3] {
-            host.door.send_to(&Header::numbered(number).datagram(100, false), host.streams[0])?;
+            host.door.send_to(&Header::numbered(number).datagram(100, false), host.addresses[0])?;
         }
         host.finish(&absurd)
     })?;
@@ -163,8 +162,8 @@ fn a_server_that_sends_for_ever_does_not_hold_the_client() -> Checked {
     let _permit = heavy();
     for options in ["--engine sync", "--engine uring"] {
         let client = against(&format!("-u -t 0.3 -R -l 100 -J {options}"), |host| {
-            host.start(1)?;
-            let (door, stream) = (host.door.try_clone()?, host.streams[0]);
+            host.proceed(ServerPoint::Running)?;
+            let (door, stream) = (host.door.try_clone()?, host.addresses[0]);
             let datagrams = [0, 1, 5, 1 << 31, u64::from(u32::MAX), 3]
                 .map(|number| Header::numbered(number).datagram(100, false));
             thread::scope(|scope| {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
-use crate::harness::peer::datagrams::{CONNECTS, Header};
-use crate::harness::peer::guest::{Guest, Wish};
-use crate::harness::peer::host::against;
+use crate::harness::peer::client::HonestClient;
+use crate::harness::peer::datagrams::Header;
+use crate::harness::peer::request::Wish;
+use crate::harness::peer::server::{ServerPoint, against};
 use crate::harness::peer::wire::results;
 use crate::harness::{Cells, Checked, Failure, Server, ensure, ours};
 
@@ -32,13 +33,13 @@ fn client_sends(options: &str) -> Checked {
     let streams = if options.contains("-P 2") { 2 } else { 1 };
     let began = monotonic()?;
     let client = against(&format!("-u -k 20 -l 1001 --repeating-payload {options}"), |host| {
-        host.start(streams)?;
+        host.proceed(ServerPoint::Running)?;
         let mut numbers = vec![0; streams];
         let mut last = began;
         for _ in 0..20 {
             let (datagram, source) = host.take()?;
             ensure!(datagram.len() == 1001, "{} bytes", datagram.len());
-            let stream = host.streams.iter().position(|stream| *stream == source);
+            let stream = host.addresses.iter().position(|stream| *stream == source);
             let stream = stream.ok_or_else(|| Failure(format!("a stranger sent it: {source}")))?;
             let header = Header::read(&datagram, is_wide)?;
             numbers[stream] += 1;
@@ -75,14 +76,15 @@ fn a_server_sends_what_iperf3_sends() -> Checked {
 fn server_sends(engine: &str, is_wide: bool) -> Checked {
     let server = Server::start(&ours(), &format!("--engine {engine}"))?;
     let more = r#""reverse":true,"bandwidth":10000000,"#;
-    let mut guest = Guest::invited(server.port, Wish { is_wide, more, length: 1001, ..Wish::default() })?;
+    let mut guest =
+        HonestClient::invited(server.port, Wish { is_wide, more, length: 1001, ..Wish::default() })?;
     let began = monotonic()?;
-    guest.open(CONNECTS[0])?;
+    guest.open()?;
     guest.start()?;
     let mut last = began;
     for number in 1..=40 {
         let mut datagram = [0; 2000];
-        let count = guest.streams[0].recv(&mut datagram)?;
+        let count = guest.sockets[0].recv(&mut datagram)?;
         ensure!(count == 1001, "{count} bytes");
         let header = Header::read(&datagram, is_wide)?;
         ensure!(header.sequence == number, "{header:?} instead of {number}");

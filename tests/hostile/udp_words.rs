@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use crate::harness::peer::client::HonestClient;
 use crate::harness::peer::datagrams::{CONNECTS, Header, REPLIES, named};
-use crate::harness::peer::guest::{Guest, Wish};
-use crate::harness::peer::host::against;
+use crate::harness::peer::request::Wish;
+use crate::harness::peer::server::{ServerPoint, against};
 use crate::harness::peer::wire::{COOKIE, results};
 use crate::harness::{
     Cells, Checked, Document, Mischief, Program, Proxy, ProxyPlan, Server, debian, ensure, libiperf, ours,
@@ -113,14 +114,16 @@ fn a_late_word_is_no_datagram_of_the_test() -> Checked {
         // Where its datagrams are as long as its words, too.
         for length in [100, word.len()] {
             for more in ["", r#""skip_rx_copy":1,"#] {
-                let mut guest =
-                    Guest::running(server.port, Wish { parallel: 2, length, more, ..Wish::default() })?;
+                let mut guest = HonestClient::running(
+                    server.port,
+                    Wish { parallel: 2, length, more, ..Wish::default() },
+                )?;
                 for number in 1..=10 {
-                    guest.streams[0].send(&CONNECTS[0])?;
+                    guest.sockets[0].send(&CONNECTS[0])?;
                     for stream in 0..2 {
                         guest.send(stream, number)?;
-                        guest.streams[stream].send(&CONNECTS[0])?;
-                        guest.streams[stream].send(&word)?;
+                        guest.sockets[stream].send(&CONNECTS[0])?;
+                        guest.sockets[stream].send(&word)?;
                     }
                 }
                 guest.end(10)?.is_clean(2, 10)?;
@@ -128,11 +131,11 @@ fn a_late_word_is_no_datagram_of_the_test() -> Checked {
         }
 
         let client = against(&format!("-u -t 0.4 -l 100 -R -J --engine {engine}"), |host| {
-            host.start(1)?;
+            host.proceed(ServerPoint::Running)?;
             for number in 1..=10 {
-                host.door.send_to(&REPLIES[0], host.streams[0])?;
-                host.door.send_to(&[&REPLIES[0][..], &[9; 8]].concat(), host.streams[0])?;
-                host.door.send_to(&Header::numbered(number).datagram(100, false), host.streams[0])?;
+                host.door.send_to(&REPLIES[0], host.addresses[0])?;
+                host.door.send_to(&[&REPLIES[0][..], &[9; 8]].concat(), host.addresses[0])?;
+                host.door.send_to(&Header::numbered(number).datagram(100, false), host.addresses[0])?;
             }
             host.finish(&results(&[1], 0).replace(r#""packets":0"#, r#""packets":10"#))
         })?;

@@ -6,8 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::harness::peer::guest::{Guest, Wish};
-use crate::harness::peer::host::against;
+use crate::harness::peer::client::HonestClient;
+use crate::harness::peer::request::Wish;
+use crate::harness::peer::server::{ServerPoint, against};
 use crate::harness::peer::wire::results;
 use crate::harness::{
     Account, Cells, Checked, Failure, Finished, Process, Server, Way, ensure, ours, wait_until,
@@ -53,14 +54,14 @@ fn a_server_sends_on_to_a_port_that_was_closed_for_a_while() -> Checked {
                 let server = Server::start(&ours(), &format!("-1 -J --engine {engine} {offload}"))?;
                 let wish =
                     Wish { more: r#""reverse":true,"bandwidth":20000000,"burst":5,"#, ..Wish::default() };
-                let mut guest = Guest::running(server.port, wish)?;
-                let server_address = guest.streams[0].peer_addr()?;
+                let mut guest = HonestClient::running(server.port, wish)?;
+                let server_address = guest.sockets[0].peer_addr()?;
                 let mut datagram = [0; 200];
                 for _ in 0..2 {
-                    guest.streams[0].recv(&mut datagram)?;
-                    close_for_a_while(&guest.streams[0], server_address)?;
+                    guest.sockets[0].recv(&mut datagram)?;
+                    close_for_a_while(&guest.sockets[0], server_address)?;
                 }
-                let bytes = guest.streams[0].recv(&mut datagram)?;
+                let bytes = guest.sockets[0].recv(&mut datagram)?;
                 ensure!(bytes == 100, "{bytes} bytes came");
                 ensure!(guest.end(0)?.of(0, "packets")? > 0, "nothing was sent");
                 let server = server.finish()?;
@@ -80,9 +81,9 @@ fn a_client_sends_on_to_a_port_that_was_closed_for_a_while() -> Checked {
     for engine in ENGINES {
         cells.add(engine, move || {
             let client = against(&format!("-u -t 1.5 -b 20M -l 100 -J --engine {engine}"), |host| {
-                host.start(1)?;
+                host.proceed(ServerPoint::Running)?;
                 host.take()?;
-                close_for_a_while(&host.door, host.streams[0])?;
+                close_for_a_while(&host.door, host.addresses[0])?;
                 host.take()?;
                 host.finish(&results(&[1], 0))
             })?;

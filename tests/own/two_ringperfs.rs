@@ -2,16 +2,14 @@
 //! not, and that it is there in every kind of test.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::peer::honest::accept;
+use crate::harness::peer::client::{ClientPoint, HonestClient};
+use crate::harness::peer::server::{HonestServer, Listener, ServerPoint};
 use crate::harness::peer::wire::{COOKIE, PART, Wire, frame, results, state};
-use crate::harness::{
-    Cells, Checked, Document, Failure, Server, bind_both, ensure, ours, run_pair, start_client,
-};
+use crate::harness::{Cells, Checked, Document, Failure, Server, ensure, ours, run_pair, start_client};
 
 /// What a client of today asks for.
 const ASKS: &str = r#"{"tcp":true,"parallel":1,"time":1,"ringperf":{"version":"9","extension":1}}"#;
@@ -54,26 +52,25 @@ fn tells_of(one: &Document, other: &Document) -> Checked {
 #[test]
 fn results_hold_what_an_iperf3_says_and_nothing_else() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut control = told(server.port)?;
-    only_known_keys(&control.theirs)?;
+    let mut client = told(server.port)?;
+    only_known_keys(&client.theirs)?;
     let mut part = Wire::connect(server.port)?;
     part.send(&[&COOKIE[..], &frame(PART)].concat())?;
     ensure!(part.read_frame()?.contains(r#""engines":["#), "no part of the server");
     part.wait_for_close()?;
-    control.wire.send(&[state::IPERF_DONE])?;
-    control.wire.wait_for_close()?;
+    client.leave()?;
 
-    let (listener, _door) = bind_both()?;
-    let client = start_client(&ours(), listener.local_addr()?.port(), "-t 0.1 -b 10M -J")?;
-    let (mut control, _streams, theirs) = displayed(&listener)?;
-    only_known_keys(&theirs)?;
-    let mut part = accept(&listener)?;
+    let listener = Listener::open()?;
+    let client = start_client(&ours(), listener.port, "-t 0.1 -b 10M -J")?;
+    let mut server = displayed(&listener)?;
+    only_known_keys(&server.theirs)?;
+    let mut part = listener.accept()?;
     let cookie: [u8; 37] = part.read()?;
-    ensure!(cookie == control.1, "another cookie than that of the test");
+    ensure!(cookie == server.cookie, "another cookie than that of the test");
     let told = part.read_frame()?;
     ensure!(told.contains(r#""flow":"send""#), "no engine in {told}");
     part.send_frame(PART)?;
-    control.0.expect_state(state::IPERF_DONE)?;
+    server.control.expect_state(state::IPERF_DONE)?;
     let client = client.finish(Duration::from_secs(5))?;
     client.succeeded()?;
     ensure!(client.document()?.text("/ringperf/peer/version")? == "0", "not what was said\n{client}");
@@ -83,15 +80,15 @@ fn results_hold_what_an_iperf3_says_and_nothing_else() -> Checked {
 /// A client that waits for its server's part has all results already.
 #[test]
 fn a_signal_while_the_part_is_awaited_costs_the_part() -> Checked {
-    let (listener, _door) = bind_both()?;
-    let client = start_client(&ours(), listener.local_addr()?.port(), "-t 0.1 -b 10M -J")?;
-    let (mut control, _streams, _) = displayed(&listener)?;
-    let mut part = accept(&listener)?;
+    let listener = Listener::open()?;
+    let client = start_client(&ours(), listener.port, "-t 0.1 -b 10M -J")?;
+    let mut server = displayed(&listener)?;
+    let mut part = listener.accept()?;
     part.read::<37>()?;
     client.interrupt()?;
     let since = Instant::now();
-    control.0.expect_state(state::IPERF_DONE)?;
-    drop(control);
+    server.control.expect_state(state::IPERF_DONE)?;
+    drop(server);
     let client = client.finish(Duration::from_secs(10))?;
     client.ended_within(since, SIGNALLED)?;
     client.succeeded()?;
@@ -105,7 +102,7 @@ fn a_signal_while_the_part_is_awaited_costs_the_part() -> Checked {
 #[test]
 fn a_server_that_waits_for_a_part_ends_at_a_signal() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut control = told(server.port)?;
+    let mut client = told(server.port)?;
     let mut part = Wire::connect(server.port)?;
     part.send(COOKIE)?;
     part.read_frame()?;
@@ -113,56 +110,25 @@ fn a_server_that_waits_for_a_part_ends_at_a_signal() -> Checked {
     let since = Instant::now();
     let server = server.process.finish(Duration::from_secs(10))?;
     server.ended_within(since, SIGNALLED)?;
-    control.wire.wait_for_close().map(|_| ())
+    client.control.wait_for_close().map(|_| ())
 }
 
-/// A client that has everything but its part, and the results of the server.
-struct Told {
-    wire: Wire,
-    #[expect(dead_code, reason = "a data connection that is there as long as the test")]
-    stream: Wire,
-    theirs: String,
+/// A client that has everything but its part.
+fn told(port: u16) -> Checked<HonestClient> {
+    let client = HonestClient::reach(port, ASKS, ClientPoint::Told)?;
+    ensure!(client.hello.len() <= 507, "a hello of {} bytes", client.hello.len());
+    Ok(client)
 }
 
-fn told(port: u16) -> Checked<Told> {
-    let mut wire = Wire::connect(port)?;
-    wire.send(COOKIE)?;
-    wire.expect_state(state::PARAM_EXCHANGE)?;
-    wire.send_frame(ASKS)?;
-    wire.expect_state(state::HELLO)?;
-    let hello = wire.read_frame()?;
-    ensure!(hello.len() <= 507, "a hello of {} bytes", hello.len());
-    wire.expect_state(state::CREATE_STREAMS)?;
-    let mut stream = Wire::connect(port)?;
-    stream.send(COOKIE)?;
-    wire.expect_state(state::TEST_START)?;
-    wire.expect_state(state::TEST_RUNNING)?;
-    wire.send(&[state::TEST_END])?;
-    wire.expect_state(state::EXCHANGE_RESULTS)?;
-    wire.send_frame(&results(&[1], 0))?;
-    let theirs = wire.read_frame()?;
-    wire.expect_state(state::DISPLAY_RESULTS)?;
-    Ok(Told { wire, stream, theirs })
-}
-
-/// A client as far as its server's last word: its control connection and cookie, its stream, its results.
-fn displayed(listener: &TcpListener) -> Checked<((Wire, [u8; 37]), Wire, String)> {
-    let mut control = accept(listener)?;
-    let cookie = control.read()?;
-    control.send(&[state::PARAM_EXCHANGE])?;
-    control.read_frame()?;
-    control.send(&[state::HELLO])?;
-    control.send_frame(r#"{"version":"9","extension":7,"more":[{}]}"#)?;
-    control.send(&[state::CREATE_STREAMS])?;
-    let mut stream = accept(listener)?;
-    stream.read::<37>()?;
-    control.send(&[state::TEST_START, state::TEST_RUNNING])?;
-    control.expect_state(state::TEST_END)?;
-    control.send(&[state::EXCHANGE_RESULTS])?;
-    let theirs = control.read_frame()?;
-    control.send_frame(&results(&[1], 0).replace(r#""bytes":0"#, r#""bytes":7"#))?;
-    control.send(&[state::DISPLAY_RESULTS])?;
-    Ok(((control, cookie), stream, theirs))
+/// A ringperf as far as its last word, but for its part.
+fn displayed(listener: &Listener) -> Checked<HonestServer> {
+    let mut server = HonestServer::reach(listener, ServerPoint::ParametersRead)?;
+    server.control.send(&[state::HELLO])?;
+    server.control.send_frame(r#"{"version":"9","extension":7,"more":[{}]}"#)?;
+    server.proceed(ServerPoint::ResultsRead)?;
+    server.tell(&results(&[1], 0).replace(r#""bytes":0"#, r#""bytes":7"#))?;
+    server.proceed(ServerPoint::Displayed)?;
+    Ok(server)
 }
 
 fn only_known_keys(results: &str) -> Checked {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::relay::Relay;
 use super::{LIMIT, show};
 use crate::harness::figures::number_from;
+use crate::harness::peer::client::HonestClient;
 use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{Checked, Failure, Server, ensure, ours, shared, start_client};
 
@@ -40,11 +41,8 @@ fn soak_both_ends_read_the_last_message_however_late_it_comes() -> Checked {
 #[test]
 fn streams_are_told_apart_by_their_connections_and_not_by_their_cookies() -> Checked {
     let server = Server::start(&ours(), "")?;
-    let mut control = Wire::connect(server.port)?;
-    control.send(COOKIE)?;
-    control.expect_state(state::PARAM_EXCHANGE)?;
-    control.send_frame(r#"{"tcp":true,"bidirectional":true,"time":1,"parallel":1,"len":1000}"#)?;
-    control.expect_state(state::CREATE_STREAMS)?;
+    let parameters = r#"{"tcp":true,"bidirectional":true,"time":1,"parallel":1,"len":1000}"#;
+    let mut client = HonestClient::invited(server.port, parameters)?;
     let mut sends = Wire::connect(server.port)?;
     let mut receives = Wire::connect(server.port)?;
     receives.send(COOKIE)?;
@@ -53,8 +51,7 @@ fn streams_are_told_apart_by_their_connections_and_not_by_their_cookies() -> Che
     stranger.send(&[b'x'; COOKIE.len()])?;
     stranger.expect_state(state::PARAM_EXCHANGE)?;
     sends.send(COOKIE)?;
-    control.expect_state(state::TEST_START)?;
-    control.expect_state(state::TEST_RUNNING)?;
+    client.start()?;
     receives.0.set_read_timeout(Some(Duration::from_secs(5)))?;
     receives.read::<1000>().map(|_| ())
 }

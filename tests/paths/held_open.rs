@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{served_after, show};
-use crate::harness::peer::Connection;
-use crate::harness::peer::honest;
+use crate::harness::peer::client::{ClientPoint, HonestClient};
 use crate::harness::peer::wire::state;
-use crate::harness::{Cells, Checked, Failure, Holdings, Server, alone, ensure, ours};
+use crate::harness::{Cells, Checked, Holdings, Server, alone, ensure, ours};
 
 /// A server is done with such a client by then.
 const FREE: Duration = Duration::from_secs(5);
@@ -29,12 +28,8 @@ fn nothing_is_left_of_a_client_that_keeps_its_connections() -> Checked {
 fn keeps_all(parameters: &str) -> Checked {
     let server = Server::start(&ours(), "")?;
     let before = Holdings::at_rest(&server.process)?;
-    let mut reached = honest::reach_server(server.port, "told", Some(parameters))?;
-    let control = reached.iter_mut().find(|(name, _)| name == "control");
-    let Some((_, Connection::Tcp(control))) = control else {
-        return Err(Failure("a client has a control connection".to_owned()));
-    };
-    control.send(&[state::IPERF_DONE])?;
+    let mut client = HonestClient::reach(server.port, parameters, ClientPoint::Told)?;
+    client.control.send(&[state::IPERF_DONE])?;
     let since = Instant::now();
     let free = served_after(since, FREE, server.port)?;
     Holdings::back_at_rest(&server.process, before)?;

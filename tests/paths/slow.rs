@@ -2,16 +2,14 @@
 //! test waits behind its data.
 
 use std::net::{TcpListener, UdpSocket};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 
 use super::{LIMIT, show};
-use crate::harness::peer::Connection;
-use crate::harness::peer::honest;
-use crate::harness::peer::wire::{results, state};
+use crate::harness::peer::server::{HonestServer, Listener, ServerPoint};
+use crate::harness::peer::wire::state;
 use crate::harness::{Cable, Cells, Checked, Failure, Process, alone, ensure, ours, pick, shared};
 
 /// After the end of a test all of it has passed by then, and both ends know the results.
@@ -70,37 +68,28 @@ fn a_client_leaves_whose_many_streams_nobody_reads() -> Checked {
     let cable = Cable::lay_through("1mbit", Duration::from_millis(400))?;
     let port = pick();
     let address = (cable.server.v4, port);
-    let (listener, door) =
-        cable.server.within(|| Ok((TcpListener::bind(address)?, UdpSocket::bind(address)?)))?;
-    setsockopt(&listener, sockopt::ReceiveTimeout, &TimeVal::new(20, 0)).map_err(std::io::Error::from)?;
+    let listener =
+        cable.server.within(|| Listener::over(TcpListener::bind(address)?, UdpSocket::bind(address)?))?;
+    setsockopt(&listener.tcp, sockopt::ReceiveTimeout, &TimeVal::new(20, 0)).map_err(std::io::Error::from)?;
     let options = format!("-c {} -p {port} -t 2 -P {STREAMS}", cable.server.v4);
     let client = cable.client.within(|| Process::spawn(ours().command(&options)))?;
-    let peer = thread::spawn(move || takes_nothing(&listener, &door));
-    let peer = peer.join().map_err(|_| Failure("the peer panicked".to_owned()))?;
-    let (began, streams) = peer.map_err(|Failure(why)| Failure(format!("{why}\n{}", client.so_far())))?;
+    let peer = takes_nothing(&listener);
+    let (began, server) = peer.map_err(|Failure(why)| Failure(format!("{why}\n{}", client.so_far())))?;
     let client = client.finish(LIMIT)?;
     let took = client.ended.saturating_duration_since(began);
     show(&format!("D9: {STREAMS} streams that nobody reads, -t 2: left {took:.1?} after the start"));
     client.succeeded()?;
     client.ended_within(began, Duration::from_secs(2) + UNREAD)?;
-    drop(streams);
+    drop(server);
     Ok(())
 }
 
 /// A server that reads its control connection only; when the test began, and the connections, all open.
-fn takes_nothing(listener: &TcpListener, door: &UdpSocket) -> Checked<(Instant, Vec<(String, Connection)>)> {
-    let mut reached = honest::reach_client(listener, door, "started")?;
-    let control = reached.iter_mut().find(|(name, _)| name == "control");
-    let Some((_, Connection::Tcp(control))) = control else {
-        return Err(Failure("a server has a control connection".to_owned()));
-    };
-    control.send(&[state::TEST_RUNNING])?;
+fn takes_nothing(listener: &Listener) -> Checked<(Instant, HonestServer)> {
+    let mut server = HonestServer::reach(listener, ServerPoint::Started)?;
+    server.run()?;
     let began = Instant::now();
-    control.expect_state(state::TEST_END)?;
-    control.send(&[state::EXCHANGE_RESULTS])?;
-    control.read_frame()?;
-    control.send_frame(&results(&honest::stream_ids(STREAMS), 0))?;
-    control.send(&[state::DISPLAY_RESULTS])?;
-    control.expect_state(state::IPERF_DONE)?;
-    Ok((began, reached))
+    server.proceed(ServerPoint::Displayed)?;
+    server.control.expect_state(state::IPERF_DONE)?;
+    Ok((began, server))
 }

@@ -2,14 +2,15 @@
 //! engine and in both roles. A peer made by hand counts them, and iperf3's beside ours.
 
 use std::io::{ErrorKind, Read};
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::harness::peer::guest::{Guest, Wish};
-use crate::harness::peer::host::{Host, listen};
-use crate::harness::peer::wire::{COOKIE, Wire, state};
+use crate::harness::peer::client::HonestClient;
+use crate::harness::peer::request::Wish;
+use crate::harness::peer::server::{HonestServer, Listener, ServerPoint};
+use crate::harness::peer::wire::Wire;
 use crate::harness::{Cells, Checked, Failure, Process, Program, Server, debian, ensure, libiperf, ours};
 
 /// What is between two bursts, of which there is about one in a second.
@@ -42,17 +43,13 @@ fn a_tcp_server_sends_the_bursts_that_its_client_asks_for() -> Checked {
     for server in [ours(), debian()?, libiperf()?] {
         cells.add(server.name.to_owned(), move || {
             let server = Server::start(&server, "")?;
-            let mut control = Wire::connect(server.port)?;
-            control.send(COOKIE)?;
-            control.expect_state(state::PARAM_EXCHANGE)?;
-            control.send_frame(
+            let mut client = HonestClient::invited(
+                server.port,
                 r#"{"tcp":true,"omit":0,"time":10,"num":0,"blockcount":0,"parallel":1,"reverse":true,"len":1000,
                 "bandwidth":8000000,"burst":1000,"pacing_timer":1000}"#,
             )?;
-            control.expect_state(state::CREATE_STREAMS)?;
-            let mut stream = Wire::connect(server.port)?;
-            stream.send(COOKIE)?;
-            are(&bursts_of_stream(&mut stream)?, 1000 * 1000)
+            client.open()?;
+            are(&bursts_of_stream(&mut client.streams[0])?, 1000 * 1000)
         });
     }
     cells.run()
@@ -71,37 +68,29 @@ fn datagrams_leave_in_the_bursts_that_were_asked_for() -> Checked {
     cells.add("a server".to_owned(), || {
         let server = Server::start(&ours(), "")?;
         let more = r#""reverse":true,"bandwidth":8000000,"burst":1000,"#;
-        let guest = Guest::running(server.port, Wish { length: 1000, more, ..Wish::default() })?;
-        are(&bursts_of_datagrams(&guest.streams[0])?, 1000)
+        let client = HonestClient::running(server.port, Wish { length: 1000, more, ..Wish::default() })?;
+        are(&bursts_of_datagrams(&client.sockets[0])?, 1000)
     });
     cells.run()
 }
 
 fn of_tcp_client(client: &Program, options: &str, bytes: u64) -> Checked {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let port = listener.local_addr()?.port();
+    let listener = Listener::open()?;
+    let port = listener.port;
     let client = Process::spawn(client.command(&format!("-c 127.0.0.1 -p {port} -t 10 {options}")))?;
-    let accept = || Wire::new(listener.accept()?.0);
-    let mut control = accept()?;
-    control.read::<37>()?;
-    control.send(&[state::PARAM_EXCHANGE])?;
-    control.read_frame()?;
-    control.send(&[state::CREATE_STREAMS])?;
-    let mut stream = accept()?;
-    stream.read::<37>()?;
-    control.send(&[state::TEST_START, state::TEST_RUNNING])?;
-    let bursts = bursts_of_stream(&mut stream)?;
+    let mut server = HonestServer::reach(&listener, ServerPoint::StreamsOpen)?;
+    server.run()?;
+    let bursts = bursts_of_stream(&mut server.streams[0])?;
     drop(client);
     are(&bursts, bytes)
 }
 
 fn of_udp_client(client: &Program, options: &str) -> Checked {
-    let (listener, door) = listen()?;
-    let port = listener.local_addr()?.port();
+    let listener = Listener::open()?;
+    let port = listener.port;
     let client = Process::spawn(client.command(&format!("-c 127.0.0.1 -p {port} -t 10 {options}")))?;
-    let mut host = Host::invite(&listener, door)?;
-    host.start(1)?;
-    let bursts = bursts_of_datagrams(&host.door)?;
+    let server = HonestServer::reach(&listener, ServerPoint::Running)?;
+    let bursts = bursts_of_datagrams(&server.door)?;
     drop(client);
     are(&bursts, 1000)
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::LIMIT;
+use crate::harness::peer::client::HonestClient;
 use crate::harness::peer::wire::{COOKIE, Wire, state};
 use crate::harness::{
     Cable, Checked, DEVICE, Process, Server, ensure, libiperf, ours, run_client, run_pair, shared,
@@ -67,21 +68,16 @@ fn a_server_waits_for_streams_no_longer_than_for_bytes() -> Checked {
         (r#"{"tcp":true,"time":1,"parallel":1,"len":1000,"reverse":true}"#, None),
     ]) {
         server.process.wait_for_stdout("Server listening", number, LIMIT)?;
-        let mut control = Wire::connect(server.port)?;
-        control.send(COOKIE)?;
-        control.expect_state(state::PARAM_EXCHANGE)?;
-        control.send_frame(parameters)?;
-        control.expect_state(state::CREATE_STREAMS)?;
+        let mut client = HonestClient::invited(server.port, parameters)?;
         let since = Instant::now();
         if let Some(code) = code {
-            let told = control.read_server_error()?;
+            let told = client.control.read_server_error()?;
             ensure!(told == code, "{parameters}: error {told} instead of {code}");
             ensure!(since.elapsed() < Duration::from_secs(3), "{parameters}: took {:?}", since.elapsed());
         } else {
             // A server that will only send has nothing to wait for.
-            let mut stream = Wire::connect(server.port)?;
-            stream.send(COOKIE)?;
-            control.expect_state(state::TEST_START)?;
+            client.open()?;
+            client.control.expect_state(state::TEST_START)?;
         }
     }
     Ok(())

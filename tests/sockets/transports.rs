@@ -1,7 +1,8 @@
 //! Multipath TCP, with everybody who has it, and SCTP, which most kernels have not.
 
 use super::{count, shows};
-use crate::harness::peer::wire::{COOKIE, Wire, state};
+use crate::harness::peer::client::{ClientPoint, HonestClient};
+use crate::harness::peer::wire::{Wire, state};
 use crate::harness::{
     Cells, Checked, Document, Pair, Server, Way, debian, ensure, libiperf, ours, run_client, run_pair, shared,
 };
@@ -60,20 +61,14 @@ fn multipath_tcp_does_not_stay_behind() -> Checked {
 fn strangers_change_nothing_while_streams_come_over_several_paths() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "")?;
-    let mut control = Wire::connect(server.port)?;
-    control.send(COOKIE)?;
-    control.expect_state(state::PARAM_EXCHANGE)?;
-    control.send_frame(r#"{"tcp":true,"mptcp":true,"time":1,"parallel":1,"len":1000}"#)?;
-    control.expect_state(state::CREATE_STREAMS)?;
+    let parameters = r#"{"tcp":true,"mptcp":true,"time":1,"parallel":1,"len":1000}"#;
+    let mut client = HonestClient::invited(server.port, parameters)?;
     let mut stranger = Wire::connect(server.port)?;
     stranger.send(&[b'x'; 37])?;
     stranger.expect_state(state::PARAM_EXCHANGE)?;
     // A client without Multipath TCP comes with plain TCP.
-    let mut stream = Wire::connect(server.port)?;
-    stream.send(COOKIE)?;
-    control.expect_state(state::TEST_START)?;
-    control.expect_state(state::TEST_RUNNING)?;
-    drop((control, stream));
+    client.proceed(ClientPoint::Running)?;
+    drop(client);
     server.process.wait_for_stdout("Server listening", 2, super::LIMIT)?;
     run_client(&ours(), server.port, "-n 1K")?.succeeded()
 }
@@ -132,11 +127,9 @@ fn sctp_where_the_kernel_has_it_or_one_line() -> Checked {
     let client = run_client(&debian()?, server.port, "--sctp -t 1")?;
     ensure!(client.code == Some(1) && client.stderr.contains("no SCTP support available"), "{client}");
     let server = Server::start(&ours(), "")?;
-    let mut control = Wire::connect(server.port)?;
-    control.send(COOKIE)?;
-    control.expect_state(state::PARAM_EXCHANGE)?;
-    control.send_frame(r#"{"sctp":true,"time":1,"parallel":1,"len":1000}"#)?;
-    let code = control.read_server_error()?;
+    let parameters = r#"{"sctp":true,"time":1,"parallel":1,"len":1000}"#;
+    let mut client = HonestClient::reach(server.port, parameters, ClientPoint::Asked)?;
+    let code = client.control.read_server_error()?;
     ensure!(code == 18, "error {code} instead of 18");
     Ok(())
 }

@@ -2,7 +2,9 @@
 //! must know of them before.
 
 use super::{count, shows};
-use crate::harness::peer::wire::{COOKIE, Wire, state};
+use crate::harness::peer::client::{ClientPoint, HonestClient};
+use crate::harness::peer::request::Request;
+use crate::harness::peer::wire::COOKIE;
 use crate::harness::{
     Cable, Cells, Checked, Failure, Finished, Program, Server, debian, ensure, libiperf, ours, run_client,
     run_pair, shared,
@@ -81,8 +83,8 @@ fn moves_enough(client: &Finished) -> Checked {
 fn a_window_that_is_too_large_is_refused() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "")?;
-    let mut control = invited(server.port, COOKIE, r#""window":536870912"#)?;
-    let code = control.read_server_error()?;
+    let mut client = asked(server.port, *COOKIE, r#""window":536870912"#)?;
+    let code = client.control.read_server_error()?;
     ensure!(code == 141, "error {code} instead of 141");
     Ok(())
 }
@@ -92,21 +94,21 @@ fn a_window_that_is_too_large_is_refused() -> Checked {
 fn a_window_is_for_the_host_that_asked_for_it() -> Checked {
     let _permit = shared();
     let server = Server::start(&ours(), "--max-tests 8")?;
-    let mut slow = invited(server.port, COOKIE, r#""window":16384"#)?;
-    slow.expect_state(state::CREATE_STREAMS)?;
+    let mut slow = asked(server.port, *COOKIE, r#""window":16384"#)?;
+    slow.proceed(ClientPoint::Invited)?;
     let others = [r#""omit":0"#, r#""window":65536"#, r#""mptcp":true"#];
     let mut waiting = Vec::new();
     for (number, parameters) in others.iter().enumerate() {
         let mut cookie = *COOKIE;
         cookie[0] = b'A' + u8::try_from(number).expect("three");
-        waiting.push(invited(server.port, &cookie, parameters)?);
+        waiting.push(asked(server.port, cookie, parameters)?);
     }
     // Those of other hosts are not held up, whatever they want.
     for options in ["-n 1M", "-n 1K -w 64K", "-n 1K -m", "-n 1K -m -w 64K"] {
         run_client(&ours(), server.port, &format!("-B 127.0.0.2 {options}"))?.succeeded()?;
     }
     for mut client in waiting {
-        let code = client.read_server_error()?;
+        let code = client.control.read_server_error()?;
         ensure!(code == 121, "error {code} instead of 121");
     }
     drop(slow);
@@ -114,10 +116,8 @@ fn a_window_is_for_the_host_that_asked_for_it() -> Checked {
 }
 
 /// A client that has said what it wants.
-fn invited(port: u16, cookie: &[u8; 37], parameters: &str) -> Checked<Wire> {
-    let mut control = Wire::connect(port)?;
-    control.send(cookie)?;
-    control.expect_state(state::PARAM_EXCHANGE)?;
-    control.send_frame(&format!(r#"{{"tcp":true,"time":1,"parallel":1,"len":1000,{parameters}}}"#))?;
-    Ok(control)
+fn asked(port: u16, cookie: [u8; 37], parameters: &str) -> Checked<HonestClient> {
+    let parameters = format!(r#"{{"tcp":true,"time":1,"parallel":1,"len":1000,{parameters}}}"#);
+    let request = Request { cookie, ..Request::from(parameters.as_str()) };
+    HonestClient::reach(port, request, ClientPoint::Asked)
 }

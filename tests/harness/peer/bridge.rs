@@ -9,10 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use crate::harness::peer::server::Listener;
 use crate::harness::peer::wire::{COOKIE, state};
-use crate::harness::{Checked, Failure, bind_both};
-
-use super::limit_accept;
+use crate::harness::{Checked, Failure};
 
 /// Longest wait until a conversation has come to its point.
 const REACH: Duration = Duration::from_secs(10);
@@ -53,10 +52,8 @@ impl Bridge {
 
     fn of(server_port: u16, point: usize, breaks_down: Option<Share>) -> Checked<Self> {
         let server = SocketAddr::from((Ipv4Addr::LOCALHOST, server_port));
-        let (listener, door) = bind_both()?;
-        limit_accept(&listener)?;
+        let Listener { tcp: listener, udp: door, port } = Listener::open()?;
         door.set_read_timeout(Some(LIFETIME))?;
-        let port = listener.local_addr()?.port();
         let (reach, reached) = channel();
         let (release, released) = channel();
         let hold = Arc::new(Hold {

@@ -1,22 +1,23 @@
 //! The other end of a test, by hand: it speaks the protocol independently of the library.
 //!
-//! [`wire`] has its words. [`honest`] peers keep to the protocol in both roles, a UDP [`guest`] and [`host`]
-//! as far as they are told to; [`bridge`] stands between two real ends. Chance is that of [`random`].
+//! [`wire`] and [`datagrams`] have its words, [`request`] what a client asks for. The honest [`client`] and
+//! [`server`] keep to the protocol up to any point; what hostile peers do is a deviation from them. What is
+//! [`served`] still does its work, and [`count`] is what it has counted. A [`bridge`] stands between two real
+//! ends. Chance is that of [`random`].
 
 pub mod bridge;
+pub mod client;
+pub mod count;
 pub mod datagrams;
-pub mod guest;
-pub mod honest;
-pub mod host;
 pub mod random;
+pub mod request;
+pub mod served;
+pub mod server;
 pub mod wire;
 
 use std::io::ErrorKind;
-use std::net::{Shutdown, TcpListener, UdpSocket};
+use std::net::{Shutdown, UdpSocket};
 use std::time::Duration;
-
-use nix::sys::socket::{setsockopt, sockopt};
-use nix::sys::time::TimeVal;
 
 use crate::harness::{Checked, Failure};
 use wire::Wire;
@@ -64,8 +65,11 @@ impl Connection {
     }
 }
 
-/// A client that leaves early must not leave its peer in accept for ever.
-pub fn limit_accept(listener: &TcpListener) -> Checked {
-    setsockopt(listener, sockopt::ReceiveTimeout, &TimeVal::new(10, 0))
-        .map_err(|error| Failure(format!("cannot limit accept: {error}")))
+/// The connections of one end by the names that cases have for them.
+fn by_name(control: Wire, streams: Vec<Wire>) -> Vec<(String, Connection)> {
+    let streams = streams.into_iter().enumerate();
+    let mut all: Vec<_> =
+        streams.map(|(index, stream)| (format!("stream{}", index + 1), Connection::Tcp(stream))).collect();
+    all.push(("control".to_owned(), Connection::Tcp(control)));
+    all
 }

@@ -1,7 +1,7 @@
 //! A hand-driven end of an iperf3 connection.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -35,6 +35,8 @@ pub const COOKIE: &[u8; 37] = b"abcdefghijklmnopqrstuvwxyz234567abcd\0";
 /// The part of a ringperf that has done nothing.
 pub const PART: &str = r#"{"version":"0","cpu_user_seconds":0,"cpu_system_seconds":0,"engines":[]}"#;
 
+/// Longest wait for a connection, also at a server that a crowd wants something of.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Longest wait for anything: more than the ten seconds that a peer has for one step.
 const READ_LIMIT: Duration = Duration::from_secs(14);
 
@@ -43,18 +45,23 @@ pub struct Wire(pub TcpStream);
 
 impl Wire {
     pub fn connect(port: u16) -> Checked<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))
-            .map_err(|error| Failure(format!("cannot connect to port {port}: {error}")))?;
+        Self::connect_to(Ipv4Addr::LOCALHOST.into(), port)
+    }
+
+    pub fn connect_to(address: IpAddr, port: u16) -> Checked<Self> {
+        let address = SocketAddr::from((address, port));
+        let stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
+            .map_err(|error| Failure(format!("cannot connect to {address}: {error}")))?;
         Self::new(stream)
     }
 
-    /// The same from an address of this machine.
+    /// Connects from an address of this machine.
     pub fn connect_from(source: Ipv4Addr, port: u16) -> Checked<Self> {
         let failed = |error| Failure(format!("cannot connect from {source} to port {port}: {error}"));
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).map_err(failed)?;
         socket.bind(&SocketAddr::from((source, 0)).into()).map_err(failed)?;
-        socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).map_err(failed)?;
+        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        socket.connect_timeout(&server.into(), CONNECT_LIMIT).map_err(failed)?;
         Self::new(socket.into())
     }
 
