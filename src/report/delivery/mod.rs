@@ -7,5 +7,5 @@ mod output;
 mod thread;
 
 pub use observer::{MakeReporter, Observer};
-pub use output::{LogFile, Sink};
-pub use thread::{DebugLog, ReportHandle, Unwritten};
+pub use output::{LogFile, Sink, Unwritten};
+pub use thread::{DebugLog, ReportHandle};

@@ -26,6 +26,22 @@ pub enum Sink {
     Nowhere,
 }
 
+/// Some of the report could not be written. Standard error has been told why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unable to write the report")]
+pub struct Unwritten {
+    /// What kind of failure the last write of a sink was, that of the first observer whose last one failed.
+    /// `TimedOut` where nobody has read the report in time.
+    pub kind: io::ErrorKind,
+}
+
+impl Unwritten {
+    /// The report thread is gone.
+    pub(super) const GONE: Self = Self { kind: io::ErrorKind::NotConnected };
+    /// The time for writing is over.
+    pub(super) const TOO_LATE: Self = Self { kind: io::ErrorKind::TimedOut };
+}
+
 /// A file to which reports are added.
 ///
 /// It is open only while a test runs, and found by its name again for the next one, so that it can be moved

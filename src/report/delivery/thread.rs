@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::backlog::{Backlog, Message, Outbox};
 use super::observer::Observer;
-use super::output::{complain_of_no_reader, to_standard_error};
+use super::output::{Unwritten, complain_of_no_reader, to_standard_error};
 use crate::report::{Intervals, RunEvent, ServerOutput};
 use crate::sys::start_thread;
 
@@ -31,22 +31,6 @@ struct ReportThread {
     result: JoinHandle<Result<(), Unwritten>>,
     /// Closed when the thread is over.
     over: Receiver<()>,
-}
-
-/// Some of the report could not be written. Standard error has been told why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unable to write the report")]
-pub struct Unwritten {
-    /// What kind of failure the last write of a sink was, that of the first observer whose last one failed.
-    /// `TimedOut` where nobody has read the report in time.
-    pub kind: io::ErrorKind,
-}
-
-impl Unwritten {
-    /// The report thread is gone.
-    pub(super) const GONE: Self = Self { kind: io::ErrorKind::NotConnected };
-    /// The time for writing is over.
-    const TOO_LATE: Self = Self { kind: io::ErrorKind::TimedOut };
 }
 
 /// Tells the report what passes between the two ends, as far as `-d` asks for it.

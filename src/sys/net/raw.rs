@@ -3,11 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use super::Socket;
-
 /// Reads an option that nix does not know; `T` must be plain integers.
 pub(super) fn get_raw<T: Copy + Default>(
-    socket: &Socket,
+    socket: &impl AsFd,
     level: libc::c_int,
     name: libc::c_int,
 ) -> io::Result<T> {
@@ -16,7 +14,7 @@ pub(super) fn get_raw<T: Copy + Default>(
     // SAFETY: the kernel writes at most `length` bytes, which is the size of `value`; every bit pattern is a
     // value of an integer.
     let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
+        libc::getsockopt(socket.as_fd().as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
     };
     if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
 }
