@@ -1,40 +1,40 @@
 //! Habits of the source that no compiler lint watches: who may import whom, and what stands only in certain
 //! places.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::imports::{module_of, paths_in};
+use super::source::{Source, read_folder, words};
 use crate::harness::{Checked, Failure, ensure};
 
 /// Longest line, in characters.
 const MAX_COLUMNS: usize = 110;
 
-/// Each part of the crate and the parts it may import: those of the layers below it.
+/// Each part of the crate and the parts that it imports, all from layers below it.
 const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("units", &[]),
     ("config", &["units"]),
-    ("stats", &["units", "config"]),
+    ("stats", &["units"]),
     ("protocol", &["units", "config", "stats"]),
-    ("sys", &["units", "config", "protocol", "stats"]),
-    ("auth", &["units", "config", "protocol", "stats", "sys"]),
-    ("engine", &["units", "config", "protocol", "stats", "sys"]),
+    ("sys", &["config", "stats"]),
+    ("auth", &["config", "sys"]),
+    ("engine", &["config", "protocol", "stats", "sys"]),
     ("report", &["units", "config", "protocol", "stats", "sys"]),
-    ("process", &["units", "config", "protocol", "stats", "sys"]),
-    ("control", &["units", "config", "protocol", "stats", "sys", "engine", "report", "auth", "error"]),
+    ("process", &["sys"]),
     ("error", &["config", "protocol", "sys", "auth", "report"]),
+    ("control", &["units", "config", "protocol", "stats", "sys", "engine", "report", "auth", "error"]),
 ];
 
 /// Files that put all parts together, and may import whatever they want.
 const ABOVE_ALL: [&str; 3] = ["main", "lib", "fuzzing"];
 
-/// Rooms inside a part, and the rooms of the same part that each may import: those below it. Files beside
-/// them are not restricted.
+/// Rooms inside a part, and the rooms of the same part that each imports, all below it. Files beside them are
+/// not restricted.
 const ROOMS: [(&str, &[&str]); 14] = [
     ("report/delivery", &[]),
     ("report/json", &[]),
     ("report/text", &["json"]),
-    ("report/testing", &["delivery", "json", "text"]),
+    ("report/testing", &[]),
     ("engine/tcp", &[]),
     ("engine/udp", &[]),
     ("engine/testing", &["tcp", "udp"]),
@@ -56,9 +56,10 @@ const FILES_MAX: usize = 16;
 /// A habit: what is wrong with a file, a line each.
 type Habit = fn(&Source) -> Vec<String>;
 
-const HABITS_OF_SRC: [Habit; 11] = [
+const HABITS_OF_SRC: [Habit; 12] = [
     imports_point_down,
     rooms_import_rooms_below,
+    the_program_does_without_testing,
     nothing_reaches_over_its_parent,
     unsafe_stays_in_sys,
     tokio_uring_stays_in_its_two_files,
@@ -70,7 +71,12 @@ const HABITS_OF_SRC: [Habit; 11] = [
     comments_name_no_issues,
 ];
 
-const HABITS_OF_TESTS: [Habit; 2] = [tests_do_not_sleep, lines_are_short];
+const HABITS_OF_TESTS: [Habit; 4] = [
+    rooms_of_tests_share_the_harness_alone,
+    nothing_reaches_over_its_parent,
+    tests_do_not_sleep,
+    lines_are_short,
+];
 
 #[test]
 fn src_keeps_the_habits() -> Checked {
@@ -81,16 +87,19 @@ fn src_keeps_the_habits() -> Checked {
 
 #[test]
 fn folders_can_be_taken_in_at_a_glance() -> Checked {
+    let full = full_folders(&[read_folder("src")?, read_folder("tests")?].concat());
+    ensure!(full.is_empty(), "more than {FILES_MAX} files: {}", full.join(", "));
+    Ok(())
+}
+
+fn full_folders(sources: &[Source]) -> Vec<String> {
     let mut folders = BTreeMap::new();
-    let sources = [read_folder("src")?, read_folder("tests")?].concat();
-    for source in &sources {
+    for source in sources {
         let (folder, _) = source.path.rsplit_once('/').expect("a file is in a folder");
         *folders.entry(folder).or_insert(0) += 1;
     }
     let full = folders.into_iter().filter(|(_, files)| *files > FILES_MAX);
-    let full: Vec<_> = full.map(|(folder, files)| format!("{folder}: {files} files")).collect();
-    ensure!(full.is_empty(), "more than {FILES_MAX} files: {}", full.join(", "));
-    Ok(())
+    full.map(|(folder, files)| format!("{folder}: {files} files")).collect()
 }
 
 #[test]
@@ -110,6 +119,54 @@ fn keeps(sources: &[Source], habits: &[Habit]) -> Checked {
     if wrong.is_empty() { Ok(()) } else { Err(Failure(wrong.join("\n"))) }
 }
 
+#[test]
+fn the_tables_allow_what_is_used_and_nothing_else() -> Checked {
+    let sources = read_folder("src")?;
+    let parts: Used = sources.iter().flat_map(parts_used).collect();
+    let rooms: Used = sources.iter().flat_map(rooms_used).collect();
+    let unused = [unused(&MAY_IMPORT, &parts), unused(&ROOMS, &rooms)].concat();
+    ensure!(unused.is_empty(), "take it out of the table: {}", unused.join(", "));
+    Ok(())
+}
+
+/// Who imports what.
+type Used = BTreeSet<(String, String)>;
+
+/// What a table allows and nobody uses.
+fn unused(table: &[(&str, &[&str])], used: &Used) -> Vec<String> {
+    let edges = table.iter().flat_map(|(who, allowed)| allowed.iter().map(move |what| (*who, *what)));
+    let unused = edges.filter(|(who, what)| !used.contains(&((*who).to_owned(), (*what).to_owned())));
+    unused.map(|(who, what)| format!("{who} imports nothing of {what}")).collect()
+}
+
+/// The other parts that a file imports, unit tests included.
+fn parts_used(source: &Source) -> Used {
+    let is_part = |name: &str| ABOVE_ALL.contains(&name) || MAY_IMPORT.iter().any(|(part, _)| *part == name);
+    let names = paths_in(source, &source.code).into_iter().map(|path| path[0].clone());
+    let others = names.filter(|name| name != source.part() && is_part(name));
+    others.map(|name| (source.part().to_owned(), name)).collect()
+}
+
+/// The room that a file is in: `control/serve` for `src/control/serve/slots.rs`.
+fn room_of(source: &Source) -> Option<&str> {
+    let below = source.path.strip_prefix("src/")?;
+    let (room, _) = below.rsplit_once('/').filter(|_| PARTS_WITH_ROOMS.contains(&source.part()))?;
+    let deeper = room.match_indices('/').nth(1).map_or(room.len(), |(at, _)| at);
+    room.contains('/').then_some(&room[..deeper])
+}
+
+/// The other rooms of its part that a file imports, unit tests left out.
+fn rooms_used(source: &Source) -> Used {
+    let Some(room) = room_of(source) else { return Used::new() };
+    let paths = paths_in(source, source.production_code()).into_iter();
+    let names = paths.filter(|path| path[0] == source.part()).filter_map(|path| path.get(1).cloned());
+    let is_room = |name: &String| {
+        let other = format!("{}/{name}", source.part());
+        other != room && ROOMS.iter().any(|(known, _)| *known == other)
+    };
+    names.filter(is_room).map(|name| (room.to_owned(), name)).collect()
+}
+
 fn imports_point_down(source: &Source) -> Vec<String> {
     if ABOVE_ALL.contains(&source.part()) {
         return Vec::new();
@@ -120,30 +177,35 @@ fn imports_point_down(source: &Source) -> Vec<String> {
             source.part()
         )];
     };
-    let foreign = |name: &String| *name != source.part() && !allowed.contains(&name.as_str());
-    imported_parts(&source.code)
-        .into_iter()
-        .filter(foreign)
-        .map(|name| format!("imports {name}, which is not below {}", source.part()))
-        .collect()
+    let foreign = parts_used(source).into_iter().filter(|(_, name)| !allowed.contains(&name.as_str()));
+    foreign.map(|(part, name)| format!("imports {name}, which is not below {part}")).collect()
 }
 
 fn rooms_import_rooms_below(source: &Source) -> Vec<String> {
-    let part = source.part();
-    let below_part = source.path.strip_prefix(&format!("src/{part}/")).and_then(|path| path.split_once('/'));
-    let Some((room, _)) = below_part.filter(|_| PARTS_WITH_ROOMS.contains(&part)) else { return Vec::new() };
-    let rooms = || ROOMS.iter().filter_map(|(path, below)| Some((path.strip_prefix(part)?.get(1..)?, below)));
-    let Some((_, allowed)) = rooms().find(|(known, _)| *known == room) else {
-        return vec![format!("{part}/{room} is a room that nobody knows: give it its place in ROOMS")];
+    let Some(room) = room_of(source) else { return Vec::new() };
+    let Some((_, allowed)) = ROOMS.iter().find(|(known, _)| *known == room) else {
+        return vec![format!("{room} is a room that nobody knows: give it its place in ROOMS")];
     };
-    let foreign = |name: &String| {
-        name != room && rooms().any(|(known, _)| known == name) && !allowed.contains(&name.as_str())
-    };
-    names_after(source.production_code(), &format!("crate::{part}::"))
-        .into_iter()
-        .filter(foreign)
-        .map(|name| format!("imports {part}::{name}, which is not below {part}::{room}"))
-        .collect()
+    let foreign = rooms_used(source).into_iter().filter(|(_, name)| !allowed.contains(&name.as_str()));
+    foreign.map(|(room, name)| format!("imports {name}, which is not below {room}")).collect()
+}
+
+/// What tests, benches and fuzzers need stands in `testing/`, and nothing that runs in the program uses it.
+fn the_program_does_without_testing(source: &Source) -> Vec<String> {
+    if source.path.contains("/testing/") || source.part() == "fuzzing" {
+        return Vec::new();
+    }
+    let paths = paths_in(source, source.production_code()).into_iter();
+    let testing = paths.filter(|path| path.iter().any(|name| name == "testing"));
+    testing.map(|path| format!("uses {}", path.join("::"))).collect()
+}
+
+/// What two rooms need has its place in the harness, which itself needs none of them.
+fn rooms_of_tests_share_the_harness_alone(source: &Source) -> Vec<String> {
+    let Some(room) = module_of(&source.path).first().cloned() else { return Vec::new() };
+    let paths = paths_in(source, &source.code).into_iter();
+    let foreign = paths.filter(|path| path[0] != room && path[0] != "harness");
+    foreign.map(|path| format!("imports {}, which is of another room", path.join("::"))).collect()
 }
 
 /// A path from the crate's root says where a thing is, a chain of `super` does not.
@@ -269,223 +331,27 @@ fn tests_do_not_sleep(source: &Source) -> Vec<String> {
     source.lines_with(&source.code, |line| words(line).any(|word| word == "sleep"))
 }
 
-/// A Rust file, taken apart.
-#[derive(Clone)]
-struct Source {
-    /// From the project's folder, with forward slashes.
-    path: String,
-    text: String,
-    /// The text with comments, strings and characters blanked out; same lines.
-    code: String,
-    /// The text with everything but comments blanked out; same lines.
-    comments: String,
-}
+/// A habit, a file, a text of it that breaks the habit, and one that does not.
+type Breach<'a> = (Habit, &'a str, &'a str, &'a str);
 
-impl Source {
-    fn new(path: &str, text: &str) -> Self {
-        let (code, comments) = separate(text);
-        Self { path: path.to_owned(), text: text.to_owned(), code, comments }
+fn are_noticed(breaches: &[Breach]) {
+    let noticed = |habit: Habit, path: &str, text: &str| !habit(&Source::new(path, text)).is_empty();
+    for &(habit, path, bad, good) in breaches {
+        assert!(noticed(habit, path, bad), "{path}: {bad:?} was not noticed");
+        assert!(good.is_empty() || !noticed(habit, path, good), "{path}: {good:?} is no breach");
     }
-
-    /// `config` for `src/config/cli.rs`, `units` for `src/units.rs`.
-    fn part(&self) -> &str {
-        let below_src = self.path.trim_start_matches("src/");
-        below_src.split('/').next().unwrap_or_default().trim_end_matches(".rs")
-    }
-
-    /// The code above the unit tests, which are last in each file.
-    fn production_code(&self) -> &str {
-        let tests = self.code.match_indices("#[cfg(test)]\n").find(|(position, _)| {
-            let mut behind = self.code[*position..].lines().skip_while(|line| line.starts_with("#["));
-            behind.next().is_some_and(|line| line.trim_start_matches("pub(super) ").starts_with("mod "))
-        });
-        tests.map_or(self.code.as_str(), |(position, _)| &self.code[..position])
-    }
-
-    /// The lines of `view`, which is one of this source's texts, that `is_wrong` finds.
-    fn lines_with(&self, view: &str, mut is_wrong: impl FnMut(&str) -> bool) -> Vec<String> {
-        let wrong = view.lines().enumerate().filter(|(_, line)| is_wrong(line));
-        wrong
-            .map(|(index, _)| {
-                format!("line {}: {}", index + 1, self.text.lines().nth(index).unwrap_or_default().trim())
-            })
-            .collect()
-    }
-}
-
-/// Reads all Rust files below a folder of the project.
-fn read_folder(name: &str) -> Checked<Vec<Source>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut sources = Vec::new();
-    let mut folders = vec![root.join(name)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder)? {
-            let path: PathBuf = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let relative = path.strip_prefix(root).expect("it was found below the root");
-                sources.push(Source::new(&relative.to_string_lossy(), &fs::read_to_string(&path)?));
-            }
-        }
-    }
-    Ok(sources)
-}
-
-/// The names that directly follow `crate::`, also in a group like `crate::{config::Role, units}`.
-fn imported_parts(code: &str) -> Vec<String> {
-    names_after(code, "crate::")
-}
-
-/// The names that directly follow this path, also in a group.
-fn names_after(code: &str, path: &str) -> Vec<String> {
-    let mut parts = Vec::new();
-    for after in code.split(path).skip(1) {
-        match after.strip_prefix('{') {
-            None => parts.extend(words(after).next().map(str::to_owned)),
-            Some(group) => parts.extend(group_heads(group)),
-        }
-    }
-    parts
-}
-
-/// The first word of each member of a group whose opening brace is already read.
-fn group_heads(group: &str) -> Vec<String> {
-    let mut depth = 1;
-    let mut members = vec![String::new()];
-    for character in group.chars() {
-        match character {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 1 => members.push(String::new()),
-            _ => {}
-        }
-        if depth == 0 {
-            break;
-        }
-        members.last_mut().expect("there is always one").push(character);
-    }
-    members.iter().filter_map(|member| words(member).next().map(str::to_owned)).collect()
-}
-
-fn words(line: &str) -> impl Iterator<Item = &str> {
-    line.split(|character: char| !character.is_alphanumeric() && character != '_')
-        .filter(|word| !word.is_empty())
-}
-
-/// What kind of text a position is in.
-#[derive(Clone, Copy, PartialEq)]
-enum Region {
-    Code,
-    LineComment,
-    /// With the depth of nesting.
-    BlockComment(usize),
-    /// A string or a character literal.
-    Quoted,
-}
-
-/// Splits a Rust text into its code and its comments; both keep the line structure.
-fn separate(text: &str) -> (String, String) {
-    let (mut code, mut comments) = (String::new(), String::new());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (region, length) = next_region(rest);
-        let (taken, after) = rest.split_at(length);
-        rest = after;
-        let blank: String = taken.chars().map(|one| if one == '\n' { '\n' } else { ' ' }).collect();
-        let is_comment = matches!(region, Region::LineComment | Region::BlockComment(_));
-        code += if region == Region::Code { taken } else { &blank };
-        comments += if is_comment { taken } else { &blank };
-    }
-    (code, comments)
-}
-
-/// The region at the start of `rest` and its length in bytes.
-fn next_region(rest: &str) -> (Region, usize) {
-    if rest.starts_with("//") {
-        return (Region::LineComment, rest.find('\n').unwrap_or(rest.len()));
-    }
-    if rest.starts_with("/*") {
-        return (Region::BlockComment(1), block_comment_length(rest));
-    }
-    if let Some(length) = raw_string_length(rest) {
-        return (Region::Quoted, length);
-    }
-    if rest.starts_with('"') {
-        return (Region::Quoted, quoted_length(rest, '"'));
-    }
-    if is_character_literal(rest) {
-        return (Region::Quoted, quoted_length(rest, '\''));
-    }
-    // A word is taken whole, so that the `r` at the end of `for` does not start a raw string.
-    let word = rest.find(|one: char| !one.is_alphanumeric() && one != '_').unwrap_or(rest.len());
-    let first = rest.chars().next().map_or(0, char::len_utf8);
-    (Region::Code, word.max(first))
-}
-
-fn block_comment_length(rest: &str) -> usize {
-    let mut depth = 0;
-    let mut position = 0;
-    while position < rest.len() {
-        let here = &rest[position..];
-        let step = if here.starts_with("/*") {
-            depth += 1;
-            2
-        } else if here.starts_with("*/") {
-            depth -= 1;
-            2
-        } else {
-            here.chars().next().map_or(1, char::len_utf8)
-        };
-        position += step;
-        if depth == 0 {
-            break;
-        }
-    }
-    position
-}
-
-/// The length of a raw string like `r"..."` or `br#"..."#`, if one starts here.
-fn raw_string_length(rest: &str) -> Option<usize> {
-    let prefix = ["r", "br", "cr"].into_iter().find(|prefix| {
-        rest.strip_prefix(*prefix).is_some_and(|after| after.trim_start_matches('#').starts_with('"'))
-    })?;
-    let after = &rest[prefix.len()..];
-    let hashes = after.len() - after.trim_start_matches('#').len();
-    let opening = prefix.len() + hashes + 1;
-    let closing = format!("\"{}", "#".repeat(hashes));
-    let body = rest[opening..].find(&closing).unwrap_or(rest.len() - opening - closing.len());
-    Some(opening + body + closing.len())
-}
-
-fn quoted_length(rest: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (position, character) in rest.char_indices().skip(1) {
-        if character == quote && !escaped {
-            return position + 1;
-        }
-        escaped = character == '\\' && !escaped;
-    }
-    rest.len()
-}
-
-/// `'x'` and `'\n'` are characters, `'a` is a lifetime.
-fn is_character_literal(rest: &str) -> bool {
-    let mut characters = rest.chars();
-    characters.next() == Some('\'') && (characters.next() == Some('\\') || characters.next() == Some('\''))
 }
 
 #[test]
-fn each_habit_notices_its_breach() {
-    let noticed = |habit: Habit, path: &str, text: &str| !habit(&Source::new(path, text)).is_empty();
-    for (habit, path, bad, good) in [
-        (imports_point_down as Habit, "src/units.rs", "use crate::config::Role;", "use crate::units::Scale;"),
+fn each_habit_of_imports_notices_its_breach() {
+    are_noticed(&[
+        (imports_point_down, "src/units.rs", "use crate::config::Role;", "use crate::units::Scale;"),
         (imports_point_down, "src/config/cli.rs", "use crate::protocol::State;", "use crate::units;"),
         (
             imports_point_down,
             "src/sys/a.rs",
-            "use crate::{units, engine::{Job, a}};",
-            "use crate::{units, config::a};",
+            "use crate::{stats, engine::{Job, a}};",
+            "use crate::{stats, config::a};",
         ),
         (imports_point_down, "src/auth/a.rs", "use crate::engine::Job;", "use crate::config::LoginOptions;"),
         (imports_point_down, "src/report/a.rs", "fn f() -> crate::error::E;", "fn f() -> crate::stats::E;"),
@@ -498,7 +364,49 @@ fn each_habit_notices_its_breach() {
             "use crate::control::base::{limits, way_out};",
         ),
         (rooms_import_rooms_below, "src/control/unknown/a.rs", "fn f() {}", ""),
+        (
+            rooms_import_rooms_below,
+            "src/control/serve/mod.rs",
+            "use super::streams::udp;",
+            "use super::base::limits;",
+        ),
+        (
+            rooms_import_rooms_below,
+            "src/engine/udp/deep/a.rs",
+            "use crate::engine::tcp::Sync;",
+            "use crate::engine::udp::Stamper;",
+        ),
+        (
+            the_program_does_without_testing,
+            "src/engine/a.rs",
+            "use super::testing::null_kernel;",
+            "mod testing;\n#[cfg(test)]\nmod tests {\n    use crate::engine::testing::a;\n}",
+        ),
+        (
+            rooms_of_tests_share_the_harness_alone,
+            "tests/own/a.rs",
+            "use crate::hostile::SOON;",
+            "use super::LIMIT;\nuse crate::own::b;\nuse crate::harness::{Checked, peer::wire};",
+        ),
+        (
+            rooms_of_tests_share_the_harness_alone,
+            "tests/own/mod.rs",
+            "use super::hostile::SOON;",
+            "use crate::harness::Checked;\nuse self::a::b;",
+        ),
+        (
+            rooms_of_tests_share_the_harness_alone,
+            "tests/harness/run/a.rs",
+            "fn f() { crate::own::g() }",
+            "use super::ports;",
+        ),
         (nothing_reaches_over_its_parent, "src/a/b/c.rs", "use super::super::d;", "use crate::a::d;"),
+    ]);
+}
+
+#[test]
+fn each_habit_notices_its_breach() {
+    are_noticed(&[
         (unsafe_stays_in_sys, "src/engine/a.rs", "unsafe { f() }", "let s = \"unsafe\"; // unsafe"),
         (tokio_uring_stays_in_its_two_files, "src/control/a.rs", "tokio_uring::start()", "tokio::start()"),
         (output_stays_in_report, "src/control/a.rs", "println!()", "error.use_stderr()"),
@@ -548,21 +456,30 @@ fn each_habit_notices_its_breach() {
         ),
         (comments_name_no_issues, "src/a.rs", "// as in #123", "// see #1\nlet a = \"#123\";"),
         (tests_do_not_sleep, "tests/a.rs", "std::thread::sleep(d)", "let sleeper = 'x'; // sleep"),
-    ] {
-        assert!(noticed(habit, path, bad), "{path}: {bad:?} was not noticed");
-        assert!(good.is_empty() || !noticed(habit, path, good), "{path}: {good:?} is no breach");
-    }
+    ]);
 }
 
 #[test]
-fn code_and_comments_are_told_apart() {
-    let text = "let a = \"// no\"; // yes\nlet b = 'x'; /* in /* in */ */ let c = r#\"\" // no\"#;\nfn f<'a>(x: &'a str) {}";
-    let (code, comments) = separate(text);
-    assert_eq!(code.lines().count(), 3);
-    assert_eq!(
-        comments.split_whitespace().collect::<Vec<_>>(),
-        ["//", "yes", "/*", "in", "/*", "in", "*/", "*/"]
-    );
-    assert!(code.contains("let b =") && code.contains("let c =") && code.contains("fn f<'a>(x: &'a str) {}"));
-    assert!(!code.contains("no"));
+fn what_no_file_uses_is_noticed_in_a_table() {
+    let sources = [
+        Source::new("src/control/session/a.rs", "use crate::control::serve::slots;\nuse crate::units;"),
+        Source::new(
+            "src/control/session/b.rs",
+            "#[cfg(test)]\nmod tests {\n    use crate::control::base::a;\n}",
+        ),
+    ];
+    let parts: Used = sources.iter().flat_map(parts_used).collect();
+    let rooms: Used = sources.iter().flat_map(rooms_used).collect();
+    assert_eq!(unused(&[("control", &["units", "sys"])], &parts), ["control imports nothing of sys"]);
+    let table: [(&str, &[&str]); 1] = [("control/session", &["serve", "base"])];
+    assert_eq!(unused(&table, &rooms), ["control/session imports nothing of base"]);
+}
+
+#[test]
+fn a_folder_of_too_many_files_is_noticed() {
+    let files = |count: usize| -> Vec<Source> {
+        (0..count).map(|number| Source::new(&format!("src/a/b/f{number}.rs"), "")).collect()
+    };
+    assert_eq!(full_folders(&files(FILES_MAX + 1)), [format!("src/a/b: {} files", FILES_MAX + 1)]);
+    assert!(full_folders(&files(FILES_MAX)).is_empty());
 }

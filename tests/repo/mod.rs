@@ -1,6 +1,11 @@
 //! The repository itself: habits of the source, and pages that must be true.
+//!
+//! Each habit is watched by a function that takes sources, and its test has sources made up that break it.
 
+mod circles;
 mod compatibility;
+mod imports;
 mod layering;
 mod promises;
+mod source;
 mod tree;
