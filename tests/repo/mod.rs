@@ -4,6 +4,7 @@
 
 mod circles;
 mod compatibility;
+mod figures;
 mod imports;
 mod layering;
 mod promises;
