@@ -9,4 +9,5 @@ mod imports;
 mod layering;
 mod promises;
 mod source;
+mod stops;
 mod tree;
