@@ -1,4 +1,5 @@
-//! The tree in docs/ARCHITECTURE.md names what is there: a folder file by file, or as a whole.
+//! The tree in docs/ARCHITECTURE.md names what is there: a folder file by file, or as a whole. The files that
+//! any page names are there, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -69,6 +70,48 @@ fn compare(folder: &str, named: &BTreeMap<String, BTreeSet<String>>, wrong: &mut
         }
     }
     Ok(())
+}
+
+#[test]
+fn files_that_the_pages_name_are_there() -> Checked {
+    let mut count = 0;
+    let mut wrong = Vec::new();
+    for folder in ["", "docs", "fuzz"] {
+        for entry in fs::read_dir(Path::new(ROOT).join(folder))? {
+            let page = entry?.path();
+            if page.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            let text = fs::read_to_string(&page)?;
+            let files = files_in(&text);
+            count += files.len();
+            let missing = files.into_iter().filter(|file| !is_there(file));
+            wrong.extend(missing.map(|file| format!("{}: there is no {file}", page.display())));
+        }
+    }
+    ensure!(count > 100, "only {count} names of files were found");
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// The Rust files that a page names by a path, from the project's folder or from src.
+fn files_in(page: &str) -> Vec<&str> {
+    let is_path = |word: &&str| word.ends_with(".rs") && word.contains('/');
+    let words = page.split([' ', '\n', '`', '(', ')', ',']);
+    words.filter(is_path).collect()
+}
+
+fn is_there(file: &str) -> bool {
+    ["", "src"].iter().any(|folder| Path::new(ROOT).join(folder).join(file).exists())
+}
+
+#[test]
+fn a_file_that_is_not_there_is_noticed() {
+    let page = "See `tests/repo/tree.rs`, `engine/mod.rs` and [that](src/nowhere.rs); `mod.rs` is no path.";
+    let files = files_in(page);
+    assert_eq!(files, ["tests/repo/tree.rs", "engine/mod.rs", "src/nowhere.rs"]);
+    let there: Vec<bool> = files.into_iter().map(is_there).collect();
+    assert_eq!(there, [true, true, false]);
 }
 
 #[test]
