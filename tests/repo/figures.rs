@@ -38,12 +38,7 @@ const TIES: [Tie; 41] = [
     ("docs/RELIABILITY.md", "is an error after {5 s} unless the test is reverse", LIMITS, "UDP_REPLY"),
     ("docs/RELIABILITY.md", "| {1 s} after the question", LIMITS, "REFUSED_LOGIN"),
     ("docs/RELIABILITY.md", "{10} refusals a minute, then none", "src/auth/guesses.rs", "GUESSES_PER_MINUTE"),
-    (
-        "docs/RELIABILITY.md",
-        "a document's intervals {4 MiB}, then",
-        "src/report/json/spool.rs",
-        "MEMORY_BYTES",
-    ),
+    ("docs/RELIABILITY.md", "a document's intervals {4 MiB}, then", "src/report/spool.rs", "MEMORY_BYTES"),
     ("docs/RELIABILITY.md", "{3,000} seeds", "src/engine/testing/simulated/mod.rs", "SEEDS"),
     ("docs/SERVER.md", "is remembered for {ten minutes}", LIMITS, "FRUITLESS_MEMORY"),
     ("docs/SERVER.md", "1, 2, 4, ... {60 s}", LIMITS, "FRUITLESS_WAIT_MAX"),

@@ -47,8 +47,8 @@ const TELL_AFTER: Duration = Duration::from_secs(1);
 /// Runs one test against a server, reports it and returns what it has come to, whatever becomes of it. Calls
 /// `ready` once signals are events and before anything is connected.
 ///
-/// The error in the outcome has been reported already, but for [`SetupError::NotReady`], which is what `ready`
-/// says.
+/// The error in the outcome has been reported already, but for [`SetupError::NotReady`], which is what
+/// `ready` says.
 pub fn run_client(
     config: &ClientConfig,
     report: &ReportHandle,
