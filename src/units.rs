@@ -272,8 +272,9 @@ pub(crate) fn to_f64(value: u64) -> f64 {
     value as f64
 }
 
+/// A number as a count, its fraction cut off; `None` if it is negative, too large or none at all.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
-fn to_u64(value: f64) -> Option<u64> {
+pub(crate) fn to_u64(value: f64) -> Option<u64> {
     const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
     (0.0..TWO_TO_THE_64).contains(&value).then_some(value as u64)
 }

@@ -1,5 +1,7 @@
 //! Text that a peer chose, made harmless for a terminal.
 
+use std::borrow::Cow;
+
 /// Most characters of one peer string in a line.
 const MAX_CHARS: usize = 256;
 
@@ -23,23 +25,23 @@ pub(crate) fn push_lines(escaped: &mut String, text: &str) {
     push(escaped, text, |character| matches!(character, '\n' | '\t'));
 }
 
-/// Writes the same characters as JSON escapes into a document, where they can only stand inside strings.
+/// Writes the same characters as JSON escapes into a piece of JSON, where they can only stand inside strings.
 ///
 /// A JSON writer escapes the first 32 characters by itself but lets the others through.
-pub(crate) fn escape_json(document: &str) -> String {
-    // Most documents are plain all through, and long ones come often.
-    if document.bytes().all(|byte| byte < 0x7f) {
-        return document.to_owned();
+pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
+    // Nearly all of it is plain.
+    if json.bytes().all(|byte| byte < 0x7f) {
+        return json.into();
     }
-    let mut escaped = String::with_capacity(document.len());
-    for character in document.chars() {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
         if character >= '\u{7f}' && is_command(character) {
             escaped.push_str(&format!("\\u{:04x}", u32::from(character)));
         } else {
             escaped.push(character);
         }
     }
-    escaped
+    escaped.into()
 }
 
 fn push(escaped: &mut String, text: &str, keep: impl Fn(char) -> bool) {
@@ -92,7 +94,8 @@ mod tests {
     #[test]
     fn json_keeps_its_meaning() {
         let value = serde_json::json!({"title": "a\u{1b}\u{9b}\u{7f}\u{202e}\"\\é"});
-        let escaped = escape_json(&value.to_string());
+        let text = value.to_string();
+        let escaped = escape_json(&text);
         assert!(!escaped.chars().any(is_command), "{escaped}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
     }

@@ -1,8 +1,11 @@
 //! What can happen in a run, as the reports see it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Flow, Role, TestConfig};
 use crate::protocol::{EngineReport, PeerReport, QueueReport};
@@ -311,14 +314,16 @@ pub struct UdpEnd {
     pub jitter_seconds: f64,
 }
 
-/// What became of the datagrams of one stream, the omit period included, since both ends count the same
-/// datagrams only over the whole test. What this end cannot know is `None`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+/// What became of the datagrams of one UDP stream, the omitted part included, since both ends count the same
+/// datagrams only over the whole test. What this end cannot know is null.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DatagramReport {
-    /// As in [`ConnectedStream`].
+    /// iperf3's number of the stream: 1, 3, 4, 5, ...
     pub id: u32,
-    /// What this process does on the stream: `"send"` or `"receive"`.
-    pub flow: &'static str,
+    /// What this process does on the stream.
+    #[cfg_attr(test, schemars(extend("enum" = ["send", "receive"])))]
+    pub flow: Cow<'static, str>,
     /// Datagrams that the sender has handed to its kernel.
     pub sent: Option<u64>,
     /// Different datagrams that the receiver has taken.

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 mod comparison;
 mod delivery;
+pub mod document;
 mod escape;
 mod event;
 mod intervals;
@@ -22,6 +23,7 @@ mod version;
 
 pub use comparison::{Comparison, Progress};
 pub use delivery::{DebugLog, LogFile, MakeReporter, Observer, ReportHandle, Sink, Unwritten};
+pub use document::Document;
 pub use event::{
     ConnectedStream, DatagramReport, FailureText, FileReport, Interval, IntervalStream, Introduction,
     RunEvent, ServerOutput, SessionInfo, StreamEnd, TestEnd, TestStart, UdpEnd,

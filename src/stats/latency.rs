@@ -77,20 +77,21 @@ impl Latency {
     }
 }
 
-/// What a report says of a [`Latency`]; times in microseconds.
+/// What a report says of a distribution of times.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Percentiles {
     /// Times recorded.
     pub count: u64,
-    /// Median.
+    /// Median in microseconds.
     pub p50_us: f64,
-    /// 90th percentile.
+    /// 90th percentile in microseconds.
     pub p90_us: f64,
-    /// 99th percentile.
+    /// 99th percentile in microseconds.
     pub p99_us: f64,
-    /// 99.9th percentile.
+    /// 99.9th percentile in microseconds.
     pub p999_us: f64,
-    /// Longest.
+    /// Longest time in microseconds.
     pub max_us: f64,
 }
 

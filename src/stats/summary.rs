@@ -70,17 +70,18 @@ pub struct CpuUse {
 
 /// What became of zero-copy sends, as the kernel's own notifications tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ZeroCopy {
     /// Bytes handed over by reference.
     pub requested_bytes: u64,
-    /// Of those, bytes that the kernel copied after all.
+    /// Of the requested bytes, those that the kernel copied all the same.
     pub copied_bytes: u64,
-    /// Notifications that had not come when the stream ended.
+    /// Sends whose notification had not come when the stream ended.
     pub outstanding: u64,
     /// Sends handed over by reference.
     #[serde(default)]
     pub requested_sends: u64,
-    /// Of those, sends that the kernel copied after all.
+    /// Of these sends, those that the kernel copied all the same.
     #[serde(default)]
     pub copied_sends: u64,
 }

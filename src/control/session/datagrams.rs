@@ -131,7 +131,7 @@ impl UdpCount {
                     (Some(details), _) => account(self.id, "send", sent, highest, details),
                     (None, Some(result)) => account_of_iperf3(self.id, self.totals.packets, result),
                     (None, None) => {
-                        DatagramReport { id: self.id, flow: "send", sent, ..DatagramReport::default() }
+                        DatagramReport { id: self.id, flow: "send".into(), sent, ..DatagramReport::default() }
                     }
                 }
             }
@@ -154,7 +154,7 @@ fn account(
     let in_socket = receiver.lost_in_socket.saturating_add(tail.min(receiver.dropped_after_last)).min(lost);
     DatagramReport {
         id,
-        flow,
+        flow: flow.into(),
         sent,
         received: Some(receiver.received),
         lost: Some(lost),
@@ -174,7 +174,7 @@ fn account_of_iperf3(id: u32, sent: u64, result: &StreamResult) -> DatagramRepor
     let saw_them = result.packets > 0 || result.bytes == 0;
     DatagramReport {
         id,
-        flow: "send",
+        flow: "send".into(),
         sent: Some(sent),
         received: saw_them.then_some(received),
         lost: saw_them.then(|| sent.saturating_sub(received)),
@@ -224,7 +224,7 @@ mod tests {
         // The sender comes to the same from what the receiver tells it.
         let told = StreamResult { packets: 90, errors: 20, ..StreamResult::default() };
         let same = sender(100).report(Some(&told), count.for_peer().as_ref());
-        assert_eq!(DatagramReport { flow: "receive", ..same }, report);
+        assert_eq!(DatagramReport { flow: "receive".into(), ..same }, report);
     }
 
     #[test]

@@ -31,30 +31,34 @@ const MAX_SHARE: f64 = 1e9;
 /// How far sums of rounded numbers may be off.
 const ROUNDING: f64 = 1.000_001;
 
-/// What a ringperf says of its end of a test: its part.
+/// What a ringperf at the other end says of itself: its part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PeerReport {
     /// Its version.
     pub version: String,
-    /// Processor seconds in user code; `None` if it does not know them.
+    /// Processor seconds in its own code; null if it does not know them.
     pub cpu_user_seconds: Option<f64>,
-    /// Processor seconds in the kernel, likewise.
+    /// Processor seconds in the kernel; null if it does not know them.
     pub cpu_system_seconds: Option<f64>,
-    /// Its engines.
+    /// Its sending and its receiving engine, those that ran.
+    #[cfg_attr(test, schemars(length(max = 2)))]
     pub engines: Vec<EngineReport>,
     /// Its receiving streams of a UDP test.
     #[serde(default)]
     pub datagrams: Vec<ReceivedDatagrams>,
-    /// The queues through which its streams of a UDP test have sent; none of an older ringperf, which does
-    /// not look.
+    /// The queues (qdiscs) of its devices through which a UDP test has sent. Empty also where an older
+    /// ringperf does not look.
     #[serde(default)]
     pub queues: Vec<QueueReport>,
 }
 
-/// Which engine moved the bytes of one direction at one end, and why that one.
+/// How one end moved the bytes of one direction: by which engine, and why by that one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EngineReport {
-    /// `"send"` or `"receive"`.
+    /// What this end did.
+    #[cfg_attr(test, schemars(extend("enum" = ["send", "receive"])))]
     pub flow: String,
     /// The engine asked for, by its command-line name.
     pub asked: String,
@@ -64,47 +68,50 @@ pub struct EngineReport {
     pub reason: String,
     /// What the user can do about it; empty if there is nothing to do.
     pub fix: String,
-    /// Completed operations.
+    /// System calls or completions that moved bytes.
     pub operations: u64,
-    /// What became of zero-copy sends; `None` for engines that copy.
+    /// What became of zero-copy sends; null of engines that copy.
     pub zero_copy: Option<ZeroCopy>,
     /// Distributions of times.
     pub latency: LatencyReport,
-    /// How the datagrams of a UDP sender were spread over time.
+    /// How a UDP sender spread its datagrams over time; null of all others.
     #[serde(default)]
     pub pacing: Option<PacingReport>,
-    /// Sender's limits in seconds, all streams added: busy, receive-window limited, send-buffer limited.
+    /// Seconds in which a TCP sender had something to send, all streams added.
     pub busy_seconds: Option<f64>,
-    /// See `busy_seconds`.
+    /// Those of the busy seconds in which the window of its peer was full.
     pub rwnd_limited_seconds: Option<f64>,
-    /// See `busy_seconds`.
+    /// Those of the busy seconds in which its send buffer was too small.
     pub sndbuf_limited_seconds: Option<f64>,
-    /// How `near` has placed these streams, one sentence without a full stop; `None` of other placements.
+    /// How near was understood, one sentence without a full stop; absent with other placements.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
-    /// What has become of `--busy-poll`; `None` if that was not asked for.
+    /// What has become of --busy-poll; absent if that was not asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub busy_poll: Option<BusyPollReport>,
-    /// Where the threads of its streams have run, in the order in which the streams were opened.
+    /// Where the thread of each stream has run, in the order in which the streams were opened.
     #[serde(default)]
     pub processors: Vec<ProcessorReport>,
-    /// What its streams moved at a time, and what they tried out for that; `None` where nothing can be tried,
-    /// or of an older ringperf.
+    /// What the streams moved at a time, and what they tried out for that; null over UDP, from a file, with
+    /// msg-zc, with --no-adapt and of an older ringperf.
     #[serde(default)]
     pub sizes: Option<SizesReport>,
 }
 
 /// What the streams of one direction moved at a time at one end of a TCP test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SizesReport {
     /// Bytes of one send or one receive buffer, in the end.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub bytes: u32,
-    /// Whether a busy receiver was woken for many bytes at once (SO_RCVLOWAT), in the end; `None` of senders.
+    /// Whether a busy receiver was woken for many bytes at once (SO_RCVLOWAT), in the end; null of senders.
     pub marked: Option<bool>,
-    /// Whether recv(2) brought the bytes in the end, and no ring; `None` of senders, or of an older ringperf.
+    /// Whether recv(2) brought the bytes in the end, and no ring; null of senders and of an older ringperf.
     #[serde(default)]
     pub plain: Option<bool>,
-    /// The other ways that were tried, at most [`Self::MAX_OTHERS`].
+    /// The other ways that were tried.
+    #[cfg_attr(test, schemars(length(max = Self::MAX_OTHERS)))]
     pub others: Vec<TriedSizes>,
 }
 
@@ -115,36 +122,40 @@ impl SizesReport {
 
 /// A way to move bytes that was tried beside the one that is used.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TriedSizes {
-    /// See [`SizesReport::bytes`].
+    /// Bytes of one send or one receive buffer.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub bytes: u32,
-    /// See [`SizesReport::marked`].
+    /// Whether a busy receiver was woken for many bytes at once (SO_RCVLOWAT); null of senders.
     pub marked: Option<bool>,
-    /// See [`SizesReport::plain`].
+    /// Whether recv(2) brought the bytes, and no ring; null of senders and of an older ringperf.
     #[serde(default)]
     pub plain: Option<bool>,
-    /// Its rate as a share of the rate of the way that is used; `None` where the test was too short, or too
-    /// slow for sizes to matter.
+    /// Its rate as a share of the rate of the way that was used in the end; null where the test was too
+    /// short, or too slow for sizes to matter.
     pub rate_share: Option<f64>,
 }
 
 /// Where the thread of one stream has run, by looks about every ten milliseconds while something moved.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ProcessorReport {
-    /// iperf3's stream number: 1, 3, 4, 5, ...
+    /// iperf3's number of the stream: 1, 3, 4, 5, ...
     pub id: u32,
-    /// The processor that it was kept on; `None` if the scheduler had the choice.
+    /// The processor that it was kept on; null if the scheduler had the choice.
     pub placed: Option<u32>,
-    /// How many looks there were.
+    /// How many looks there were, about one each ten milliseconds.
     pub looks: u64,
-    /// How many of them found it somewhere else than the look before.
+    /// How many looks found it somewhere else than the look before.
     pub moves: u64,
     /// Different processors on which it was found.
     pub distinct: u64,
-    /// The most frequent ones of these, the most frequent first; not more than [`Self::MAX_SHARES`].
+    /// The most frequent ones of these, the most frequent first.
+    #[cfg_attr(test, schemars(length(max = Self::MAX_SHARES)))]
     pub shares: Vec<ProcessorShare>,
-    /// How often it was beside the interrupts of the network card; `None` if no card is known, or not who
+    /// How often it was beside the interrupts of the network card; absent if no card is known, or not who
     /// serves its interrupts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interrupts: Option<InterruptShare>,
@@ -153,11 +164,14 @@ pub struct ProcessorReport {
 /// How often a thread was where the interrupts of the network card are served, as they were when the test
 /// began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InterruptShare {
     /// Share of the looks that found it on a processor that serves them, 0 to 100.
+    #[cfg_attr(test, schemars(range(max = 100)))]
     pub processor_percent: f64,
     /// Share of the looks that found it on a processor that serves them or shares a core with one that does,
     /// 0 to 100.
+    #[cfg_attr(test, schemars(range(max = 100)))]
     pub core_percent: f64,
 }
 
@@ -168,30 +182,35 @@ impl ProcessorReport {
 
 /// How often a thread was on one processor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProcessorShare {
     /// The processor.
     pub cpu: u32,
     /// Its share of the looks, 0 to 100.
+    #[cfg_attr(test, schemars(range(max = 100)))]
     pub percent: f64,
 }
 
 /// How the sockets of one direction have polled the network card.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BusyPollReport {
     /// How long they were to poll before they waited for an interrupt, in microseconds.
+    #[cfg_attr(test, schemars(range(min = 1)))]
     pub asked_us: u32,
-    /// How long each of them does (`SO_BUSY_POLL`), the shortest time of all; `None` if the kernel does not
-    /// tell.
+    /// How long each of them does (SO_BUSY_POLL), the shortest time of all in microseconds; null if the
+    /// kernel does not tell.
     pub set_us: Option<u32>,
     /// Streams of the direction.
     pub streams: u32,
-    /// Those whose last packet came from a NAPI instance, without which there is nothing to poll; `None` if
-    /// the kernel does not tell.
+    /// Streams whose last packet came from a NAPI instance, without which there is nothing to poll: with 0 it
+    /// had no effect. null if the kernel does not tell.
     pub napi_streams: Option<u32>,
 }
 
 /// Distributions of times at one end, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LatencyReport {
     /// Smoothed round-trip time, read about every ten milliseconds on senders.
     pub rtt: Option<Percentiles>,
@@ -203,8 +222,9 @@ pub struct LatencyReport {
 
 /// How a sender spread its datagrams over time, all its streams together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PacingReport {
-    /// Bits per second that all streams together should reach; 0 means no limit.
+    /// Bits per second that all streams together should reach; 0 is no limit.
     pub target_bits_per_second: f64,
     /// Bits per second that they reached.
     pub achieved_bits_per_second: f64,
@@ -220,9 +240,10 @@ pub struct PacingReport {
 
 /// What a receiving ringperf tells its sending peer of one stream, the omit period included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ReceivedDatagrams {
-    /// iperf3's stream number: 1, 3, 4, 5, ...
+    /// iperf3's number of the stream: 1, 3, 4, 5, ...
     pub id: u32,
     /// Different datagrams that came.
     pub received: u64,
@@ -238,14 +259,15 @@ pub struct ReceivedDatagrams {
     pub foreign: u64,
 }
 
-/// The queue in front of a device through which an end has sent, the omit period included.
+/// The queue (qdisc) in front of a device through which an end has sent, the omitted part included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct QueueReport {
     /// The device's name.
     pub device: String,
     /// The kind of the queue, as tc(8) names it.
     pub kind: String,
-    /// Packets that it has dropped meanwhile, whoever sent them; `None` if that cannot be known.
+    /// Packets that it has dropped meanwhile, whoever sent them; null if that cannot be known.
     pub dropped_packets: Option<u64>,
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::config::Role;
 
-use super::document::Document;
+use super::collected::Collected;
 use super::print::Printing;
 use crate::report::escape::{escape, escape_lines};
 use crate::report::{Reporter, RunEvent, ServerOutput, SessionInfo};
@@ -17,40 +17,40 @@ use crate::report::{Reporter, RunEvent, ServerOutput, SessionInfo};
 pub struct JsonReporter {
     role: Role,
     extras: bool,
-    document: Document,
+    collected: Collected,
 }
 
 impl JsonReporter {
     /// A reporter that has seen nothing yet.
     #[must_use]
     pub fn new(role: Role) -> Self {
-        Self { role, extras: true, document: Document::new(role, true) }
+        Self { role, extras: true, collected: Collected::new(role, true) }
     }
 
     /// This reporter without what iperf3 does not say.
     #[must_use]
     pub fn plain(self) -> Self {
-        Self { extras: false, document: Document::new(self.role, false), ..self }
+        Self { extras: false, collected: Collected::new(self.role, false), ..self }
     }
 
-    /// The document of the test that runs, as far as it is known.
-    pub(super) fn document(&self) -> &Document {
-        &self.document
+    /// What is known of the test that runs.
+    pub(super) fn collected(&self) -> &Collected {
+        &self.collected
     }
 
-    /// Adds an event to the document of the test that runs.
+    /// Adds an event to what is known of the test that runs.
     pub(super) fn add(&mut self, event: &RunEvent) {
-        self.document.add(event);
+        self.collected.add(event);
     }
 
-    /// Takes the document of the test that runs out, so that the next test has nothing of it.
-    pub(super) fn take(&mut self) -> Document {
-        std::mem::replace(&mut self.document, Document::new(self.role, self.extras))
+    /// Takes out what is known of the test that runs, so that the next test has nothing of it.
+    pub(super) fn take(&mut self) -> Collected {
+        std::mem::replace(&mut self.collected, Collected::new(self.role, self.extras))
     }
 
     /// The test that has a control connection.
     pub(super) fn session(&self) -> Option<&SessionInfo> {
-        self.document.session()
+        self.collected.session()
     }
 }
 
@@ -76,7 +76,7 @@ impl Reporter for JsonReporter {
     }
 
     fn server_output(&self) -> Option<ServerOutput> {
-        Some(ServerOutput::Json(self.document.measurements()))
+        Some(ServerOutput::Json(self.collected.measurements()))
     }
 }
 

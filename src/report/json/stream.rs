@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::print::Printing;
+use super::print::{Printing, compact};
 use crate::config::Role;
-use crate::report::escape::escape_json;
+use crate::report::document::{Document, Event, Told};
 use crate::report::{Interval, JsonReporter, Reporter, RunEvent, ServerOutput};
 
 /// Writes each event of a test in one line of JSON when it happens, and at the end what remains.
@@ -14,14 +14,14 @@ pub struct JsonStreamReporter {
     full: bool,
     /// Number of the test that this is about, where several run side by side.
     mark: Option<u64>,
-    collected: JsonReporter,
+    documents: JsonReporter,
 }
 
 impl JsonStreamReporter {
     /// A reporter that has seen nothing yet; with `full` the document follows the last event.
     #[must_use]
     pub fn new(role: Role, full: bool) -> Self {
-        Self { full, mark: None, collected: JsonReporter::new(role) }
+        Self { full, mark: None, documents: JsonReporter::new(role) }
     }
 
     /// This reporter with the number of its test in each event, for tests side by side.
@@ -33,37 +33,43 @@ impl JsonStreamReporter {
     /// This reporter without what iperf3 does not say.
     #[must_use]
     pub fn plain(self) -> Self {
-        Self { collected: self.collected.plain(), ..self }
+        Self { documents: self.documents.plain(), ..self }
     }
 
     /// Keeps an interval only if somebody will ask for it once more: a test may have any number of them.
     fn interval(&mut self, interval: &Interval) -> String {
-        let session = self.collected.session();
+        let session = self.documents.session();
         let asked = session.is_some_and(|session| session.role == Role::Server && session.test.server_output);
         if self.full || asked {
-            self.collected.add(&RunEvent::Interval(interval.clone()));
+            self.documents.add(&RunEvent::Interval(interval.clone()));
         }
-        self.line("interval", &self.collected.document().interval_text(interval))
+        line(&Event::Interval(self.told(self.documents.collected().interval(interval))))
     }
 
     /// Writes everything that has not been told yet.
     fn done(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        let document = self.collected.take();
-        let members = document.members();
-        let mut events = String::new();
-        for event in ["error", "server_output_json", "server_output_text", "ringperf", "end"] {
-            let data = members.iter().find(|(key, _)| *key == event);
-            events.extend(data.map(|(_, data)| self.line(event, data)));
-        }
-        out.write_all(events.as_bytes())?;
-        if self.full { Printing::new(document).write_to(out) } else { Ok(()) }
+        let collected = self.documents.take();
+        let Document { error, server_output_json, server_output_text, ringperf, end, .. } =
+            collected.document();
+        let events = [
+            error.map(|error| Event::Error(self.told(error))),
+            server_output_json.map(|output| Event::ServerOutputJson(self.told(output))),
+            server_output_text.map(|output| Event::ServerOutputText(self.told(output))),
+            ringperf.map(|own| Event::Ringperf(self.told(own))),
+            Some(Event::End(self.told(end))),
+        ];
+        let text: String = events.iter().flatten().map(line).collect();
+        out.write_all(text.as_bytes())?;
+        if self.full { Printing::new(collected).write_to(out) } else { Ok(()) }
     }
 
-    /// `event` is a plain word, `data` is compact JSON.
-    fn line(&self, event: &str, data: &str) -> String {
-        let mark = self.mark.map_or_else(String::new, |test| format!("\"test\":{test},"));
-        escape_json(&format!("{{\"event\":\"{event}\",{mark}\"data\":{data}}}\n"))
+    fn told<T>(&self, data: T) -> Told<T> {
+        Told { test: self.mark, data }
     }
+}
+
+fn line(event: &Event) -> String {
+    compact(event) + "\n"
 }
 
 impl Reporter for JsonStreamReporter {
@@ -72,11 +78,11 @@ impl Reporter for JsonStreamReporter {
             RunEvent::Interval(interval) => self.interval(interval),
             RunEvent::Done => return self.done(out),
             RunEvent::Start(_) => {
-                self.collected.add(event);
-                self.line("start", &self.collected.document().start().to_string())
+                self.documents.add(event);
+                line(&Event::Start(self.told(self.documents.collected().start())))
             }
             _ => {
-                self.collected.add(event);
+                self.documents.add(event);
                 return Ok(());
             }
         };
@@ -84,11 +90,11 @@ impl Reporter for JsonStreamReporter {
     }
 
     fn complaint(&self, event: &RunEvent) -> String {
-        self.collected.complaint(event)
+        self.documents.complaint(event)
     }
 
     fn server_output(&self) -> Option<ServerOutput> {
-        self.collected.server_output()
+        self.documents.server_output()
     }
 }
 

@@ -166,7 +166,7 @@ pub(crate) fn udp_end(role: Role, direction: Direction, parallel: u32) -> TestEn
 pub(crate) fn datagrams(id: u32, flow: &'static str) -> DatagramReport {
     DatagramReport {
         id,
-        flow,
+        flow: flow.into(),
         sent: Some(1280),
         received: Some(1276),
         lost: Some(4),

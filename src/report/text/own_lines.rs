@@ -430,7 +430,7 @@ CPU time per GB: local 382.067 s, remote 191.033 s
             ..known.clone()
         };
         let sender_alone =
-            DatagramReport { id: 3, flow: "send", sent: Some(20), ..DatagramReport::default() };
+            DatagramReport { id: 3, flow: "send".into(), sent: Some(20), ..DatagramReport::default() };
         let receiver_alone = DatagramReport {
             sent: None,
             lost: None,

@@ -2,28 +2,26 @@
 
 use std::io;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use crate::config::{Flow, Role};
 use crate::protocol::PeerReport;
 use crate::sys::plain;
 
-use super::rows;
-use super::start;
-use super::unknown;
-use crate::report::MAX_RECORD_BYTES;
+use crate::report::document::{Document, End, Interval, Nothing, Own, Start};
 use crate::report::spool::{Spool, Values};
 use crate::report::totals::PEER_UNKNOWN;
 use crate::report::{
-    ERROR, FailureText, Interval, Introduction, RunEvent, ServerOutput, SessionInfo, TestEnd, TestStart,
+    self, ERROR, FailureText, Introduction, MAX_RECORD_BYTES, RunEvent, ServerOutput, SessionInfo, TestEnd,
+    TestStart,
 };
 
-/// The document of one test.
+/// What becomes the document of one test.
 ///
 /// Intervals become text at once and are kept where they take no memory, since a test may have any number of
-/// them. All texts of this type are compact.
+/// them.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(super) struct Collected {
     role: Role,
     /// What iperf3 does not say is said as well.
     extras: bool,
@@ -37,7 +35,7 @@ pub(super) struct Document {
     error: Option<FailureText>,
 }
 
-impl Document {
+impl Collected {
     pub(super) fn new(role: Role, extras: bool) -> Self {
         Self {
             role,
@@ -87,18 +85,13 @@ impl Document {
         self.session.as_ref().map_or(&[], |session| session.test.direction.flows(self.role))
     }
 
-    /// The object of that name.
-    pub(super) fn start(&self) -> Value {
+    /// What it says of who tests what with whom.
+    pub(super) fn start(&self) -> Start {
         self.start_with(self.extras)
     }
 
-    fn start_with(&self, extras: bool) -> Value {
-        start::start(self.role, self.session.as_ref(), self.start.as_ref(), extras)
-    }
-
-    /// All up to the intervals.
-    pub(super) fn head(&self) -> String {
-        head(&self.start())
+    fn start_with(&self, extras: bool) -> Start {
+        Start::new(self.role, self.session.as_ref(), self.start.as_ref(), extras)
     }
 
     /// The intervals, which are taken out.
@@ -106,50 +99,41 @@ impl Document {
         std::mem::take(&mut self.intervals).into_values()
     }
 
-    /// All behind the intervals.
-    pub(super) fn tail(&self) -> String {
-        let mut text = "]".to_owned();
-        for (key, value) in self.members() {
-            text += &format!(",\"{key}\":");
-            text += &value;
-        }
-        text + "}"
-    }
-
-    /// What stands behind the intervals: names, which are plain words, and values.
-    pub(super) fn members(&self) -> Vec<(&'static str, String)> {
-        let mut members = vec![("end", self.end())];
-        let mut add_text = |key, text: Option<&str>| members.extend(text.map(|text| (key, quoted(text))));
+    /// All but the intervals.
+    pub(super) fn document(&self) -> Document {
         let test = self.session.as_ref().map(|session| &session.test);
-        add_text("title", test.and_then(|test| test.title.as_deref()));
-        add_text("extra_data", test.and_then(|test| test.extra_data.as_deref()));
-        match &self.server_output {
-            Some(ServerOutput::Text(text)) => add_text("server_output_text", Some(text)),
-            Some(ServerOutput::Json(output)) => members.push(("server_output_json", output.clone())),
-            None => {}
+        let (server_output_json, server_output_text) = match &self.server_output {
+            // The session takes nothing but an object.
+            Some(ServerOutput::Json(json)) => (serde_json::from_str(json).ok(), None),
+            Some(ServerOutput::Text(text)) => (None, Some(text.clone())),
+            None => (None, None),
+        };
+        let has_extras = self.extras && (self.end.is_some() || !self.warnings.is_empty());
+        Document {
+            start: self.start(),
+            intervals: Vec::new(),
+            end: self.end(),
+            title: test.and_then(|test| test.title.clone()),
+            extra_data: test.and_then(|test| test.extra_data.clone()),
+            server_output_json,
+            server_output_text,
+            error: self.error.as_ref().map(|failure| self.error_text(failure)),
+            ringperf: has_extras.then(|| Own::new(self.end.as_ref(), &self.warnings)),
         }
-        members.extend(self.error.as_ref().map(|failure| ("error", quoted(&self.error_text(failure)))));
-        if self.extras && (self.end.is_some() || !self.warnings.is_empty()) {
-            let ringperf = rows::ringperf(self.end.as_ref(), &self.warnings);
-            members.push(("ringperf", ringperf.to_string()));
-        }
-        members
     }
 
     /// What a server sends to a client that asks for it. A client waits for it only so long, so of a long
     /// test these are the first intervals, and a warning says so.
     pub(super) fn measurements(&self) -> String {
         let extras = self.session.as_ref().is_some_and(|session| session.extras_in_output);
-        let mut text = head(&self.start_with(extras));
-        let head = text.len();
+        let start = self.start_with(extras);
+        let mut bytes = text_of(&start).len();
+        let mut intervals = Vec::new();
         let mut gap = None;
-        for interval in self.intervals.values() {
-            let has_room = |interval: &String| text.len() + interval.len() < MAX_RECORD_BYTES;
-            match interval {
-                Ok(interval) if has_room(&interval) => {
-                    text += if text.len() > head { "," } else { "" };
-                    text += &interval;
-                }
+        for line in self.intervals.values() {
+            bytes += line.as_ref().map_or(0, |line| line.len() + 1);
+            match read_interval(line) {
+                Ok(interval) if bytes < MAX_RECORD_BYTES => intervals.push(interval),
                 Ok(_) => gap = Some(too_many()),
                 Err(error) => gap = Some(unreadable(&error)),
             }
@@ -157,39 +141,30 @@ impl Document {
                 break;
             }
         }
-        text += &format!("],\"end\":{}", self.end());
-        if let Some(gap) = gap.filter(|_| extras) {
-            text += &format!(",\"ringperf\":{}", rows::ringperf(None, &[gap]));
-        }
-        text + "}"
+        let ringperf = gap.filter(|_| extras).map(|gap| Own::new(None, &[gap]));
+        text_of(&Document { ringperf, ..Document::bare(start, intervals, self.end()) })
     }
 
-    fn add_interval(&mut self, interval: &Interval) {
-        let line = self.interval_text(interval);
+    fn add_interval(&mut self, interval: &report::Interval) {
+        let line = text_of(&self.interval(interval));
         let warning = self.intervals.push(&line);
         self.warnings.extend(warning);
     }
 
     /// An element of `intervals`.
-    pub(super) fn interval_text(&self, interval: &Interval) -> String {
-        self.rated(rows::interval(self.flows(), interval)).to_string()
+    pub(super) fn interval(&self, interval: &report::Interval) -> Interval {
+        Interval::new(self.flows(), interval, self.has_rate())
     }
 
-    fn end(&self) -> String {
-        let Some(end) = &self.end else { return json!({}).to_string() };
-        let mut value = rows::end(self.flows(), end);
-        if end.peer_unknown {
-            unknown::forget_peer(&mut value, self.flows());
+    fn end(&self) -> End {
+        match &self.end {
+            Some(end) => End::new(self.flows(), end, self.has_rate()),
+            None => End::Nothing(Nothing {}),
         }
-        self.rated(value).to_string()
     }
 
-    /// This value without its rates, if the test has none.
-    fn rated(&self, mut value: Value) -> Value {
-        if self.session.as_ref().is_some_and(|session| !session.has_rate) {
-            rows::forget_rates(&mut value);
-        }
-        value
+    fn has_rate(&self) -> bool {
+        self.session.as_ref().is_none_or(|session| session.has_rate)
     }
 
     /// A client says no more than the words, as iperf3's does, and so of the two errors that iperf3 writes
@@ -205,8 +180,9 @@ impl Document {
     }
 }
 
-fn head(start: &Value) -> String {
-    format!("{{\"start\":{start},\"intervals\":[")
+/// An interval that was kept.
+pub(super) fn read_interval(line: io::Result<String>) -> io::Result<Interval> {
+    Ok(serde_json::from_str(&line?)?)
 }
 
 /// The warning where a report that is sent leaves off.
@@ -220,13 +196,15 @@ pub(super) fn unreadable(error: &io::Error) -> String {
     format!("intervals are missing, their temporary file cannot be read: {}", plain(error))
 }
 
-/// The text as a JSON string.
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
+/// The text of a value in one line.
+fn text_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain structs become JSON")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use crate::config::{Direction, TestConfig};
     use crate::report::json::print::Printing;
     use crate::report::system::json_version;
@@ -237,8 +215,8 @@ mod tests {
     const MIB: usize = 1024 * 1024;
 
     /// A server's document of a test with four streams and so many intervals.
-    fn long(intervals: usize) -> Document {
-        let mut document = Document::new(Role::Server, true);
+    fn long(intervals: usize) -> Collected {
+        let mut document = Collected::new(Role::Server, true);
         let test = TestConfig { direction: Direction::Bidir, parallel: 2, ..TestConfig::default() };
         let session = fixtures::session(Role::Server, test);
         let session = SessionInfo { extras_in_output: true, ..session };
@@ -246,7 +224,7 @@ mod tests {
         let interval = fixtures::interval(Role::Server, Direction::Bidir, 2, 0);
         // The first one goes the whole way; to render each of them would take the time of many other tests.
         document.add_interval(&interval);
-        let line = rows::interval(document.flows(), &interval).to_string();
+        let line = text_of(&document.interval(&interval));
         for _ in 1..intervals {
             assert_eq!(document.intervals.push(&line), None);
         }
@@ -307,14 +285,14 @@ mod tests {
     #[test]
     fn where_nothing_moves_no_rate_is_told() {
         let (role, direction) = (Role::Client, Direction::Bidir);
-        let mut document = Document::new(role, true);
+        let mut document = Collected::new(role, true);
         let test = TestConfig { direction, ..TestConfig::default() };
         let session = SessionInfo { has_rate: false, ..fixtures::session(role, test) };
         document.add(&RunEvent::Session(Box::new(session)));
         let interval = fixtures::interval(role, direction, 1, 0);
-        let of_interval: Value = serde_json::from_str(&document.interval_text(&interval)).unwrap();
+        let of_interval: Value = serde_json::to_value(document.interval(&interval)).unwrap();
         document.add(&RunEvent::End(Box::new(fixtures::end(role, direction, 1))));
-        let whole: Value = serde_json::from_str(&(document.head() + &document.tail())).unwrap();
+        let whole: Value = serde_json::to_value(document.document()).unwrap();
         for rate in [
             &of_interval["streams"][0]["bits_per_second"],
             &of_interval["sum_bidir_reverse"]["bits_per_second"],
@@ -346,14 +324,13 @@ mod tests {
                 "full (it says why)",
             ),
         ] {
-            let mut document = Document::new(role, extras);
+            let mut document = Collected::new(role, extras);
             document.add(&RunEvent::Session(Box::new(fixtures::session(role, TestConfig::default()))));
             document.add(&RunEvent::End(Box::new(fixtures::end(role, direction, 1))));
             document.add(&RunEvent::Warning("w".into()));
             document.add(&RunEvent::CommonWarning("w".into()));
             document.add(&RunEvent::Error(failure.clone()));
-            let text = document.head() + &document.tail();
-            let document: Value = serde_json::from_str(&text).unwrap();
+            let document: Value = serde_json::to_value(document.document()).unwrap();
             assert_eq!(document.as_object().unwrap().keys().collect::<Vec<_>>(), keys);
             assert_eq!(document["start"]["version"], version);
             assert_eq!(document["error"], error);
