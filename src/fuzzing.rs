@@ -12,6 +12,7 @@ use crate::control::testing::fuzzing as sessions;
 use crate::control::with_results;
 use crate::engine::{UdpJob, count_messages};
 use crate::protocol::{PeerReport, Results, ServerHello, ServerText, params, results};
+use crate::report::document::{Document, Event};
 use crate::report::testing::fixtures;
 use crate::report::{
     Interval, JsonReporter, JsonStreamReporter, Reporter, RunEvent, ServerOutput, SessionInfo, StreamEnd,
@@ -254,9 +255,20 @@ fn assert_reports_are_good(events: &[RunEvent]) {
                 let document = document.expect("a report is JSON");
                 assert_no_null(&document, "");
                 assert_numbers_can_be(&document);
+                assert_can_be_read(&document);
             }
         }
     }
+}
+
+/// What is read of a document or an event is what was written.
+fn assert_can_be_read(document: &serde_json::Value) {
+    let text = document.to_string();
+    let again = match document.get("event") {
+        Some(_) => serde_json::to_value(Event::read(&text).expect("an event can be read")),
+        None => serde_json::to_value(Document::read(&text).expect("a document can be read")),
+    };
+    assert_eq!(again.expect("what was read can be written"), *document);
 }
 
 /// A number that is none becomes `null` in JSON. These keys may have it for good reasons.
