@@ -17,13 +17,8 @@ const NAMING: [&str; 2] = ["docs/PROTOCOL.md", "docs/SERVER.md"];
 type Tie = (&'static str, &'static str, &'static str, &'static str);
 
 const TIES: [Tie; 41] = [
-    ("docs/ARCHITECTURE.md", "a flag is seen within {50 ms}", "src/engine/blocking.rs", "SLEEP_MAX"),
-    (
-        "docs/ENGINES.md",
-        "in the kernel lasts longer than {50 ms}",
-        "src/engine/tcp/uring_send.rs",
-        "WAIT_MAX",
-    ),
+    ("docs/ARCHITECTURE.md", "a flag is seen within {50 ms}", "src/engine/waiting.rs", "SEND_WAIT_MAX"),
+    ("docs/ENGINES.md", "in the kernel lasts longer than {50 ms}", "src/engine/waiting.rs", "SEND_WAIT_MAX"),
     ("docs/RELIABILITY.md", "{26} parameters with", "src/protocol/testing/decided.rs", "NUMBERS"),
     ("docs/RELIABILITY.md", "parameters with {24} values each", "src/protocol/testing/decided.rs", "VALUES"),
     ("docs/RELIABILITY.md", "{nine} fuzzers, half a minute each", "src/fuzzing.rs", "TARGETS"),

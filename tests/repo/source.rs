@@ -29,8 +29,11 @@ impl Source {
         below_src.split('/').next().unwrap_or_default().trim_end_matches(".rs")
     }
 
-    /// The code above the unit tests that are last in it, unless they are a file of their own.
+    /// The code above the unit tests that are last in it, unless they are a file of their own, which has none.
     pub fn production_code(&self) -> &str {
+        if self.path.ends_with("/tests.rs") {
+            return "";
+        }
         let tests = self.code.match_indices("#[cfg(test)]\n").find(|(position, _)| {
             let mut behind = self.code[*position..].lines().skip_while(|line| line.starts_with("#["));
             let is_module = |line: &str| line.trim_start_matches("pub(super) ").starts_with("mod ");
