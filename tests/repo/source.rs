@@ -29,7 +29,8 @@ impl Source {
         below_src.split('/').next().unwrap_or_default().trim_end_matches(".rs")
     }
 
-    /// The code above the unit tests that are last in it, unless they are a file of their own, which has none.
+    /// The code above the unit tests that are last in it, unless they are a file of their own, which has no
+    /// such code.
     pub fn production_code(&self) -> &str {
         if self.path.ends_with("/tests.rs") {
             return "";
