@@ -4,130 +4,132 @@ use std::time::Duration;
 
 use crate::config::Keepalive;
 
-/// A connection must have sent its cookie by then.
+/// Time in which a connection must have sent its cookie.
 pub(crate) const ADMISSION: Duration = Duration::from_secs(10);
-/// Connections without a cookie from one source; its oldest goes when another comes.
+/// Most connections of one source whose cookie has not come; its oldest one is closed when another comes.
 pub(crate) const WAITING_OF_A_SOURCE: usize = 32;
-/// Refused connections that are read out before they are closed; the oldest goes when another comes.
+/// Most refused connections that are read out before they are closed; the oldest is aborted when another
+/// comes.
 pub(crate) const LEAVING_CONNECTIONS: usize = 256;
-/// Refused logins that have not heard of it yet; with more of them one hears nothing at all.
+/// Most refused logins whose answer is still held back; beyond that one of them gets none.
 pub(crate) const WAITING_REFUSALS: usize = 256;
-/// Sockets that listen on a server's address, which stay as long as it does.
+/// Most sockets that listen on a server's address; none is closed before the server ends.
 pub(crate) const LISTENERS: usize = 64;
-/// Set-ups of all sources, which hold no slot ...
+/// Most set-ups of all sources together, which hold no slot.
 pub(crate) const SET_UPS: usize = 256;
-/// ... and those of one source beyond the slots of the server.
+/// Most set-ups of one source, beyond as many as the server has slots.
 pub(crate) const SET_UPS_OF_A_SOURCE: usize = 16;
-/// A test that has a slot and has moved nothing by then makes room for one whose streams are there.
+/// Time after which a test that has a slot and has moved nothing makes room for one whose streams are there.
 pub(crate) const FIRST_BYTE: Duration = Duration::from_secs(1);
-/// How often it is looked whether something has moved, at first ...
+/// Time between two checks whether a test has moved its first byte.
 pub(crate) const FIRST_BYTE_LOOK: Duration = Duration::from_millis(10);
-/// ... and later.
+/// Time between two checks whether a test still moves.
 pub(crate) const MOVING_LOOK: Duration = Duration::from_millis(200);
-/// A test that has moved for longer than that may stand still for so long, when others want its slot.
+/// Longest time that a test may stand still when others want its slot, however long it has moved before.
 pub(crate) const STILL_MAX: Duration = Duration::from_secs(10);
-/// Who was told that the server is busy may be waiting for so long.
+/// Time for which a client that was told that the server is busy counts as waiting.
 pub(crate) const WAITS: Duration = Duration::from_secs(5);
-/// Set-ups and tests that brought nothing, one after the other, after which a source has to wait ...
+/// Set-ups and tests in a row that a source may have without moving a byte before it has to wait.
 pub(crate) const FRUITLESS_FREE: u32 = 3;
-/// ... first for so long, then twice as long each time ...
+/// First time that a source waits after set-ups and tests that moved nothing; each further one doubles it.
 pub(crate) const FRUITLESS_WAIT: Duration = Duration::from_secs(1);
-/// ... but no longer than this.
+/// Longest time that a source waits after set-ups and tests that moved nothing.
 pub(crate) const FRUITLESS_WAIT_MAX: Duration = Duration::from_secs(60);
-/// They are forgotten when there was none for so long.
+/// Time after the last set-up or test that moved nothing in which a source's count of them is kept.
 pub(crate) const FRUITLESS_MEMORY: Duration = Duration::from_secs(600);
-/// Failed set-ups of one source that are reported within a minute ...
+/// Most failed set-ups of one source that are reported within a minute.
 pub(crate) const FAILURES_TOLD: u32 = 60;
-/// ... and tests that began.
+/// Most tests of one source that are reported within a minute.
 pub(crate) const TESTS_TOLD: u32 = 2000;
-/// Connections that are turned away at once when the process has no descriptors left ...
+/// Most connections that are accepted and closed at once when the process has no descriptors left.
 pub(crate) const TURNED_AWAY: usize = 256;
-/// ... and how long it is before the next attempt to accept one.
+/// Pause after a failed accept before the next one.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A set-up that has to wait for another one of the same client, or of the same kind, gives up then.
+/// Longest time that a set-up waits for another one of the same host to let go of what both need.
 pub(crate) const TURN: Duration = Duration::from_secs(5);
-/// The next step of the set-up, or the next stream, must be there by then.
+/// Time in which the next step of a set-up, or its next stream, must come.
 pub(crate) const SET_UP: Duration = Duration::from_secs(10);
-/// A client that a server does not let in hears of it this long after it has asked, whatever the reason. It
-/// is far more than judging takes.
+/// Time between a login and its refusal, whatever the reason, so that guessing is slow and the time tells
+/// nothing. It is far more than judging takes.
 pub(crate) const REFUSED_LOGIN: Duration = Duration::from_secs(1);
-/// A login must be judged by then, which takes milliseconds unless a file system does not answer ...
+/// Time in which a login must be judged. It takes milliseconds unless a file system does not answer.
 pub(crate) const LOGIN: Duration = Duration::from_secs(2);
-/// ... and so many may wait for it.
+/// Most logins that wait to be judged.
 pub(crate) const WAITING_LOGINS: usize = SET_UPS;
-/// A data connection must be made by then.
+/// Time in which a data connection must be made.
 pub(crate) const STREAM_CONNECT: Duration = Duration::from_secs(10);
-/// A client's data connections must all be made by then, however many they are.
+/// Time in which all data connections of a client must be made, however many they are.
 pub(crate) const ALL_STREAMS: Duration = Duration::from_secs(120);
-/// The answer to the first word of a UDP stream must be there by then ...
+/// Time in which a server must reply to the connect of a UDP stream.
 pub(crate) const UDP_REPLY: Duration = Duration::from_secs(5);
-/// ... and the word is repeated this often where an iperf3 takes no harm from it ...
+/// Time between two connects to an iperf3, where it takes no harm from a repetition.
 pub(crate) const UDP_REPEAT: Duration = Duration::from_secs(1);
-/// ... and this often to a ringperf, which knows a repetition.
+/// Time between two connects to a ringperf, which knows a repetition.
 pub(crate) const UDP_REPEAT_TO_RINGPERF: Duration = Duration::from_millis(250);
-/// When the network says that the port is closed the answer may still come so long: anybody can say that.
+/// Time in which a reply still counts after the network has said that the port is closed, since anybody can
+/// say that.
 pub(crate) const UDP_REFUSED: Duration = Duration::from_millis(500);
-/// A server looks this often for words that come again, because its answer was lost.
+/// Time between two looks of a server for connects that are repeated because its reply was lost.
 pub(crate) const UDP_ANSWER_AGAIN: Duration = Duration::from_millis(250);
-/// A failed server's reason, if it has sent one, is there by then.
+/// Time in which the reason of a server that has failed arrives, if it has sent one.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
-/// A counted UDP test is over when nothing came for this long: its last datagrams were lost.
+/// Silence after which a counted UDP test is over: its last datagrams were lost.
 pub(crate) const UDP_QUIET: Duration = Duration::from_secs(5);
-/// A counted test with an omitted part is over at a receiver that has got as much as was asked for, though
-/// some of it too early to count, when nothing came for this long ...
+/// Silence after which a counted test with an omitted part is over at a receiver that has got as many bytes
+/// as were asked for, though some of them too early to count.
 pub(crate) const COUNTED_QUIET: Duration = Duration::from_millis(500);
-/// ... and one that has got all of it leaves the sender so long to be through.
+/// Time that a receiver that has got all it counts leaves the sender to finish.
 pub(crate) const THROUGH: Duration = Duration::from_millis(500);
-/// The answer to a message at the end of a test must be complete by then.
+/// Time in which the answer to a message at the end of a test must be complete.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
-/// A server's own report must have been written by then to be sent to a client that wants it.
+/// Time in which a server's own report must be written to be sent to a client that wants it.
 pub(crate) const OWN_OUTPUT: Duration = Duration::from_secs(2);
-/// What two ringperfs add at the end, connecting included, must be told by then.
+/// Time in which two ringperfs exchange their parts at the end of a test, connecting included.
 pub(crate) const PART: Duration = Duration::from_secs(5);
-/// What is still under way when a test ends may take this long to arrive.
+/// Longest time that bytes under way at the end of a test may take to arrive.
 pub(crate) const DRAIN: Duration = Duration::from_secs(2);
-/// A stream thread must be gone by then once its socket is shut.
+/// Time in which a stream thread must end once its socket is shut down.
 pub(crate) const THREAD_EXIT: Duration = Duration::from_secs(3);
-/// A control message that cannot be written by then is given up.
+/// Time after which a control message that cannot be written is given up.
 pub(crate) const WRITE: Duration = Duration::from_secs(10);
-/// A peer may keep a finished control connection open this long.
+/// Longest time that a peer may keep a finished control connection open.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
-/// A peer may keep a finished control connection open this long after a signal, when everything must be over
-/// within a second.
+/// Longest time that a peer may keep a finished control connection open after a signal, when everything must
+/// be over within a second.
 pub(crate) const HURRIED_LINGER: Duration = Duration::from_millis(200);
-/// All control connections of a server are over by then, whatever they still had to say.
+/// Time after a signal in which all control connections of a server are closed, whatever is still unsent.
 pub(crate) const FAREWELLS_AFTER_SIGNAL: Duration = Duration::from_millis(500);
-/// Bytes that are read and thrown away at the end of a connection.
+/// Most bytes that are read and discarded at the end of a connection.
 pub(crate) const LINGER_BYTES: usize = 64 * 1024;
-/// A client may be late by this much with the end of its own test.
+/// Longest time that a client may be late with the end of its own test.
 pub(crate) const OVERDUE: Duration = Duration::from_secs(15);
-/// A test in which this end only sends, and nothing moves for this long, is over. What a receiver waits is
-/// `--rcv-timeout`.
+/// Silence after which a test in which this end only sends is over. A receiver waits as long as
+/// `--rcv-timeout` says.
 pub(crate) const STALL: Duration = Duration::from_secs(120);
-/// A control connection whose host does not answer is probed after this much silence ...
+/// Keepalive probes of a control connection whose host does not answer.
 pub(super) const KEEPALIVE: Keepalive =
     Keepalive { idle_secs: Some(5), interval_secs: Some(2), count: Some(3) };
-/// ... and given up when bytes stay unacknowledged for this long.
+/// Time after which a control connection whose bytes stay unacknowledged is given up.
 pub(super) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A host that has acknowledged nothing for this long is gone. It is when keepalive gives up, whose probes
-/// stop as soon as anything is under way.
+/// Time without an acknowledgement after which a host is gone. Keepalive gives up at that moment too, but
+/// its probes stop as soon as anything is under way.
 pub(crate) const HOST_SILENCE: Duration = Duration::from_secs(11);
-/// What comes in after the end of a test is over when nothing came for this long.
+/// Silence after which nothing more is expected once a test is over.
 pub(crate) const QUIET: Duration = Duration::from_millis(100);
-/// Connections without a cookie, of all sources; the oldest goes when another comes.
+/// Most connections of all sources whose cookie has not come; the oldest one is closed when another comes.
 pub(crate) const WAITING_CONNECTIONS: usize = 256;
 
 /// Most bytes of parameters (iperf3's limit since 3.18).
 pub(crate) const PARAMS_BYTES: u32 = 8 * 1024;
-/// Most bytes of what a ringperf adds at the end of a test.
+/// Most bytes of the part that a ringperf adds at the end of a test.
 pub(crate) const PART_BYTES: u32 = 1024 * 1024;
-/// Most bytes of a server's own report at a client that has asked for it ...
+/// Most bytes of a server's own report that a client keeps if it has asked for it.
 pub(crate) const SERVER_REPORT_BYTES: usize = 16 * 1024 * 1024;
-/// ... and of results with a report, of which the client keeps no more than that. A longer length is none: it
-/// is what a server says instead of results.
+/// Most bytes of results with a server's report in them, of which the client keeps
+/// [`SERVER_REPORT_BYTES`] at most. A larger length is a state that a server sends instead of results.
 pub(crate) const SERVER_RESULTS_BYTES: u32 = 1024 * 1024 * 1024;
 
-/// Most bytes of other results.
+/// Most bytes of results of `streams` streams without a server's report.
 pub(crate) fn results_bytes(streams: u32) -> u32 {
     64 * 1024 + 1024 * streams
 }

@@ -1,4 +1,4 @@
-//! A panic ends what it happened in, a session or a stream, and is told in one line.
+//! A panic ends the session or the stream that it happened in, and is reported in one line.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -15,9 +15,9 @@ thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Does `work`; a panic in it is an error with its place and its words, in one line.
+/// Does `work`; a panic in it becomes an error with its place in the source and its message, in one line.
 ///
-/// Whatever the panic leaves behind must belong to `work` alone.
+/// State that a panic may leave half-changed must belong to `work` alone.
 pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     keep_quiet();
     let outer = CONTAINED.replace(true);

@@ -9,8 +9,8 @@ use tokio::task::LocalSet;
 
 use crate::sys::set_time_slice;
 
-/// Turn of the control thread on its processor: it has little to do, but that at once, also where streams
-/// take all the time there is. Otherwise it would hear of the end of a test a few turns of theirs later.
+/// Time slice of the control thread on its processor: it has little to do, but that at once, also where
+/// streams take all the time there is. Otherwise it would hear of the end of a test a few slices later.
 const CONTROL_SLICE: Duration = Duration::from_micros(100);
 
 /// Which runtime drives the control thread.
@@ -28,9 +28,9 @@ pub(crate) enum RuntimeKind {
 /// # Errors
 /// The system's when neither runtime can be had.
 pub(crate) fn block_on<F: Future>(make_future: impl FnOnce(RuntimeKind) -> F) -> io::Result<F::Output> {
-    // Only time is lost where it is refused.
+    // Where the kernel refuses it, only time is lost.
     let _ = set_time_slice(CONTROL_SLICE);
-    // Both take one for their signals, and panic where it is refused.
+    // Both runtimes need a socket pair for their signals, and panic where they get none.
     drop(UnixStream::pair()?);
     // Not tokio_uring::start, which panics where io_uring is denied.
     match tokio_uring::Runtime::new(&tokio_uring::builder()) {

@@ -8,21 +8,21 @@ use tokio::sync::{oneshot, watch};
 
 use crate::sys::{ignores_hangup, note_signals};
 
-/// What ends a run from outside, as events of the control thread.
+/// Sources of the event that ends a run from outside, as the control thread sees them.
 pub(crate) enum Signals {
     /// SIGINT, SIGTERM and SIGHUP, with iperf3's names for them.
     Caught([(Option<Signal>, &'static str); 3]),
-    /// Another thread says so.
+    /// Another thread ends the run by this channel.
     Until(oneshot::Receiver<()>),
-    /// The server of this session does, with the name of its signal.
+    /// The server of this session ends it, and tells the name of the signal that it got.
     Told(watch::Receiver<Option<&'static str>>),
-    /// Nothing does.
+    /// Nothing ends the run.
     Ignored,
 }
 
 impl Signals {
-    /// From now on these signals come here instead of ending the process. SIGHUP stays ignored if it is,
-    /// since that is what nohup(1) is for; iperf3 catches it all the same.
+    /// Has SIGINT, SIGTERM and SIGHUP come here instead of ending the process. SIGHUP stays ignored if it is
+    /// ignored already, since that is what nohup(1) is for; iperf3 catches it all the same.
     ///
     /// # Errors
     /// The system's.
@@ -36,17 +36,17 @@ impl Signals {
         Ok(Self::Caught(caught))
     }
 
-    /// Signals are somebody else's matter.
+    /// Signals that never come, since another part of the process handles them.
     pub(crate) fn ignore() -> Self {
         Self::Ignored
     }
 
-    /// The other end of the channel stands for them.
+    /// One signal, SIGTERM, when the other end of the channel sends or is dropped.
     pub(crate) fn until(stopped: oneshot::Receiver<()>) -> Self {
         Self::Until(stopped)
     }
 
-    /// The server tells its sessions.
+    /// The signals of the server, which tells its sessions over this channel.
     pub(crate) fn told_by(server: watch::Receiver<Option<&'static str>>) -> Self {
         Self::Told(server)
     }
@@ -78,7 +78,7 @@ impl Signals {
     }
 }
 
-/// The next signal of a kind, which never comes if nobody waits for it.
+/// Waits for the next signal of a kind; for ever if that kind is not caught.
 async fn next(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => drop(signal.recv().await),

@@ -10,10 +10,11 @@ use crate::error::SetupError;
 use crate::protocol::ErrorCode;
 use crate::sys::{PacketMark, Socket};
 
-/// What Linux takes for TCP_MAXSEG: `TCP_MIN_MSS` of include/net/tcp.h to `MAX_TCP_WINDOW`.
+/// Bytes that Linux takes for TCP_MAXSEG, for people: `TCP_MIN_MSS` of include/net/tcp.h to
+/// `MAX_TCP_WINDOW`.
 const SEGMENT_BYTES: &str = "88 to 32767";
 
-/// Options of a control connection: how soon a vanished peer is noticed.
+/// Sets the options of a control connection, which say how soon a vanished peer is noticed.
 pub(crate) fn control(socket: &Socket, local: &LocalConfig) -> Result<(), SetupError> {
     let kept = keepalive(socket, local.keepalive.unwrap_or(limits::KEEPALIVE));
     // What nobody has asked for is worth having and not worth a test: where it is refused, a peer that has
@@ -34,7 +35,7 @@ pub(crate) fn control(socket: &Socket, local: &LocalConfig) -> Result<(), SetupE
     }
 }
 
-/// Options of a client's data connection, which must stand before the handshake.
+/// Sets the options of a client's data connection, which must be set before the handshake.
 pub(crate) fn before_connect(
     socket: &Socket,
     test: &TestConfig,
@@ -59,8 +60,8 @@ pub(crate) fn before_connect(
     either_end(socket, test, local, server)
 }
 
-/// Options of a data connection that a server has accepted; whatever concerns the handshake came from the
-/// client.
+/// Sets the options of a data connection that a server has accepted. Those that concern the handshake were
+/// the client's to set.
 pub(crate) fn after_accept(
     socket: &Socket,
     test: &TestConfig,
@@ -77,7 +78,7 @@ pub(crate) fn bind_device(socket: &Socket, local: &LocalConfig) -> Result<(), Se
     set(socket.bind_device(name), &device_clause(name), ErrorCode::BIND_DEVICE)
 }
 
-/// What is being done when a socket is restricted to this network device.
+/// The clause of an error message for restricting a socket to this network device.
 pub(crate) fn device_clause(name: &str) -> String {
     format!("binding to the network device {name}")
 }
@@ -176,7 +177,7 @@ pub(crate) fn mark_packets(
     })
 }
 
-/// What the data connections of a client and of a server have in common.
+/// Sets the options that data connections of a client and of a server have in common.
 fn either_end(
     socket: &Socket,
     test: &TestConfig,

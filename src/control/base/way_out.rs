@@ -8,10 +8,11 @@ use crate::error::SetupError;
 use crate::protocol::ErrorCode;
 use crate::sys::{Pinned, Topology, link_local_devices, local_addresses};
 
-/// Addresses that are listed at most.
+/// Most addresses that are listed.
 const MOST_ADDRESSES: usize = 8;
 
-/// Why connections cannot come from the address that the user has chosen; `code` is what fails by it.
+/// The error of a socket that cannot be bound to the address that the user has chosen; `code` names the step
+/// that fails by it.
 pub(crate) fn bind_error(code: ErrorCode, local: SocketAddr, source: io::Error) -> SetupError {
     let address = local.ip();
     let from = match (address.is_unspecified(), local.port()) {
@@ -31,7 +32,8 @@ pub(crate) fn bind_error(code: ErrorCode, local: SocketAddr, source: io::Error) 
     SetupError::From { code, from, source, way_out }
 }
 
-/// What can be done where nobody can listen at this address, or nothing. `holder` knows whose a port is.
+/// What the user can do where this process cannot listen at `local`; empty if nothing. `holder` finds the
+/// name and the number of the process that has a port.
 pub(crate) fn of_listening(
     local: SocketAddr,
     source: &io::Error,
@@ -53,7 +55,7 @@ pub(crate) fn of_listening(
     }
 }
 
-/// Why a connection to this address cannot even be tried, if that is so.
+/// The error of an address to which a connection cannot even be tried; `None` of any other.
 pub(crate) fn of_connecting(server: SocketAddr, source: &io::Error) -> Option<SetupError> {
     let has_no_device = matches!(server, SocketAddr::V6(address) if address.scope_id() == 0);
     let is_refused = source.raw_os_error() == Some(libc::EINVAL);
