@@ -38,12 +38,12 @@ struct Waiting {
 }
 
 impl Admission {
-    /// Whoever wants a test is sent to `controls`.
+    /// Admits connections to the tests of `router`. A client that wants a new test is sent to `controls`.
     pub(crate) fn new(router: Router, controls: mpsc::UnboundedSender<Control>) -> Self {
         Self { router, controls, waiting: Rc::default(), leaving: Rc::default(), count: Rc::default() }
     }
 
-    /// Takes care of a new connection, which holds up nobody.
+    /// Reads the cookie of a new connection and routes it, in a task of its own that holds up nobody.
     pub(crate) fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let number = self.count.get() + 1;
         self.count.set(number);
@@ -76,7 +76,8 @@ impl Admission {
         });
     }
 
-    /// Ends a connection of whoever has most of those that wait; if none does, a set-up.
+    /// Closes one of the connections that wait, of the source that has most of them; if none waits, ends a
+    /// set-up.
     pub(super) fn evict_one(&self) {
         self.forget_admitted();
         let mut waiting = self.waiting.borrow_mut();
@@ -121,7 +122,7 @@ impl Admission {
         self.waiting.borrow_mut().retain(|one| !one.stay.is_closed());
     }
 
-    /// Sends a connection to where its cookie belongs.
+    /// Hands a connection to the test that its cookie belongs to.
     fn route(&self, stream: TcpStream, (number, peer): (u64, SocketAddr), cookie: &Cookie) {
         let destination = self.router.destination(cookie, Source::of(peer.ip()));
         if matches!(destination, Destination::Nowhere) {
@@ -142,7 +143,7 @@ impl Admission {
     }
 }
 
-/// A cookie that is being read.
+/// A cookie of which some bytes have been read.
 struct Reading {
     bytes: [u8; Cookie::LEN],
     filled: usize,
@@ -167,8 +168,7 @@ impl Reading {
         }
     }
 
-    /// Takes what is there; exactly the cookie's bytes, since what comes after them is payload or the next
-    /// message.
+    /// Takes the bytes that have come, and none beyond the cookie, since payload or the next message follows.
     ///
     /// # Errors
     /// WouldBlock when there is less.

@@ -1,4 +1,4 @@
-//! What all tests of a server together may move (`--total-bitrate-limit`).
+//! The rate that all tests of a server together may have (`--total-bitrate-limit`).
 //!
 //! A test that says its rate has it promised, but no more than its share of the whole, which is that of a
 //! slot; one that does not may take what is left. When all together move too much it is the largest of those
@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 use crate::config::RateLimit;
 use crate::control::base::limits;
 
-/// What is promised to a test and not used by then is no longer kept for it: one that makes room because
-/// nothing has moved in it has nothing left.
+/// Time after which a promised rate is kept for a test only as far as the test uses it, so that one that
+/// makes room because nothing has moved in it has nothing left.
 const UNUSED: Duration = limits::FIRST_BYTE;
 
 /// The rates of all tests. All copies are one.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     limit: Option<RateLimit>,
-    /// Tests that may run side by side.
+    /// Most tests that may run side by side.
     slots: u64,
     shares: Rc<RefCell<Vec<Entry>>>,
 }
@@ -34,12 +34,12 @@ struct Entry {
 }
 
 impl Entry {
-    /// What it moves beyond what was promised to it.
+    /// Bits per second that it moves beyond its promise.
     fn excess(&self) -> u64 {
         self.moved_bits_per_second.saturating_sub(self.promised_bits_per_second)
     }
 
-    /// What is kept for it: all of the promise at first, then twice of what it moves.
+    /// Bits per second that are kept for it: all of the promise at first, later at most twice its own rate.
     fn kept(&self, now: Instant) -> u64 {
         if now.duration_since(self.began) < UNUSED {
             return self.promised_bits_per_second;
@@ -48,7 +48,7 @@ impl Entry {
     }
 }
 
-/// What one test has of the budget, until it is dropped.
+/// One test's share of the budget, which is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     number: u64,
@@ -57,25 +57,28 @@ pub(crate) struct Share {
 }
 
 impl Budget {
-    /// Nothing is promised yet to any of `slots` tests; without a limit nothing ever is.
+    /// The budget of a server for `slots` tests side by side, nothing of it promised yet. Without a limit no
+    /// share is ever given.
     pub(crate) fn new(limit: Option<RateLimit>, slots: usize) -> Self {
         let slots = u64::try_from(slots).expect("a usize fits a u64").max(1);
         Self { limit, slots, shares: Rc::default() }
     }
 
-    /// Whether a test may ever ask for so much: 0 if it does not say, `None` if it is more than any number.
+    /// Checks that a test may ever have `asked` bits per second: 0 if it does not say its rate, `None` if its
+    /// rate has no limit.
     ///
     /// # Errors
-    /// It is more than all tests together may move.
+    /// [`OutOfBudget`] if that is more than all tests together may move.
     pub(crate) fn check(&self, asked: Option<u64>) -> Result<(), OutOfBudget> {
         let Some(limit) = self.limit else { return Ok(()) };
         asked.filter(|asked| *asked <= limit.bits_per_second).map(|_| ()).ok_or(OutOfBudget)
     }
 
-    /// Promises test number `number`, which has a slot since `began`, what it asks for.
+    /// Promises test number `number`, which has a slot since `began`, the `asked` bits per second, or its
+    /// share of the whole if that is less.
     ///
     /// # Errors
-    /// There is not so much left, or nothing at all.
+    /// [`OutOfBudget`] if less than `asked` is left, or nothing at all.
     pub(crate) fn promise(
         &self,
         number: u64,
@@ -95,7 +98,7 @@ impl Budget {
     }
 }
 
-/// There is not so much left.
+/// Less of the budget is left than a test asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OutOfBudget;
 
@@ -105,14 +108,15 @@ impl Share {
         self.limit
     }
 
-    /// Notes the rate of this test so far.
+    /// Notes the rate of this test so far, in bits per second.
     pub(crate) fn note(&self, moved_bits_per_second: u64) {
         for entry in self.shares.borrow_mut().iter_mut().filter(|entry| entry.number == self.number) {
             entry.moved_bits_per_second = moved_bits_per_second;
         }
     }
 
-    /// Notes the average rate of this test; tells whether it is the one that has to end.
+    /// Notes the average rate of this test, in bits per second, and says whether this is the test that has to
+    /// end.
     pub(crate) fn is_over(&self, moved_bits_per_second: u64) -> bool {
         self.note(moved_bits_per_second);
         let shares = self.shares.borrow();

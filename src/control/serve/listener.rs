@@ -24,21 +24,22 @@ pub(crate) struct Listener {
     controls: mpsc::UnboundedReceiver<Control>,
 }
 
-/// What a session needs of the listener. All copies are one; the port is in use as long as one is there.
+/// A session's access to the listener. All copies are one; the port is in use as long as one is there.
 #[derive(Clone)]
 pub(crate) struct Entrance {
     members: Members,
     admission: Admission,
 }
 
-/// Where the data connections of a test come in, until it is dropped.
+/// Accepts the data connections of one test, until it is dropped.
 pub(crate) struct StreamDoor {
     streams: Streams,
     /// Tells why the server could not take one of them.
     turned_away: mpsc::UnboundedReceiver<io::Error>,
-    /// What the kernel is told to do with them meanwhile.
+    /// The listening socket that takes the connections of this host meanwhile, if they need one of their own.
     _lent: Option<Lent>,
-    /// Why they come with the same window as all others, which is set only afterwards.
+    /// Why no listening socket with the window of this test could be had, so that the window is set when the
+    /// connections are made already.
     pub(crate) late_window: Option<io::Error>,
 }
 
@@ -66,9 +67,9 @@ impl Listener {
     }
 
     /// Listens anew on the same port if the network device that it listens on was replaced by another one of
-    /// the same name. Nobody can have come by the old one since, so nobody is lost; otherwise everything
-    /// stays as it is. Whoever is being admitted stays in any case. No session may have a copy of the
-    /// entrance.
+    /// the same name; otherwise nothing changes. No connection is lost, since none can have come through a
+    /// device that is gone, and connections that are being admitted stay. No session may have a copy of the
+    /// handle.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -83,17 +84,17 @@ impl Listener {
         Self::open_on(config, port, admission, controls)
     }
 
-    /// The port, also when a free one was asked for.
+    /// The port that it listens on, which the system has chosen if the user has asked for port 0.
     pub(crate) fn port(&self) -> u16 {
         self.entrance.members.address().local.port()
     }
 
-    /// What a session needs.
+    /// The handle that sessions get copies of.
     pub(crate) fn entrance(&self) -> &Entrance {
         &self.entrance
     }
 
-    /// Nobody else gets a test, and all set-ups hear that the server is busy.
+    /// Gives no further client a test; all set-ups hear that the server is busy.
     pub(crate) fn close(&self) {
         self.entrance.admission.router.close();
     }
@@ -103,15 +104,15 @@ impl Listener {
         self.entrance.admission.router.runs_a_test()
     }
 
-    /// Waits for the next client, whose set-up may begin.
+    /// Waits for the next client that may begin its set-up.
     pub(crate) async fn next_control(&mut self) -> Control {
         self.controls.recv().await.expect("the admission keeps a sender as long as the listener lives")
     }
 }
 
 impl Entrance {
-    /// From now on connections with the cookie of this test are its streams, of which there are `count`. They
-    /// come from `host`, and have a window of this size from the start if one is given.
+    /// Takes connections with the cookie of this test as its streams from now on. There are `count` of them,
+    /// they come from `host`, and they have a window of that many bytes from the start if one is given.
     ///
     /// # Errors
     /// [`SetupError::StreamListen`] when they need a listener of their own and it cannot be had, if it is for
@@ -147,7 +148,7 @@ impl StreamDoor {
     /// The next data connection of the test, in the order of the cookies.
     ///
     /// # Errors
-    /// [`SetupError::StreamAccept`] when there was no descriptor for one of them: then they never are
+    /// [`RunError::StreamAccept`] when the process had no descriptor for one of them, so that they never are
     /// complete.
     pub(crate) async fn next(&mut self) -> Result<Accepted, SetupError> {
         tokio::select! {

@@ -45,7 +45,7 @@ impl Logins {
         Ok(Self { questions })
     }
 
-    /// The user whose token this is, if it is good.
+    /// Judges a token and returns its user's name.
     pub(crate) async fn admit(&self, token: Option<String>, client: IpAddr) -> Result<String, Refusal> {
         let late = || Refusal { reason: Reason::Late(limits::LOGIN), user: None };
         let (answer, answered) = oneshot::channel();

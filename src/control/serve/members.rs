@@ -47,31 +47,32 @@ struct Member {
     accepting: Accepting,
 }
 
-/// Whose connections a member takes.
+/// The connections that a listening socket takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Takes {
-    /// Whatever no other one takes.
+    /// Those that no other socket takes.
     Everybody,
     Multipath,
-    /// Those of the host that it is lent to. Its window is of a fixed size.
+    /// Those of the host that the socket is lent to, with a window of a fixed size; `None` while it is lent
+    /// to nobody.
     Host(Option<IpAddr>),
 }
 
-/// Where tests wait for their data connections. All copies are one.
+/// The tests that wait for data connections. All copies are one.
 #[derive(Clone, Default)]
 struct Doors(Rc<RefCell<Vec<Door>>>);
 
-/// The host that they come from, and where it is told why one of them is lost.
+/// The host that a test's data connections come from, and the channel on which it hears why one is lost.
 type Door = (IpAddr, mpsc::UnboundedSender<io::Error>);
 
-/// A member that takes the connections of one host until this is dropped.
+/// A listening socket that takes the connections of one host until this is dropped.
 pub(super) struct Lent {
     members: Members,
     index: usize,
 }
 
 impl Members {
-    /// Accepts from the first socket.
+    /// Starts to accept from the first socket.
     ///
     /// # Errors
     /// [`SetupError::System`].
@@ -98,9 +99,9 @@ impl Members {
         members.first().is_some_and(|first| has_lost_device(&*first.socket, &self.0.address))
     }
 
-    /// Has the connections of a test from this host come to a socket that is made for them, those with a
-    /// window of their own until what is returned is dropped. No other test of this host may expect
-    /// connections with another window meanwhile.
+    /// Has the connections of a test from `host` come to a socket that is made for them. With `window_bytes`
+    /// that holds until the returned value is dropped, and no other test of this host may expect connections
+    /// with another window meanwhile.
     ///
     /// # Errors
     /// [`SetupError::StreamListen`], or [`SetupError::BufferSize`] for a window that the kernel does not
@@ -122,12 +123,13 @@ impl Members {
         .map_err(|source| self.failed(source))
     }
 
-    /// Tells, until what is returned is dropped, why a connection from this host was turned away, if one is.
+    /// A channel that tells why a connection from this host was turned away, whenever one is, until it is
+    /// dropped.
     pub(super) fn turned_away(&self, host: IpAddr) -> mpsc::UnboundedReceiver<io::Error> {
         self.0.doors.open(host)
     }
 
-    /// Closes all of them. Who is being admitted stays.
+    /// Closes all sockets. Connections that are being admitted stay.
     pub(crate) async fn close(self) {
         for member in self.0.members.take().into_iter().chain(self.0.sctp.take()) {
             member.accepting.end().await;
@@ -199,14 +201,14 @@ impl Members {
 }
 
 impl Shared {
-    /// What accepting takes.
+    /// What each accepting task needs.
     fn helpers(&self) -> (&Admission, &Doors) {
         (&self.admission, &self.doors)
     }
 }
 
 impl Doors {
-    /// One more test waits for connections from this host, until what is returned is dropped.
+    /// Adds a test that waits for connections from this host, until the returned channel is dropped.
     fn open(&self, host: IpAddr) -> mpsc::UnboundedReceiver<io::Error> {
         let (door, lost) = mpsc::unbounded_channel();
         let mut doors = self.0.borrow_mut();
@@ -215,8 +217,8 @@ impl Doors {
         lost
     }
 
-    /// Tells all tests that wait for connections from one of these hosts that some are lost, and why; says
-    /// whether there is such a test.
+    /// Tells all tests that wait for connections from one of these hosts why one is lost, and says whether
+    /// there is such a test.
     fn lose(&self, hosts: &[IpAddr], why: &io::Error) -> bool {
         let doors = self.0.borrow();
         let mut losers =
@@ -261,7 +263,7 @@ impl Accepting {
         Ok(Self(tokio::task::spawn_local(accept_all(listener, (admission, doors), spare))))
     }
 
-    /// Ends it; its reference to the listener is gone then.
+    /// Ends the task, with its reference to the listener.
     async fn end(mut self) {
         self.0.abort();
         let _ = (&mut self.0).await;

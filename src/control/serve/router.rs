@@ -1,5 +1,5 @@
-//! Who a connection belongs to: a new test, a stream of one that is being set up, or nobody. Who of them gets
-//! a slot is decided in `slots.rs`.
+//! Routes each connection to its owner: a new test, a test that is being set up, or nobody. Which test gets a
+//! slot is decided in `slots.rs`.
 
 use std::cell::RefCell;
 use std::future;
@@ -16,20 +16,20 @@ use crate::control::base::limits;
 use crate::protocol::Cookie;
 use crate::sys::Socket;
 
-/// What a server is doing, as far as a new connection is concerned. All copies are one.
+/// The tests of a server, as far as new connections are concerned. All copies are one.
 #[derive(Clone)]
 pub(crate) struct Router(Rc<Shared>);
 
 struct Shared {
     state: RefCell<State>,
-    /// Somebody who waits for a slot may get it now.
+    /// Notified when a test that waits for a slot may get it.
     changed: Notify,
 }
 
 struct State {
     slots: Slots,
     tests: Vec<Test>,
-    /// Where a login was refused that has not heard of it yet, the oldest first.
+    /// Sources whose login was refused and that have not heard of it yet, the oldest first.
     refused: Vec<Refused>,
     next_id: u64,
 }
@@ -38,28 +38,28 @@ struct State {
 struct Test {
     id: u64,
     cookie: Cookie,
-    /// Where its streams go while it waits for them.
+    /// The channel for its streams while it waits for them.
     streams: Option<mpsc::Sender<Accepted>>,
-    /// It has to make room.
+    /// Notified when it has to make room.
     has_to_go: Rc<Notify>,
 }
 
-/// A source that has no test for a while.
+/// A source whose login was refused, which gets no test for a while.
 struct Refused {
     source: Source,
-    /// Dropped when others need its place.
+    /// Dropped when another source needs its place.
     _stay: oneshot::Sender<()>,
     id: u64,
 }
 
 /// A data connection.
 pub(crate) struct Accepted {
-    /// Grows with each connection that the server accepts, of whatever kind.
+    /// Counts all connections that the server accepts, of any kind, in the order in which they come.
     pub(crate) number: u64,
     pub(crate) socket: Socket,
 }
 
-/// A test at the router, until this is dropped.
+/// A test's registration at the router, until this is dropped.
 pub(crate) struct Entry {
     router: Router,
     id: u64,
@@ -78,21 +78,21 @@ pub(crate) struct Control {
     pub(crate) entry: Rc<Entry>,
 }
 
-/// Where a connection goes.
+/// The owner of a new connection.
 pub(crate) enum Destination {
     Control(Entry),
     Stream(mpsc::Sender<Accepted>),
     Nowhere,
 }
 
-/// The streams of a test come in here until this is dropped.
+/// Receives the data connections of one test until this is dropped.
 pub(crate) struct Streams {
     accepted: mpsc::Receiver<Accepted>,
     router: Router,
     id: u64,
 }
 
-/// A source whose login was refused has no other test until this is dropped.
+/// Keeps a source whose login was refused from having another test, until this is dropped.
 pub(crate) struct Penalty {
     router: Router,
     id: u64,
@@ -100,19 +100,20 @@ pub(crate) struct Penalty {
 }
 
 impl Router {
-    /// No test runs yet; `slots` of them may run side by side.
+    /// A router without tests, of which `slots` may run side by side.
     pub(crate) fn new(slots: usize) -> Self {
         let state = State { slots: Slots::new(slots), tests: Vec::new(), refused: Vec::new(), next_id: 0 };
         Self(Rc::new(Shared { state: RefCell::new(state), changed: Notify::new() }))
     }
 
-    /// Whether a cookie would make no difference: all slots are taken, and nobody waits for connections.
+    /// Whether every new connection is refused whatever its cookie: all slots are taken, and no test waits
+    /// for connections.
     pub(crate) fn is_closed(&self) -> bool {
         let state = self.0.state.borrow();
         state.slots.are_full(Instant::now()) && state.tests.iter().all(|test| test.streams.is_none())
     }
 
-    /// Comes when it is so.
+    /// Waits until [`Self::is_closed`].
     pub(crate) async fn closes(&self) {
         loop {
             let changed = self.0.changed.notified();
@@ -130,7 +131,7 @@ impl Router {
         !self.0.state.borrow().slots.are_empty()
     }
 
-    /// Where a connection with this cookie goes.
+    /// Finds the owner of a connection with this cookie; a new test is registered.
     pub(crate) fn destination(&self, cookie: &Cookie, source: Source) -> Destination {
         let mut state = self.0.state.borrow_mut();
         let state = &mut *state;
@@ -156,7 +157,7 @@ impl Router {
         }
     }
 
-    /// Nobody else gets a slot, and all set-ups hear that the server is busy.
+    /// Gives no further test a slot; all set-ups hear that the server is busy.
     pub(crate) fn close(&self) {
         let mut state = self.0.state.borrow_mut();
         let gone = state.slots.close();
@@ -165,7 +166,7 @@ impl Router {
         self.0.changed.notify_waiters();
     }
 
-    /// Sends a set-up away for want of descriptors; tells whether there was one.
+    /// Ends a set-up for want of descriptors, and says whether there was one.
     pub(super) fn evict_one(&self) -> bool {
         let mut state = self.0.state.borrow_mut();
         let evicted = state.slots.evict();
@@ -194,20 +195,20 @@ impl State {
 }
 
 impl Entry {
-    /// From now on connections with the cookie of this test are its streams, of which there are `count`.
+    /// Takes connections with the cookie of this test as its streams from now on; there are `count` of them.
     pub(crate) fn expect_streams(&self, count: usize) -> Streams {
         let (streams, accepted) = mpsc::channel(count);
         self.router.set_streams(self.id, Some(streams));
         Streams { accepted, router: self.router.clone(), id: self.id }
     }
 
-    /// All streams are there: waits for one of the server's slots, which takes
+    /// Waits for one of the server's slots when all streams are there, which takes
     /// [`FIRST_BYTE`](limits::FIRST_BYTE) at most for each test that makes room.
     ///
-    /// Returns when it got it.
+    /// Returns the moment at which it got the slot.
     ///
     /// # Errors
-    /// All slots are taken by tests that others have.
+    /// [`Busy`] when all slots are taken by tests of other clients.
     pub(crate) async fn take_slot(&self) -> Result<Instant, Busy> {
         loop {
             let changed = self.router.0.changed.notified();
@@ -226,37 +227,37 @@ impl Entry {
         }
     }
 
-    /// Something has moved in this test, in which nothing moves for up to `pause` because its client wants it
-    /// so. Its slot is its own.
+    /// Notes that bytes have moved in this test, so that it keeps its slot. Its client has asked for pauses
+    /// of up to `pause` between them.
     pub(crate) fn note_moving(&self, pause: Duration) {
         self.router.0.state.borrow_mut().slots.moves(self.id, pause, Instant::now());
         self.router.0.changed.notify_waiters();
     }
 
-    /// Nothing moves any more, so the slot is another's if the last words take long; tells whether anything
-    /// has moved.
+    /// Notes that the streams of this test are over, so that it may lose its slot if its last messages take
+    /// long. `has_moved` says whether any byte has moved.
     pub(crate) fn note_ending(&self, has_moved: bool) {
         self.router.0.state.borrow_mut().slots.ends(self.id, has_moved, Instant::now());
         self.router.0.changed.notify_waiters();
     }
 
-    /// Comes when this test has to make room for others.
+    /// Waits until this test has to make room for another one.
     pub(crate) async fn has_to_go(&self) {
         self.has_to_go.notified().await;
     }
 
-    /// Whether the server is full with tests that go on.
+    /// Whether all slots of the server are taken by tests that go on.
     pub(crate) fn is_beside_a_full_server(&self) -> bool {
         self.router.0.state.borrow().slots.are_full(Instant::now())
     }
 
-    /// That it brings nothing is not held against its source.
+    /// Does not hold it against the source of this test that it moves nothing.
     pub(crate) fn excuse(&self) {
         self.router.0.state.borrow_mut().slots.excuse(self.id);
     }
 
-    /// From now on this source has no other test. When too many have not heard of it yet, the oldest of
-    /// whoever has most hears nothing at all.
+    /// Keeps this source from having another test. When the answers to too many refused logins are held back,
+    /// the oldest one of the source that has most of them is dropped.
     pub(crate) fn penalize(&self, source: Source) -> Penalty {
         // Logins have a count of their own.
         self.excuse();
@@ -300,7 +301,7 @@ impl Drop for Streams {
 }
 
 impl Penalty {
-    /// Comes when others need its place.
+    /// Waits until another source needs its place.
     pub(crate) async fn is_cut_short(&mut self) {
         // The sender says nothing; it is dropped.
         let _ = (&mut self.leave).await;
@@ -320,7 +321,7 @@ mod tests {
 
     use super::*;
 
-    /// What this has come to, unless it has to be waited for.
+    /// The output of a future that is ready at once.
     fn now<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         match future.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(value) => Some(value),
@@ -347,7 +348,7 @@ mod tests {
         }
     }
 
-    /// A test that runs.
+    /// Registers a test that runs.
     fn run(router: &Router, number: u8) -> Option<Entry> {
         let entry = enter(router, number)?;
         take_slot(&entry).expect("nobody has to be waited for").ok()?;

@@ -1,4 +1,5 @@
-//! Who gets the slots of a server: so many tests run side by side, and a set-up holds none of them.
+//! Which tests get the slots of a server. It runs as many tests side by side as it has slots, and a set-up
+//! holds none.
 //!
 //! Several set-ups go on at the same time, and the first whose streams are all there takes a slot. So silence
 //! and slowness hold nothing that somebody else could have:
@@ -7,27 +8,27 @@
 //!   come in; from then on they hear that it is busy.
 //! - A test in which nothing has moved after [`limits::FIRST_BYTE`] makes room for one whose streams are
 //!   there. Later it may stand still for as long as it has moved, within [`limits::STILL_MAX`]. One that is
-//!   over has its slot for its last words, for [`limits::FIRST_BYTE`] again.
+//!   over has its slot for its last messages, for [`limits::FIRST_BYTE`] again.
 //! - A source whose set-ups and tests brought nothing, or had to make room, goes behind all others, and waits
 //!   longer each time before it is heard again, as long as there are others.
 //! - Nobody gets more than a share of the slots while somebody else was turned away a moment ago.
 //! - There is a cap for the set-ups of each source and one for all; who has most makes room.
 //!
-//! This is what is decided, and time is an argument. What follows from it is done in `router.rs`.
+//! This file only decides, and time is an argument; `router.rs` acts on the decisions.
 
 use std::time::{Duration, Instant};
 
 use super::sources::{Fruitless, Network, Source, TurnedAway, who_goes};
 use crate::control::base::limits;
 
-/// The slots of a server, and everybody who has one or wants one.
+/// The slots of a server, and the tests that have one or want one.
 #[derive(Debug)]
 pub(super) struct Slots {
     count: usize,
     claims: Vec<Claim>,
     fruitless: Fruitless,
     turned_away: TurnedAway,
-    /// Nobody else gets a slot.
+    /// No further test gets a slot.
     closed: bool,
 }
 
@@ -37,43 +38,43 @@ struct Claim {
     id: u64,
     source: Source,
     stage: Stage,
-    /// Connections that it holds.
+    /// Number of connections that it holds.
     connections: usize,
-    /// That it brings nothing is not its fault, or has been held against it already.
+    /// Whether it is not held against the source if the test moves nothing, or has been already.
     excused: bool,
 }
 
 /// How far a test is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Its streams are not all there.
+    /// Some of its streams have not come yet.
     SetUp,
-    /// They are since then, and it waits for a slot.
+    /// All of its streams are there since this moment, and it waits for a slot.
     Complete(Instant),
-    /// It has a slot.
+    /// It has a slot, and its streams run.
     Running(Progress),
-    /// It has a slot since its streams were over: what is left are words.
+    /// It still has a slot, but its streams are over since this moment: only messages are left.
     Ending(Instant),
     /// It has made room for another one, and has a slot until it is gone.
     Displaced,
-    /// It has made room for another one, and has no slot any more: its last words take long.
+    /// It has made room for another one, and has no slot any more: its last messages take long.
     Lingering,
     /// It was told to go, and has no slot.
     Going,
 }
 
-/// How a test gets on.
+/// When bytes have moved in a test that has a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Progress {
     since: Instant,
-    /// When it was last seen that something had moved, if it has.
+    /// The last check that found that bytes had moved; `None` before the first byte.
     moved: Option<Instant>,
-    /// How long nothing moves because the client wants it so.
+    /// Longest time between two blocks that the client has asked for.
     pause: Duration,
 }
 
 impl Progress {
-    /// It may stand still until then.
+    /// The moment until which it may stand still.
     fn until(self) -> Instant {
         match self.moved {
             None => self.since + limits::FIRST_BYTE,
@@ -89,39 +90,39 @@ impl Progress {
     }
 }
 
-/// What becomes of a new client.
+/// The answer to a new client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entered {
-    /// It may begin its set-up; one of the others has to go for it.
+    /// It may begin its set-up.
     In {
-        /// Which.
+        /// Number of the set-up that has to end for it, if there are too many.
         evicted: Option<u64>,
     },
     /// It hears that the server is busy.
     Refused,
 }
 
-/// What becomes of a test whose streams are all there.
+/// The answer to a test whose streams are all there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It has a slot.
+    /// It gets a slot.
     Takes,
     /// The server is busy.
     Busy,
-    /// It is decided when something changes, or at this moment if there is one.
+    /// It has to ask again when something changes, or at this moment if there is one.
     Waits(Option<Instant>),
-    /// It is decided anew when this test, which was told that it has to make room, is gone.
+    /// It has to ask again when the test with this number is gone, which has to make room.
     Displaces(u64),
 }
 
 impl Slots {
-    /// `count` tests may run side by side.
+    /// `count` slots, all of them free.
     pub(crate) fn new(count: usize) -> Self {
         let (fruitless, turned_away) = (Fruitless::default(), TurnedAway::default());
         Self { count, claims: Vec::new(), fruitless, turned_away, closed: false }
     }
 
-    /// Whether every slot is held by a test in which something moves.
+    /// Whether every slot is held by a test in which bytes move.
     pub(super) fn are_full(&self, now: Instant) -> bool {
         let moving = self.claims.iter().filter(|claim| claim.is_moving(now)).count();
         self.closed || moving >= self.count
@@ -132,7 +133,7 @@ impl Slots {
         self.taken() == 0
     }
 
-    /// Nobody else gets a slot; returns the set-ups that have to go.
+    /// Gives no further test a slot; returns the numbers of the set-ups that have to end.
     pub(crate) fn close(&mut self) -> Vec<u64> {
         self.closed = true;
         let mut gone = Vec::new();
@@ -143,7 +144,7 @@ impl Slots {
         gone
     }
 
-    /// A new client has come.
+    /// Registers the test of a new client, with this number, if it may begin its set-up.
     pub(super) fn enter(&mut self, id: u64, source: Source, now: Instant) -> Entered {
         if self.are_full(now) {
             self.turned_away.note(source, now);
@@ -158,7 +159,8 @@ impl Slots {
         Entered::In { evicted }
     }
 
-    /// A set-up that has to go for want of descriptors: the oldest of whoever holds most of them.
+    /// Ends a set-up for want of descriptors, the oldest one of the source that holds most of them; returns
+    /// its number.
     pub(super) fn evict(&mut self) -> Option<u64> {
         let evictable = self.claims.iter().filter(|claim| claim.stage.is_evictable());
         let goes = who_goes(evictable.clone().map(|claim| (claim.source, claim.connections)))?;
@@ -167,12 +169,12 @@ impl Slots {
         Some(evicted)
     }
 
-    /// A data connection of this test has come.
+    /// Notes that a data connection of this test has come.
     pub(super) fn add_connection(&mut self, id: u64) {
         self.claim(id).connections += 1;
     }
 
-    /// All streams of this test are there: whether it gets a slot.
+    /// Decides whether a test whose streams are all there gets a slot.
     pub(super) fn decide(&mut self, id: u64, now: Instant) -> Verdict {
         let claim = self.claim(id);
         if claim.stage == Stage::SetUp {
@@ -199,16 +201,16 @@ impl Slots {
         }
     }
 
-    /// Something has moved in this test, in which nothing may move for `pause` because its client wants it
-    /// so.
+    /// Notes that bytes have moved in this test, whose client has asked for pauses of up to `pause` between
+    /// them.
     pub(crate) fn moves(&mut self, id: u64, pause: Duration, now: Instant) {
-        // One that was told to go goes.
+        // A test that was told to end has no way back.
         if let Stage::Running(progress) = &mut self.claim(id).stage {
             (progress.moved, progress.pause) = (Some(now), pause);
         }
     }
 
-    /// The streams of this test are over; tells whether something has moved in them.
+    /// Notes that the streams of this test are over; `has_moved` says whether any byte has moved.
     pub(crate) fn ends(&mut self, id: u64, has_moved: bool, now: Instant) {
         let claim = self.claim(id);
         if matches!(claim.stage, Stage::Running(_)) && has_moved {
@@ -216,12 +218,12 @@ impl Slots {
         }
     }
 
-    /// What this test has not brought is not held against its source.
+    /// Does not hold it against the source of this test that it moves nothing.
     pub(crate) fn excuse(&mut self, id: u64) {
         self.claim(id).excused = true;
     }
 
-    /// This test is over.
+    /// Removes a test that is over.
     pub(crate) fn leave(&mut self, id: u64, now: Instant) {
         let Some(index) = self.claims.iter().position(|claim| claim.id == id) else { return };
         let claim = self.claims.remove(index);
@@ -233,8 +235,8 @@ impl Slots {
         }
     }
 
-    /// Has a test make room, which is held against its source at once: those that wait with it would take its
-    /// place otherwise. Tells whether the slot is free by that.
+    /// Has a test make room, and says whether its slot is free at once. It is held against its source at
+    /// once: tests of the same source that wait would take the slot otherwise.
     fn displace(&mut self, id: u64, now: Instant) -> bool {
         let claim = self.claim(id);
         let is_ending = matches!(claim.stage, Stage::Ending(_));
@@ -275,7 +277,7 @@ impl Slots {
         }
     }
 
-    /// The place of a test among those that wait for a slot; `None` if it was told to go.
+    /// The place of a test among those that wait for a slot, from 0; `None` if it was told to end.
     fn rank(&self, id: u64, now: Instant) -> Option<usize> {
         let mut waiting: Vec<_> = self
             .claims
@@ -289,7 +291,7 @@ impl Slots {
         waiting.iter().position(|&(.., waits)| waits == id)
     }
 
-    /// Whether what is free is left to others, who have less.
+    /// Whether the `free` slots are left to other networks, which have less.
     fn has_its_share(&self, network: Network, free: usize, now: Instant) -> bool {
         let own = self.of(network);
         let complete = self.claims.iter().filter_map(|claim| {
@@ -310,7 +312,7 @@ impl Slots {
         running.sort_unstable();
         running.dedup();
         let share = (self.count / (1 + others.len() + running.len())).max(1);
-        // Whoever only says that it waits does not get more than half of them.
+        // Clients that were turned away keep at most half of the slots free.
         own >= share && free <= others.len().min(self.count / 2)
     }
 
@@ -332,7 +334,7 @@ impl Slots {
         evictable().nth(goes).map(|claim| claim.id)
     }
 
-    /// Tests of this network that have a slot.
+    /// Number of tests of this network that have a slot.
     fn of(&self, network: Network) -> usize {
         self.claims.iter().filter(|claim| claim.stage.has_slot() && claim.source.network() == network).count()
     }

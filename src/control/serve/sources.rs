@@ -1,4 +1,5 @@
-//! Where clients come from, what each place has had of a server, and who goes when too many are there.
+//! The sources that clients come from: how often each has used a server, and which has to go when too many
+//! are there.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -11,16 +12,16 @@ use crate::control::base::limits;
 
 /// Time over which the tests and the failures of a source are counted.
 const MINUTE: Duration = Duration::from_secs(60);
-/// Sources that are remembered. Each has come within minutes, so more of them are no single host.
+/// Most sources that are remembered. Each has come within minutes, so more of them are no single host.
 const SOURCES_MAX: usize = 4096;
-/// A network counts as so many sources, however many it has.
+/// Number of sources that a network may count as, however many it has.
 const SOURCES_OF_A_NETWORK: u32 = 4;
 
-/// Who stands behind an address as far as limits go: an address with IPv4, a network of 64 bits with IPv6.
+/// The host behind an address as far as limits go: the address itself with IPv4, its /64 network with IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Source(IpAddr);
 
-/// What a single customer may have: an address with IPv4, a network of 48 bits with IPv6.
+/// The addresses that a single customer may have: one address with IPv4, a /48 network with IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Network(IpAddr);
 
@@ -30,7 +31,7 @@ impl Source {
         Self(host_of(address))
     }
 
-    /// The network that it belongs to.
+    /// The network that this source belongs to.
     pub(crate) fn network(self) -> Network {
         Network(match self.0 {
             IpAddr::V4(_) => self.0,
@@ -39,9 +40,9 @@ impl Source {
     }
 }
 
-/// Which of these has to go when there are too many: the first one of the source that has most, in the
-/// network that has most. So whoever fills a server makes room by itself. The second number is the weight of
-/// each.
+/// The index of the item that has to go when there are too many: the first one of the source that has most,
+/// in the network that has most, so that whoever fills a server makes room by itself. Each item is given by
+/// its source and its weight.
 pub(super) fn who_goes(all: impl Iterator<Item = (Source, usize)> + Clone) -> Option<usize> {
     let (mut networks, mut sources) = (HashMap::new(), HashMap::new());
     for (source, weight) in all.clone() {
@@ -53,7 +54,7 @@ pub(super) fn who_goes(all: impl Iterator<Item = (Source, usize)> + Clone) -> Op
     all.map(|(source, _)| share(source)).position(|share| share == most)
 }
 
-/// Something about each of a bounded number of sources.
+/// A value and the time of its last use for each of a bounded number of sources or networks.
 #[derive(Debug)]
 struct Memory<Key, Value>(HashMap<Key, (Instant, Value)>);
 
@@ -64,13 +65,14 @@ impl<Key, Value> Default for Memory<Key, Value> {
 }
 
 impl<Key: Copy + Eq + Hash, Value: Default> Memory<Key, Value> {
-    /// What is remembered of it, if that is younger than `time`.
+    /// The value of `key`, if it was used within the last `time`.
     fn get(&self, key: Key, (now, time): (Instant, Duration)) -> Option<&Value> {
         self.0.get(&key).filter(|(last, _)| now.duration_since(*last) < time).map(|(_, value)| value)
     }
 
-    /// What is remembered of it, to be changed. Whoever has not been touched for `time`, or else for the
-    /// longest time, is forgotten where there are too many.
+    /// The value of `key`, to be changed; a default one if it was not used within the last `time`. Where
+    /// there are too many keys, those that were not used for `time` are forgotten, or else the one whose last
+    /// use is oldest.
     fn touch(&mut self, key: Key, (now, time): (Instant, Duration)) -> &mut Value {
         if self.0.len() >= SOURCES_MAX && !self.0.contains_key(&key) {
             self.0.retain(|_, (last, _)| now.duration_since(*last) < time);
@@ -87,7 +89,7 @@ impl<Key: Copy + Eq + Hash, Value: Default> Memory<Key, Value> {
         &mut entry.1
     }
 
-    /// When it was touched for the last time, if it is remembered.
+    /// The last use of `key`, if it is remembered.
     fn last(&self, key: Key) -> Option<Instant> {
         self.0.get(&key).map(|(last, _)| *last)
     }
@@ -110,12 +112,12 @@ pub(crate) struct Visits {
 struct Visitor {
     /// When its tests of the last minute began, the oldest first.
     tests: VecDeque<Instant>,
-    /// It has been turned away since its last test.
+    /// Whether it has been turned away since its last test.
     turned_away: bool,
 }
 
 impl Visitor {
-    /// Whether it has had so many tests within the last minute.
+    /// Whether it has had `most` tests or more within the last minute.
     fn has_had(&mut self, most: u32, now: Instant) -> bool {
         while self.tests.front().is_some_and(|&begun| now.duration_since(begun) >= MINUTE) {
             self.tests.pop_front();
@@ -129,25 +131,25 @@ impl Visitor {
     }
 }
 
-/// What becomes of somebody who wants a test.
+/// The answer to a source that wants a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Visit {
-    /// It may have one.
+    /// It may have a test.
     Welcome,
-    /// It has had its tests of this minute.
+    /// It has had as many tests within the last minute as it may have.
     TooMany {
-        /// For the first time since its last test: the next ones are no news.
+        /// Whether it hears this for the first time since its last test, so that the report tells of it.
         is_news: bool,
     },
 }
 
 impl Visits {
-    /// Nobody has come yet.
+    /// No source has had a test yet.
     pub(crate) fn new(most: Option<NonZeroU32>) -> Self {
         Self { most, sources: Memory::default(), networks: Memory::default() }
     }
 
-    /// Whether this source may have a test now.
+    /// Whether this source may have a test now, which is not counted yet.
     pub(crate) fn may_come(&mut self, source: Source, now: Instant) -> Visit {
         let Some(most) = self.most else { return Visit::Welcome };
         let visitor = self.sources.touch(source, (now, MINUTE));
@@ -170,7 +172,7 @@ impl Visits {
     }
 }
 
-/// Set-ups and tests of each source that have brought nothing, or had to make room, one after the other.
+/// Number of set-ups and tests in a row that moved nothing or had to make room, for each source.
 #[derive(Debug, Default)]
 pub(super) struct Fruitless {
     sources: Memory<Source, u32>,
@@ -178,7 +180,7 @@ pub(super) struct Fruitless {
 }
 
 impl Fruitless {
-    /// One more that has brought nothing.
+    /// Counts one more set-up or test of this source that moved nothing.
     pub(crate) fn note(&mut self, source: Source, now: Instant) {
         let memory = (now, limits::FRUITLESS_MEMORY);
         let sources = self.sources.touch(source, memory);
@@ -187,13 +189,13 @@ impl Fruitless {
         *networks = networks.saturating_add(1);
     }
 
-    /// A test of this source has brought something.
+    /// Sets the count of this source back to 0, since a test of it has moved bytes.
     pub(super) fn forgive(&mut self, source: Source) {
         self.sources.forget(source);
         self.networks.forget(source.network());
     }
 
-    /// How many there were.
+    /// The count of this source, or its share of the count of its network if that is more.
     pub(crate) fn count(&self, source: Source, now: Instant) -> u32 {
         let memory = (now, limits::FRUITLESS_MEMORY);
         let own = self.sources.get(source, memory).copied().unwrap_or(0);
@@ -201,34 +203,35 @@ impl Fruitless {
         own.max(network / SOURCES_OF_A_NETWORK)
     }
 
-    /// Whether this source is not heard yet while others are there: it waits twice as long each time.
+    /// Whether this source still has to wait while others are there; each wait is twice as long as the one
+    /// before.
     pub(super) fn has_to_wait(&self, source: Source, now: Instant) -> bool {
         let Some(doublings) = self.count(source, now).checked_sub(limits::FRUITLESS_FREE) else {
             return false;
         };
         let wait = limits::FRUITLESS_WAIT.saturating_mul(2_u32.saturating_pow(doublings));
-        // One that is new has the wait of its network.
+        // A source that is not known has the wait of its network.
         let ended = self.sources.last(source).or_else(|| self.networks.last(source.network()));
         ended.is_some_and(|ended| now.duration_since(ended) < wait.min(limits::FRUITLESS_WAIT_MAX))
     }
 }
 
-/// Who was told that the server is busy a moment ago, and may be waiting.
+/// The networks that were told a moment ago that the server is busy, and may be waiting.
 #[derive(Debug, Default)]
 pub(crate) struct TurnedAway(Memory<Network, ()>);
 
 impl TurnedAway {
-    /// It has been told.
+    /// Notes that this source was told that the server is busy.
     pub(crate) fn note(&mut self, source: Source, now: Instant) {
         self.0.touch(source.network(), (now, limits::WAITS));
     }
 
-    /// It waits no longer.
+    /// Notes that this source does not wait any more.
     pub(crate) fn forget(&mut self, source: Source) {
         self.0.forget(source.network());
     }
 
-    /// All others that may be waiting.
+    /// All networks that may be waiting, but for this one.
     pub(crate) fn others(&self, network: Network, now: Instant) -> impl Iterator<Item = Network> {
         let waits = move |(other, (last, ())): (&Network, &(Instant, ()))| {
             (*other != network && now.duration_since(*last) < limits::WAITS).then_some(*other)
@@ -237,7 +240,7 @@ impl TurnedAway {
     }
 }
 
-/// How much of the report each source has filled within a minute.
+/// Number of failures and tests of each source that were reported within a minute.
 #[derive(Debug, Default)]
 pub(crate) struct Reported {
     failures: Memory<Source, Filled>,
@@ -250,24 +253,24 @@ struct Filled {
     count: u32,
 }
 
-/// Whether something is reported.
+/// Whether a failure or a test is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Telling {
-    /// It is.
+    /// It is reported.
     Yes,
-    /// It is, and what this source does for the rest of the minute is not.
+    /// It is reported, as the last one of this source for the rest of the minute.
     Last,
-    /// It is not.
+    /// It is not reported.
     No,
 }
 
 impl Reported {
-    /// A set-up of this source has failed.
+    /// Counts a failed set-up of this source.
     pub(crate) fn failure(&mut self, source: Source, now: Instant) -> Telling {
         Self::count(&mut self.failures, source, now, limits::FAILURES_TOLD)
     }
 
-    /// A test of this source begins.
+    /// Counts a test of this source that begins.
     pub(crate) fn test(&mut self, source: Source, now: Instant) -> Telling {
         Self::count(&mut self.tests, source, now, limits::TESTS_TOLD)
     }

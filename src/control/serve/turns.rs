@@ -6,22 +6,21 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-/// What there are turns for.
+/// The key of a lock: what a set-up needs, and on which other set-ups of the same host may have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Matter {
-    /// Those UDP words of this host that carry no cookie, so that only their order tells whose stream they
-    /// open.
+    /// UDP connects of this host that carry no cookie, so that only their order tells whose stream they open.
     Words(IpAddr),
-    /// Data connections of this host, with no window of a fixed size. Any number of set-ups may wait for
-    /// some.
+    /// Data connections of this host without a window of a fixed size. Any number of set-ups may wait for
+    /// such connections at the same time.
     Connections(IpAddr),
-    /// Data connections of this host, whichever come: they go to a socket whose window has the size that the
-    /// test wants, and only their host tells which they are.
+    /// All data connections of this host: they go to a socket whose window has the size that the test wants,
+    /// and only their host tells which they are.
     ConnectionsOfTheirOwn(IpAddr),
 }
 
 impl Matter {
-    /// Whether nobody may be busy with the other matter meanwhile.
+    /// Whether no set-up may hold the other key meanwhile.
     fn excludes(self, other: Self) -> bool {
         match (self, other) {
             (Self::Words(host), Self::Words(other))
@@ -35,7 +34,7 @@ impl Matter {
     }
 }
 
-/// The matters that somebody is busy with. All copies are one.
+/// The keys that set-ups hold. All copies are one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Turns(Rc<Shared>);
 
@@ -45,7 +44,7 @@ struct Shared {
     given_back: Notify,
 }
 
-/// Somebody's turn, until it is dropped.
+/// A key that a set-up holds until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     turns: Turns,
@@ -53,7 +52,7 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    /// Waits until nobody has a turn in a matter that excludes this one.
+    /// Waits until no set-up holds a key that excludes this one, and takes it.
     pub(crate) async fn take(&self, matter: Matter) -> Turn {
         loop {
             let given_back = self.0.given_back.notified();
@@ -93,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    /// Who has a turn at once, of those that ask for one in this order.
+    /// Which of these keys can be taken at once, when they are asked for in this order.
     fn at_once(matters: &[Matter]) -> Vec<bool> {
         let turns = Turns::default();
         let mut context = Context::from_waker(Waker::noop());
