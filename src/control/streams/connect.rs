@@ -127,7 +127,7 @@ pub(super) fn labelled(server: SocketAddr, config: &ClientConfig) -> SocketAddr 
     }
 }
 
-/// Whether this machine has what the streams are made of.
+/// Checks that this machine has the protocol of the streams.
 ///
 /// # Errors
 /// [`SetupError::NoProtocol`], or [`SetupError::System`] when that cannot be found out.
@@ -167,7 +167,7 @@ fn bind_sctp(socket: &Socket, local: Option<SocketAddr>, config: &ClientConfig) 
     addresses.try_for_each(|address| socket.add_sctp_address(address))
 }
 
-/// The addresses of the server.
+/// Looks up the addresses of the server, of the IP version that was asked for.
 async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, SetupError> {
     let failed = |source| SetupError::Resolve { host: config.host.clone(), source };
     let found = match config.host.parse::<IpAddr>() {
@@ -187,8 +187,8 @@ async fn resolve(config: &ClientConfig) -> Result<Vec<SocketAddr>, SetupError> {
     Ok(addresses)
 }
 
-/// The addresses of a name. Nobody can end a call of the system's resolver, so it has a thread of its own,
-/// which is left alone when there is no time to wait for it.
+/// Looks up the addresses of a name. A call of the system's resolver cannot be cancelled, so it has a thread
+/// of its own, which is left alone when there is no time to wait for it.
 async fn look_up(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
     let (sender, found) = oneshot::channel();
     let look_up = move || {

@@ -1,8 +1,8 @@
-//! The connection on which two ringperfs tell each other their parts, see `protocol/extension/`.
+//! The connection on which two ringperfs exchange their parts, see `protocol/extension/`.
 //!
-//! It is made when everything that an iperf3 would say has been said, and whatever becomes of it costs the
-//! peer's part and nothing else. Its segments are small in both directions, since there are paths that
-//! swallow large ones without a word, and the messages of an iperf3 fit into small ones.
+//! It is made when all messages of iperf3's protocol have passed, and when it fails, the peer's part is
+//! missing and nothing else. Its segments are small in both directions, since there are paths that drop large
+//! ones silently, and the messages of an iperf3 fit into small ones.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -44,8 +44,8 @@ impl From<io::Error> for PartLost {
     }
 }
 
-/// Connects as the control connection has, from `from` to `server`, tells the own part and hears the
-/// server's.
+/// Connects from `from` to `server`, the addresses of the control connection, sends this end's part and
+/// returns the server's.
 pub(crate) async fn swap_with_server(
     local: &LocalConfig,
     (from, server): (SocketAddr, SocketAddr),
@@ -56,7 +56,7 @@ pub(crate) async fn swap_with_server(
     let swap = async {
         let socket = Socket::new_stream(Transport::Tcp, &server)?;
         bind_device(&socket, local)?;
-        // The handshake tells it to the server, so it must stand before.
+        // The handshake tells it to the server, so it must be set before.
         socket.set_mss(SEGMENT_BYTES)?;
         let socket = connect_from(socket, from, server).await?;
         let mut stream = TcpStream::from_std(socket.into_stream())?;
@@ -66,19 +66,18 @@ pub(crate) async fn swap_with_server(
             write_frame(&mut output, own).await?;
             output.shutdown().await
         };
-        // A server that does not listen to the end may have said everything all the same.
+        // A server that closes before it has read everything may have sent its part all the same.
         let (_, heard) = tokio::join!(tell, read_frame(&mut input));
         Ok((heard?, stream))
     };
     let (heard, mut stream) = timeout_at(deadline, swap).await.unwrap_or(Err(PartLost::Late))?;
-    // It closes when it has heard everything, and ends the test at the client's last word, which may overtake
-    // the part.
+    // The server closes when it has read everything. It ends the test at the client's last message, which
+    // must not overtake the part.
     let _ = timeout_at(deadline, stream.read(&mut [0])).await;
     Ok(heard)
 }
 
-/// Takes the connection on which `client` tells its part, tells the own one, and returns what was heard. Only
-/// one connection is taken.
+/// Takes one connection from `client`, sends this end's part on it and returns the client's.
 pub(crate) async fn swap_with_client(
     mut door: Streams,
     client: IpAddr,
@@ -86,7 +85,7 @@ pub(crate) async fn swap_with_client(
 ) -> Result<Vec<u8>, PartLost> {
     let socket = loop {
         let socket = door.next().await.socket;
-        // Somebody else may have seen the cookie.
+        // Another host may have seen the cookie.
         if socket.peer_addr().is_ok_and(|peer| peer.ip().to_canonical() == client.to_canonical()) {
             break socket;
         }
@@ -95,7 +94,7 @@ pub(crate) async fn swap_with_client(
     let swap = async {
         let mut stream = TcpStream::from_std(socket.into_stream())?;
         let (mut input, mut output) = stream.split();
-        // What is too long is not read, and then nothing needs to be said.
+        // A part that is too long is not read, and then nothing needs to be sent.
         let (heard, ()) = tokio::try_join!(read_frame(&mut input), async {
             write_frame(&mut output, own).await.map_err(PartLost::from)
         })?;

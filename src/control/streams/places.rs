@@ -1,28 +1,29 @@
-//! On which processor each stream thread of this end runs.
+//! The processor that each stream thread of this end runs on.
 
 use crate::config::{Placement, Role, processor_list};
 use crate::error::SetupError;
 use crate::sys::{Card, OutgoingDevice, Topology};
 
-/// The processors of the stream threads of this end, in the order in which they are taken. Without any, the
-/// scheduler has the choice.
+/// The processors of the stream threads of this end, in the order in which they are taken. With none the
+/// scheduler chooses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Places {
     order: Vec<u32>,
-    /// The server's streams go on where the client's end, so that on one machine they do not meet.
+    /// Whether the server's streams take the processors behind the client's, so that on one machine no two
+    /// threads share one before they must.
     apart: bool,
-    /// The processors to choose from when the network card is known.
+    /// The processors to choose from when the network card is known; `None` if there is nothing to choose.
     near: Option<Topology>,
-    /// What has come of that, one sentence without a full stop.
+    /// Which processors were chosen as near to the card, in one sentence without a full stop.
     understood: Option<String>,
 }
 
 impl Places {
-    /// The places that `option` asks for, among the processors that the calling thread may use. Those of
-    /// `near` are chosen by [`Self::settle`].
+    /// The placement that `option` asks for, among the processors that the calling thread may use. For `near`
+    /// they are chosen by [`Self::settle`].
     ///
     /// # Errors
-    /// [`SetupError::Place`] when one of a list is not among these, or [`SetupError::Affinity`].
+    /// [`RunError::Place`] when a processor of a list is not among these, or [`RunError::Affinity`].
     pub(crate) fn find(placement: &Placement, option: &'static str) -> Result<Self, SetupError> {
         match placement {
             Placement::Auto => Ok(Self::default()),
@@ -30,8 +31,8 @@ impl Places {
         }
     }
 
-    /// Chooses what is near to the card of `device`, through which the first stream sends, if that was asked
-    /// for.
+    /// Chooses the processors near to the card of `device`, through which the first stream sends, if the user
+    /// has asked for `near` and they are not chosen yet.
     pub(crate) fn settle(&mut self, device: Option<&OutgoingDevice>) {
         if let Some(topology) = self.near.take() {
             let (order, understood) = near(&topology, device);
@@ -40,18 +41,19 @@ impl Places {
         }
     }
 
-    /// Whether [`Self::settle`] has something to choose.
+    /// Whether [`Self::settle`] still has to choose the processors.
     pub(super) fn is_open(&self) -> bool {
         self.near.is_some()
     }
 
-    /// How `near` was understood; `None` before that, and of other placements.
+    /// Which processors were chosen as near to the card, in one sentence without a full stop; `None` before
+    /// [`Self::settle`], and of other placements.
     pub(super) fn understood(&self) -> Option<&str> {
         self.understood.as_deref()
     }
 
-    /// The processor of stream number `index` of the `streams` that this test has in all; `None` leaves it to
-    /// the scheduler.
+    /// The processor of stream number `index`, from 0, of the `streams` that this test has in all; `None`
+    /// leaves it to the scheduler.
     pub(crate) fn of(&self, role: Role, index: usize, streams: usize) -> Option<u32> {
         let count = self.order.len();
         let first = match role {
@@ -79,9 +81,9 @@ impl Places {
     }
 }
 
-/// The processors of the card's node that do not serve its interrupts, or what is nearest to that, and in
-/// words which it is: one of each core before any second one, cores that serve an interrupt last. Without
-/// any, the scheduler has the choice.
+/// The processors of the card's NUMA node that do not serve its interrupts, or else the nearest there are,
+/// and a clause that says which. One processor of each core comes before any second one, and cores that serve
+/// an interrupt come last. With none the scheduler chooses.
 fn near(topology: &Topology, device: Option<&OutgoingDevice>) -> (Vec<u32>, String) {
     const SCHEDULER: &str = "so the scheduler has the choice";
     let Some(OutgoingDevice { name, card }) = device else {
@@ -212,7 +214,8 @@ mod tests {
     /// Two packages of two cores with two threads each; the second one has the card.
     const TWO_NODES: [&[u32]; 4] = [&[0, 4], &[1, 5], &[2, 6], &[3, 7]];
 
-    /// What is near to a card with that node and these interrupts.
+    /// The processors near to a card with that NUMA node and these interrupts, and the clause that says
+    /// which.
     fn near_to(cores: &[&[u32]], node: Option<&[u32]>, interrupts: Option<&[u32]>) -> (Vec<u32>, String) {
         let set = |numbers: &[u32]| numbers.iter().copied().collect::<BTreeSet<u32>>();
         let interrupts = interrupts.map(set);

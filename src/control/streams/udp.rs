@@ -1,9 +1,9 @@
-//! UDP data streams: what both roles do with their sockets, and a client's side of the handshake.
+//! UDP data streams: the options of their sockets in both roles, and a client's side of the handshake.
 //!
-//! A client sends a word to the server's port, and the server answers from a socket that from then on hears
-//! and answers this client only (`udp_door.rs`). An iperf3 is sent four bytes, a ringperf also the cookie
-//! of the test. Nothing is repeated in the directions in which an iperf3 server would take the repetition
-//! for a datagram of the test; a ringperf knows it.
+//! A client sends a *connect* to the server's port, and the server *replies* from a socket that from then on
+//! receives from this client only (`udp_door.rs`). To an iperf3 the connect has four bytes, to a ringperf
+//! also the cookie of the test. It is not repeated in the directions in which an iperf3 server would take the
+//! repetition for a datagram of the test; a ringperf recognises it.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -27,32 +27,34 @@ use crate::error::{PeerError, RunError, SetupError};
 use crate::protocol::{Cookie, ErrorCode, Extension, UDP_REPLY, UdpChallenge, UdpWord, is_udp_reply};
 use crate::sys::{Socket, tells_of_the_way};
 
-/// More than the longest word is read, to see that a longer datagram is none.
+/// Bytes that are read of a datagram of the handshake: one more than the longest connect has, so that a
+/// longer datagram is not taken for one.
 pub(super) const WORD_ROOM: usize = UdpWord::NAMED_BYTES + 1;
-/// Receive buffer of a stream whose user has not chosen one: some milliseconds of a fast link, so that a
-/// short pause of the receiver costs nothing ...
+/// Bytes of the receive buffer of a stream whose user has not chosen a size: some milliseconds of a fast
+/// link, so that a short pause of the receiver costs nothing.
 pub(super) const RECEIVE_BUFFER_BYTES: u32 = 16 * 1024 * 1024;
-/// ... and of all streams of one direction together.
+/// Bytes of the receive buffers of all streams of one direction together, where the user has not chosen.
 const ALL_RECEIVE_BUFFERS_BYTES: u32 = 64 * 1024 * 1024;
 /// Bytes that a socket buffer needs besides one datagram, as iperf3 reckons.
 const BUFFER_MARGIN_BYTES: u32 = 1024;
-/// Most messages that are thrown away before a stream is used.
+/// Most messages that are discarded before a stream is used.
 pub(super) const FORGOTTEN_MAX: u32 = 100_000;
-/// Attempts to answer a word; each takes an ICMP message off, and anybody can send those.
+/// Attempts to reply to a connect. Each failed one takes one ICMP error off the socket, and anybody can send
+/// those.
 const ANSWER_ATTEMPTS: u32 = 8;
-/// Most messages of a stream that are looked at for a repeated word at a time.
+/// Most messages of a stream that are read at a time in search of a repeated connect.
 const WORDS_AGAIN_MAX: u32 = 64;
 
-/// How a client opens its streams.
+/// The connect with which a client opens its streams, and how often it is repeated.
 #[derive(Clone, Copy)]
 pub(crate) struct Saying {
     word: UdpWord,
-    /// How often the word is said until there is an answer; `None` if it is said once.
+    /// Time between two connects until a reply comes; `None` if it is sent once.
     again: Option<Duration>,
 }
 
 impl Saying {
-    /// What a server expects that understands `extension`.
+    /// The connect that a server expects that understands `extension`.
     pub(crate) fn to(test: &TestConfig, extension: Extension, cookie: &Cookie) -> Self {
         let again = match test.direction {
             _ if extension.is_spoken() => Some(limits::UDP_REPEAT_TO_RINGPERF),
@@ -64,8 +66,8 @@ impl Saying {
     }
 }
 
-/// Opens UDP stream number `index` of a client. `started` is notified when the server has said that it has
-/// all streams of the test.
+/// Opens UDP stream number `index`, from 0, of a client. `started` is notified when the server has said that
+/// it has all streams of the test.
 pub(crate) async fn connect_stream(
     config: &ClientConfig,
     test: &TestConfig,
@@ -85,9 +87,9 @@ pub(crate) async fn connect_stream(
         lease_flow_label(&socket, config, server)?;
     }
     socket.connect_udp(labelled(server, config)).map_err(failed)?;
-    // With a port of its own choice the socket has heard everybody up to now.
+    // With a port of the system's choice the socket has received from everybody up to now.
     forget_received(&socket);
-    // Unknown to an old kernel, which does not say it at the end either.
+    // An old kernel does not tell it, neither here nor at the end.
     let drops_before = socket.socket_drops().unwrap_or(0);
     let socket = UdpSocket::from_std(socket.into_udp()).map_err(failed)?;
     let handshake = Handshake {
@@ -113,26 +115,28 @@ pub(crate) async fn connect_stream(
 struct Handshake<'a> {
     socket: &'a UdpSocket,
     word: Cell<UdpWord>,
-    /// How often the word may be said.
+    /// Time between two connects; `None` if it is sent once.
     again: Option<Duration>,
-    /// What the server sends on this stream when the test runs.
+    /// Bytes of the datagrams that the server sends on this stream when the test runs; `None` if it sends
+    /// none.
     datagram_bytes: Option<u32>,
 }
 
-/// What has come to a client that waits for the answer.
+/// A datagram that has come to a client that waits for the reply.
 enum Heard {
-    /// What shows that the server has heard the word.
+    /// The reply, or a datagram of the test: the server has received the connect.
     Answer,
-    /// It has, and wants to know whether this address is the client's.
+    /// The server has received the connect, and wants proof that this address is the client's.
     Challenge(UdpChallenge),
+    /// Any other datagram.
     Noise,
 }
 
 impl Handshake<'_> {
-    /// Sends the word and waits for the answer, or for what a server only does that has heard the word: the
-    /// answer may be lost. Whatever else comes is skipped.
+    /// Sends the connect and waits for the reply, or for another sign that the server has received the
+    /// connect, since the reply may be lost. Other datagrams are skipped.
     ///
-    /// Anybody on the way can say that the port is closed, so the answer has a moment to come all the same.
+    /// Anybody on the path can say that the port is closed, so the reply has a moment to come all the same.
     async fn shake(&self, started: &Notify) -> io::Result<()> {
         let mut unreachable = self.say().await?;
         let mut has_started = false;
@@ -143,7 +147,7 @@ impl Handshake<'_> {
                 biased;
                 heard = timeout_at(next.into(), self.hear()) => heard,
                 () = started.notified(), if !has_started => {
-                    // An answer that is late would be taken for something else.
+                    // A reply that comes later would be taken for a datagram of the test.
                     has_started = true;
                     next = Instant::now() + limits::LAST_WORDS;
                     continue;
@@ -178,7 +182,8 @@ impl Handshake<'_> {
         }
     }
 
-    /// Sends the word. What the system reports instead of sending it may be about something earlier.
+    /// Sends the connect. The error of a first attempt may be about an earlier datagram, so there is a second
+    /// one; only if both fail is the first error returned.
     async fn say(&self) -> io::Result<Option<io::Error>> {
         let word = self.word.get().encode();
         let Err(error) = self.socket.send(&word).await else { return Ok(None) };
@@ -186,9 +191,9 @@ impl Handshake<'_> {
         Ok(self.socket.send(&word).await.err().map(|_| error))
     }
 
-    /// Has the word repeat a challenge from now on. One that it repeats already may have been lost, and
-    /// then is said again in its time, so that a server cannot make this client say more than it says
-    /// itself.
+    /// Has the connect echo a challenge from now on, and says whether it is another challenge than before. An
+    /// echo that was lost is sent again in its time, so that a server cannot make this client send more
+    /// datagrams than it sends itself.
     fn takes_up(&self, challenge: UdpChallenge) -> bool {
         match self.word.get() {
             UdpWord::Named { cookie, echo } if echo != challenge => {
@@ -199,8 +204,8 @@ impl Handshake<'_> {
         }
     }
 
-    /// Takes the next datagram. The first one of the test shows as well that the server has heard the word,
-    /// and stays where it is.
+    /// Receives the next datagram. The first one of the test is left in the socket; it shows as well that the
+    /// server has received the connect.
     async fn hear(&self) -> io::Result<Heard> {
         let mut word = [0; WORD_ROOM];
         if let Some(datagram_bytes) = self.datagram_bytes {
@@ -219,12 +224,13 @@ impl Handshake<'_> {
     }
 }
 
-/// Lets only an error pass that tells of the way to the peer.
+/// The error itself if it only tells of the path to the peer.
 fn only_of_the_way(error: io::Error) -> io::Result<io::Error> {
     if error.raw_os_error().is_some_and(tells_of_the_way) { Ok(error) } else { Err(error) }
 }
 
-/// Answers a word. What the system reports instead of sending may be about something earlier.
+/// Replies to a connect. An error that only tells of the path to the peer may be about an earlier datagram,
+/// so there are several attempts.
 pub(crate) fn answer(socket: &Socket) -> io::Result<()> {
     let mut answered = socket.send(&UDP_REPLY);
     for _ in 1..ANSWER_ATTEMPTS {
@@ -236,14 +242,14 @@ pub(crate) fn answer(socket: &Socket) -> io::Result<()> {
     answered.map(drop)
 }
 
-/// Throws away whatever a stream has received before the test began.
+/// Discards all datagrams that a stream has received before the test begins.
 pub(crate) fn forget_received(socket: &Socket) {
     socket.forget_received(FORGOTTEN_MAX);
 }
 
-/// Answers words that come again on streams that are there already: the answer may have been lost. What else
-/// comes there is thrown away, since nobody has a right to send yet. The words have this cookie if there is
-/// one.
+/// Replies to connects that come again on streams that are open already, since the reply may have been lost.
+/// Other datagrams are discarded, since nobody has a right to send yet. With a `cookie` the connects must
+/// have it.
 pub(crate) async fn answer_words_again(streams: &[Accepted], cookie: Option<&Cookie>) -> Infallible {
     loop {
         sleep(limits::UDP_ANSWER_AGAIN).await;
@@ -251,23 +257,23 @@ pub(crate) async fn answer_words_again(streams: &[Accepted], cookie: Option<&Coo
     }
 }
 
-/// Answers each word of the test that has come to a stream which was answered before.
+/// Replies to each connect of the test that has come to a stream that is open already.
 fn answer_again(socket: &Socket, cookie: Option<&Cookie>) {
     let mut word = [0; WORD_ROOM];
     for _ in 0..WORDS_AGAIN_MAX {
         match socket.receive_now(&mut word) {
             Ok(bytes) if UdpWord::decode(&word[..bytes]).is_some_and(|word| word.is_of(cookie)) => {
-                // A client that hears nothing says it once more.
+                // A client that gets no reply sends its connect once more.
                 let _ = answer(socket);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            // A pending error is about the answer that did not arrive.
+            // A pending error is about the reply that did not arrive.
             Ok(_) | Err(_) => {}
         }
     }
 }
 
-/// Options of a data socket.
+/// Sets the options of a data socket.
 pub(crate) fn prepare(
     socket: &Socket,
     (test, local): (&TestConfig, &LocalConfig),

@@ -1,18 +1,18 @@
-//! Where a server waits for the UDP streams of its tests.
+//! How a server accepts the UDP streams of its tests.
 //!
-//! The words of an iperf3 carry no cookie, so they are told apart by their hosts: a test that waits for
-//! such words owns those of its client's address, and there is one such test of a host at a time
-//! (`turns.rs`). Those of a ringperf name their test.
+//! A client opens a stream with a *connect*. That of an iperf3 carries no cookie, so it belongs to the test
+//! whose client has the address that it comes from, and only one test of a host waits for such connects at a
+//! time (`turns.rs`). A ringperf's connect carries the cookie of its test.
 //!
-//! Words come from the host of the control connection, and nobody else is heard. With `--udp-any-source`
-//! those that name their test may come from elsewhere. A client could send them in the name of somebody
-//! else, who would then get all that a test sends, so such an address has to repeat a challenge before it
-//! is a stream's, and never gets more than it sends.
+//! Connects must come from the host of the control connection. With `--udp-any-source` those with a cookie
+//! may come from elsewhere. A client could forge their source address, and that address would then get all
+//! that a test sends. So such an address has to echo a challenge before it gets a stream, and never gets more
+//! bytes than it sends.
 //!
-//! One socket, the porter's, hears all words that come to an address of the server. A stream gets a socket of
-//! its own, which is connected to where the word came from: from then on the kernel lets nobody else's
-//! datagrams into it, and none of this client's into the porter's. Until it is connected it is one more
-//! socket on the same port, so words for other tests may get into it. They are handed back to the porter.
+//! One listening socket receives all connects to an address of the server. A stream gets a socket of its own,
+//! which is connected to the source of its connect. From then on the kernel delivers datagrams from there to
+//! that socket alone, and no others to it. Until it is connected it is one more socket on the same port,
+//! which may receive connects of other tests. These are routed to their tests.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -31,14 +31,15 @@ use crate::error::SetupError;
 use crate::protocol::{Cookie, UdpChallenge, UdpWord};
 use crate::sys::{Socket, random_bytes, udp_listener_at, unmap};
 
-/// Words that may wait for a test. An honest client says the next one when it has heard the answer.
+/// Most connects that wait for a test. An honest client sends the next one when it has got the reply.
 const WORDS_WAITING: usize = 16;
 
-/// All porters of a server: one for each of its addresses at which clients open streams. All copies are one.
+/// The listening UDP sockets of a server, one for each of its addresses at which clients open streams. All
+/// copies are one.
 #[derive(Clone, Default)]
 pub(crate) struct Porters(Rc<RefCell<Vec<Weak<Porter>>>>);
 
-/// Hears everybody at one address.
+/// A UDP socket that receives all connects to one address, and the task that routes them.
 struct Porter {
     address: SocketAddr,
     socket: Rc<UdpSocket>,
@@ -46,46 +47,46 @@ struct Porter {
     listening: JoinHandle<()>,
 }
 
-/// Whose words open the streams of a test.
+/// The connects that open the streams of a test.
 #[derive(Clone, Copy)]
 pub(crate) struct Expected {
-    /// The client's host.
+    /// The client's host, which they come from.
     pub(crate) client: IpAddr,
-    /// What the words have to name; `None` if the client is no ringperf that does so.
+    /// The cookie that they must have; `None` if the client is no ringperf that sends it.
     pub(crate) cookie: Option<Cookie>,
-    /// Words that name it may come from anywhere.
+    /// Whether connects with the cookie may come from any address.
     pub(crate) any_source: bool,
 }
 
-/// The hosts whose words somebody waits for.
+/// The tests that wait for connects at one address.
 #[derive(Default)]
 struct Guests(RefCell<Vec<Guest>>);
 
-/// A test that waits for words.
+/// A test that waits for connects.
 struct Guest {
     expected: Expected,
     words: mpsc::Sender<(UdpWord, SocketAddr)>,
-    /// Who has said a word meanwhile that was not heard: it may be the client, by another way.
+    /// The source of the last connect that belonged to no test; it may be the client, by another route.
     stranger: Rc<Cell<Option<SocketAddr>>>,
 }
 
-/// Where one test waits for its streams.
+/// Accepts the UDP streams of one test.
 pub(crate) struct UdpDoor<'a> {
     local: &'a LocalConfig,
     porter: Rc<Porter>,
     expected: Expected,
-    /// The words, and where they come from.
+    /// The connects of the test, and their sources.
     words: mpsc::Receiver<(UdpWord, SocketAddr)>,
-    /// What the last address other than the client's has to repeat.
+    /// The last source on another host than the client's, and the challenge that it has to echo.
     challenged: Option<(SocketAddr, UdpChallenge)>,
-    /// Where the streams come from that are there already: a word that is repeated opens no second one.
+    /// The sources of the streams that are open already: a connect that is repeated opens no second stream.
     opened: Vec<SocketAddr>,
     stranger: Rc<Cell<Option<SocketAddr>>>,
 }
 
 impl Porters {
-    /// Opens a door for a client at the address that it has connected its control connection to, so that
-    /// answers come from there; the client may be told to come.
+    /// Starts to accept the streams of a client at the address that its control connection leads to, so that
+    /// replies come from there. The client may be told to open its streams then.
     ///
     /// # Errors
     /// [`SetupError::UdpListen`], or [`SetupError::SocketOption`] when the network device is not there.
@@ -112,7 +113,7 @@ impl Porters {
         }
         let failed = |source| listen_error(address, source);
         let socket = bind(address, local)?;
-        // Who floods the door should not keep the clients out of it.
+        // A flood of datagrams should not keep the clients' connects out.
         socket.grow_receive_buffer(RECEIVE_BUFFER_BYTES);
         let socket = Rc::new(UdpSocket::from_std(socket.into_udp()).map_err(failed)?);
         let guests = Rc::new(Guests::default());
@@ -124,7 +125,8 @@ impl Porters {
 }
 
 impl UdpDoor<'_> {
-    /// Who was the last to try to open a stream from another address than the client's, and in vain.
+    /// A sentence about the last source on another host than the client's that tried to open a stream in
+    /// vain.
     pub(crate) fn strangers(&self) -> Option<String> {
         let Expected { client, cookie, .. } = self.expected;
         let client = client.to_canonical();
@@ -144,7 +146,7 @@ impl UdpDoor<'_> {
         ))
     }
 
-    /// Waits for the client's next word and answers it, from a socket for this stream alone.
+    /// Waits for the client's next connect and replies to it, from a socket for this stream alone.
     ///
     /// # Errors
     /// [`SetupError::System`] or [`SetupError::SocketOption`].
@@ -162,13 +164,13 @@ impl UdpDoor<'_> {
         socket.connect_udp(source).map_err(failed)?;
         let socket = self.porter.guests.take_back(socket).map_err(failed)?;
         prepare(&socket, (test, self.local), flow, &source)?;
-        // The kernel has room for four bytes; a lost answer is the client's to notice.
+        // The kernel has room for four bytes; a lost reply is the client's to notice.
         answer(&socket).map_err(failed)?;
         Ok(socket)
     }
 
-    /// Whether who has said this word hears what is sent to its source: the client's host does, since it has
-    /// made a connection. Anybody else is asked to repeat a challenge.
+    /// Whether the sender of this connect receives what is sent to its source. The client's host does, since
+    /// it has made a connection. Any other source is sent a challenge that it has to echo.
     fn is_proven(&mut self, word: UdpWord, source: SocketAddr) -> Result<bool, SetupError> {
         if self.expected.client == unmap(source).ip() {
             return Ok(true);
@@ -181,7 +183,7 @@ impl UdpDoor<'_> {
             return Ok(true);
         }
         self.challenged = Some((source, challenge));
-        // A client that hears nothing says its word once more.
+        // A client that gets nothing sends its connect once more.
         let _ = self.porter.socket.try_send_to(&challenge.encode(), source);
         Ok(false)
     }
@@ -195,7 +197,7 @@ fn new_challenge() -> Result<UdpChallenge, SetupError> {
 }
 
 impl Expected {
-    /// Whether a word of the test counts that comes from `source`.
+    /// Whether a connect of the test may come from `source`.
     fn hears(&self, word: &UdpWord, source: IpAddr) -> bool {
         self.client == source || self.any_source && matches!(word, UdpWord::Named { .. })
     }
@@ -214,20 +216,20 @@ impl Drop for Porter {
 }
 
 impl Guests {
-    /// Sends a word to the test that waits for it; whatever else comes is dropped.
+    /// Hands a connect to the test that waits for it; other datagrams are dropped.
     fn route(&self, datagram: &[u8], source: SocketAddr) {
         let Some(word) = UdpWord::decode(datagram) else { return };
         let guests = self.0.borrow();
         let of_word = || guests.iter().filter(|guest| word.is_of(guest.expected.cookie.as_ref()));
         match of_word().find(|guest| guest.expected.hears(&word, unmap(source).ip())) {
-            // A client that says more than it is answered has to say it again.
+            // A client that sends more connects than it gets replies has to send them again.
             Some(guest) => drop(guest.words.try_send((word, source))),
             None => of_word().for_each(|guest| guest.stranger.set(Some(source))),
         }
     }
 
-    /// Empties a socket that is connected now of what has come in before: it may be anybody's, and words of
-    /// other tests among it.
+    /// Empties a socket that has just been connected of the datagrams that came before, and routes the
+    /// connects of other tests among them.
     fn take_back(&self, socket: Socket) -> io::Result<Socket> {
         let socket = socket.into_udp();
         let mut word = [0; WORD_ROOM];
@@ -243,7 +245,7 @@ impl Guests {
     }
 }
 
-/// Hears all words until nobody waits for any.
+/// Receives and routes all connects until no test waits for any.
 async fn listen(socket: Rc<UdpSocket>, guests: Rc<Guests>) {
     let mut word = [0; WORD_ROOM];
     loop {
@@ -297,7 +299,7 @@ mod tests {
         socket.set_nonblocking(false).unwrap();
     }
 
-    /// Everything that the door has heard so far is dealt with, and opens no stream.
+    /// Waits until all connects so far are dealt with, and checks that they open no stream.
     async fn nobody_comes(door: &mut UdpDoor<'_>) {
         let test = TestConfig::default();
         let another = timeout(Duration::from_millis(20), door.next(&test, Flow::Send));
@@ -314,7 +316,7 @@ mod tests {
         socket_of([127, 0, 0, 1]).local_addr().unwrap()
     }
 
-    /// Opens the next stream and returns where it leads.
+    /// Accepts the next stream and returns its socket.
     async fn open(door: &mut UdpDoor<'_>, client: &std::net::UdpSocket) -> Socket {
         let test = TestConfig::default();
         let stream = timeout(Duration::from_secs(5), door.next(&test, Flow::Receive)).await;
@@ -337,7 +339,7 @@ mod tests {
             stranger.send_to(&UDP_CONNECT, address).unwrap();
             let clients = [hosts[0], hosts[1], hosts[0], hosts[1]].map(socket_of);
             for client in clients.iter().rev() {
-                // A word that is repeated opens one stream.
+                // A connect that is repeated opens one stream.
                 client.send_to(&UDP_CONNECT, address).unwrap();
                 client.send_to(&UDP_CONNECT, address).unwrap();
             }
@@ -356,7 +358,7 @@ mod tests {
         LocalSet::new().run_until(tests).await;
     }
 
-    /// They all come from one host, so nothing but the cookie tells whose they are.
+    /// All connects come from one host, so nothing but the cookie tells which test they belong to.
     #[tokio::test]
     async fn words_that_name_a_test_find_it() {
         let tests = async {
@@ -376,7 +378,7 @@ mod tests {
                 nobody_comes(door).await;
             }
             hears_nothing(&clients[3]);
-            // A door that is shut does not take those of the same host with it.
+            // A test that stops waiting does not take those of the same host with it.
             drop(first);
             let client = socket_of(host);
             client.send_to(&words[2].encode(), address).unwrap();
@@ -411,7 +413,7 @@ mod tests {
 
             let echo = UdpChallenge::decode(&asked).unwrap();
             let repeated = UdpWord::Named { cookie: cookie(1), echo }.encode();
-            // What one address was asked is nothing to another one, nor is another test's cookie.
+            // The challenge of one address does not help another one, nor does another test's cookie.
             other.send_to(&repeated, address).unwrap();
             stranger.send_to(&UdpWord::Named { cookie: cookie(2), echo }.encode(), address).unwrap();
             nobody_comes(&mut door).await;

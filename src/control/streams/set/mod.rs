@@ -38,7 +38,7 @@ use crate::sys::{
     start_stream_thread, start_thread,
 };
 
-/// Longest wait of a stream thread in a blocking call before it looks up.
+/// Longest wait of a stream thread in a blocking call before it looks at its stop token.
 const BLOCKING_WAIT: Duration = Duration::from_millis(20);
 
 /// All streams of a test, in the order in which they were opened.
@@ -48,7 +48,7 @@ pub(crate) struct Streams {
     engine: EngineChoice,
     offload: bool,
     tuning: Tuning,
-    /// What the streams of each flow try out together; `None` where nothing is tried.
+    /// The trial of sizes that the streams of each flow take part in; `None` where nothing is tried.
     sends: Option<Arc<Adaptation>>,
     receives: Option<Arc<Adaptation>>,
     /// Microseconds for which the streams poll the network card, if that was asked for.
@@ -59,7 +59,7 @@ pub(crate) struct Streams {
     places: Places,
     /// The device that the first stream sends through; `None` before there is one, or if it is not known.
     device: Option<OutgoingDevice>,
-    /// The processor that all threads without a place are kept on.
+    /// The processor that all threads without one of their own are kept on.
     processor: Option<u32>,
     /// Why a thread has panicked, if one has.
     panicked: Option<String>,
@@ -70,14 +70,14 @@ pub(crate) struct Streams {
     send_goal: Option<Arc<ByteGoal>>,
     receive_goal: Option<Arc<ByteGoal>>,
     receive_goal_reached: bool,
-    /// The receivers of a counted test get no more than they have, although they may want more.
+    /// Whether the receivers of a counted test get no more bytes, although some are missing.
     receive_over: bool,
-    /// The other end is known to be a ringperf that counts as this one does.
+    /// Whether the other end is known to be a ringperf that counts as this one does.
     peer_is_ringperf: bool,
     began: Instant,
-    /// When the flow of data was over, and whether it came to its regular end.
+    /// The end of the flow of data; `None` while data flows.
     over: Option<Over>,
-    /// The row at the planned end, for as long as the test may be over just behind it.
+    /// The row at the planned end, held back for as long as the test may be over just behind it.
     held: Option<Held>,
     finished: bool,
     /// The queues through which a UDP test sends, as they were at its start.
@@ -86,15 +86,15 @@ pub(crate) struct Streams {
     notify: mpsc::UnboundedSender<StreamNotice>,
 }
 
-/// One stream.
+/// One data connection of a test with its thread and its numbers.
 pub(crate) struct Stream {
     pub(crate) connected: ConnectedStream,
     pub(crate) socket: Arc<Socket>,
     pub(crate) sampler: StreamSampler,
     pub(crate) exit: Option<StreamExit>,
-    /// When it ended, once all have.
+    /// When it ended, once all streams have.
     ended: Option<Instant>,
-    /// The processor that its thread is kept on.
+    /// The number of the processor that its thread is kept on; `None` leaves it to the scheduler.
     pub(crate) placed: Option<u32>,
     has_tcp_info: bool,
     counters: Arc<SharedCounters>,
@@ -103,22 +103,22 @@ pub(crate) struct Stream {
     stopped: bool,
 }
 
-/// What stream threads tell.
+/// A message of a stream thread to the control thread; streams have their numbers in the set, from 0.
 pub(crate) enum StreamNotice {
-    /// The first stream's set-up is over.
+    /// The set-up of the stream with this number is over, well or not.
     Ready(usize, Result<(), Missing>),
-    /// A stream has moved its last byte.
+    /// The stream with this number has moved its last byte.
     Stopped(usize),
-    /// A stream's thread is over.
+    /// The thread of the stream with this number has ended.
     Exit(usize, Box<StreamExit>),
-    /// The receivers have all the bytes that the test is about.
+    /// The receivers have all the bytes that the test counts.
     GoalReached,
     /// A thread has panicked; its exit follows.
     Panicked(String),
 }
 
 impl Streams {
-    /// No stream yet.
+    /// A set for a test, without any stream yet.
     pub(crate) fn new(
         role: Role,
         test: Arc<TestConfig>,
@@ -178,14 +178,14 @@ impl Streams {
         }
     }
 
-    /// These streams with all threads that have no place of their own on this processor.
+    /// This set with all threads that have no processor of their own on `processor`.
     #[must_use]
     pub(crate) fn kept_on(mut self, processor: Option<u32>) -> Self {
         self.processor = processor;
         self
     }
 
-    /// These streams with a peer that is known to be a ringperf that counts as this one does, or is not.
+    /// This set with a peer that is a ringperf that counts as this one does, or is not known to be one.
     #[must_use]
     pub(crate) fn with_peer(mut self, is_ringperf: bool) -> Self {
         self.peer_is_ringperf = is_ringperf;
@@ -196,7 +196,7 @@ impl Streams {
         self
     }
 
-    /// What each stream of the test does at this end, in the order in which they are opened.
+    /// The flow at this end of each stream of the test, in the order in which they are opened.
     pub(crate) fn planned(role: Role, test: &TestConfig) -> Vec<Flow> {
         let parallel = usize::try_from(test.parallel).expect("at most 128");
         let flows = test.direction.flows(role);
@@ -283,14 +283,14 @@ impl Streams {
         matches!(self.test.protocol, Protocol::Tcp | Protocol::Mptcp)
     }
 
-    /// Throws away what UDP receivers got before the test begins: nobody has a right to send yet.
+    /// Discards what UDP receivers got before the test begins: nobody has a right to send yet.
     pub(crate) fn forget_received(&self) {
         if self.is_udp() {
             self.of(Flow::Receive).for_each(|stream| udp::forget_received(&stream.socket));
         }
     }
 
-    /// Looks at the queues through which a UDP test is about to send.
+    /// Reads the drop counters of the queues through which a UDP test is about to send.
     pub(crate) fn watch_queues(&mut self) {
         if !self.is_udp() {
             return;
@@ -305,7 +305,7 @@ impl Streams {
         }
     }
 
-    /// What these queues have dropped since then.
+    /// The packets that these queues have dropped since [`Self::watch_queues`].
     pub(crate) fn queue_reports(&self) -> Vec<QueueReport> {
         let report = |queue: &DeviceQueue| QueueReport {
             device: queue.device.clone(),
@@ -315,7 +315,7 @@ impl Streams {
         self.queues.iter().map(report).collect()
     }
 
-    /// Lets all streams go; `now` is the zero of the test's time.
+    /// Opens the start gate of all streams; `now` is the zero of the test's time.
     pub(crate) fn start(&mut self, now: Instant) {
         self.began = now;
         for stream in &mut self.streams {
@@ -327,7 +327,7 @@ impl Streams {
         self.start.open(now);
     }
 
-    /// The omit period is over: what was counted so far does not count.
+    /// Starts the counted part of the test: bytes up to now do not count.
     pub(crate) fn omit_over(&mut self, now: Instant) {
         let goals = [Flow::Send, Flow::Receive].map(|flow| self.decides_zero(flow).then_some(flow));
         for stream in &mut self.streams {
@@ -340,12 +340,12 @@ impl Streams {
         self.arm_goals();
     }
 
-    /// The next thing that a stream has to tell.
+    /// Waits for the next message of a stream thread.
     pub(crate) async fn next_notice(&mut self) -> StreamNotice {
         self.notices.recv().await.expect("self holds a sender")
     }
 
-    /// Takes account of what a stream has told.
+    /// Takes account of a message of a stream thread.
     pub(crate) fn note(&mut self, notice: StreamNotice) {
         match notice {
             StreamNotice::Ready(index, _) => self.streams[index].ready = true,
@@ -369,8 +369,9 @@ impl Streams {
         }
     }
 
-    /// Behind the last bytes of a sender nothing comes that Nagle's algorithm could put together with them.
-    /// It would hold them back until all before them is acknowledged, which a receiver may delay by 40 ms.
+    /// Switches Nagle's algorithm off behind the last bytes of a sender. It would hold them back until all
+    /// bytes before them are acknowledged, which a receiver may delay by 40 ms, and nothing more comes that
+    /// it could join them with.
     fn push_the_last_bytes(&self, index: usize) {
         let stream = &self.streams[index];
         if stream.connected.flow == Flow::Send && self.is_tcp() {
@@ -379,8 +380,8 @@ impl Streams {
         }
     }
 
-    /// A stream of a server that has sent all that was asked for tells its client so. With an omitted part
-    /// the client cannot count on seeing all of it.
+    /// Closes the sending side of a server's stream that has sent all that was asked for, to tell its client:
+    /// with an omitted part the client cannot count on seeing all of it.
     fn say_through(&self, index: usize) {
         let stream = &self.streams[index];
         let is_sender = self.role == Role::Server && stream.connected.flow == Flow::Send;
@@ -390,8 +391,7 @@ impl Streams {
         }
     }
 
-    /// Tells senders to stop at once, and the peer that nothing more comes, as far as the protocol has words
-    /// for it.
+    /// Stops the senders at once, and closes the sending side of TCP connections so that the peer knows.
     pub(crate) fn stop_senders(&self) {
         self.stop_senders.set();
         if self.is_udp() {
@@ -414,7 +414,7 @@ impl Streams {
         }
     }
 
-    /// Ends receivers whose peer may send for ever: what has arrived is read if that takes no time.
+    /// Ends receivers whose peer may send for ever. Bytes that have arrived are read if that takes no time.
     pub(crate) async fn cut_off_receivers(&mut self) {
         self.stop_receivers();
         if !self.wait_stopped(Flow::Receive, limits::QUIET).await {
@@ -422,7 +422,7 @@ impl Streams {
         }
     }
 
-    /// Waits until all threads of one flow have moved their last byte, at most `wait`; says whether they
+    /// Waits at most `wait` until all threads of one flow have moved their last byte, and says whether they
     /// have.
     pub(crate) async fn wait_stopped(&mut self, flow: Flow, wait: Duration) -> bool {
         let deadline = Instant::now() + wait;
@@ -435,8 +435,8 @@ impl Streams {
         true
     }
 
-    /// Ends every thread, by force if need be, and closes the last intervals of every stream; none when that
-    /// is done already.
+    /// Ends every thread, by force if need be, and returns the last intervals of the streams; none when that
+    /// was done before.
     pub(crate) async fn finish(&mut self) -> Vec<Interval> {
         if std::mem::replace(&mut self.finished, true) {
             return Vec::new();
@@ -457,8 +457,9 @@ impl Streams {
         &self.streams
     }
 
-    /// Bytes of the send and of the receive buffer that the first stream has begun with. iperf3 looks at them
-    /// before there is a connection, and the kernel makes those larger whose size nobody has fixed.
+    /// Bytes of the send and of the receive buffer that the first stream has begun with. Like iperf3 this
+    /// looks at a socket without a connection, since the kernel grows buffers whose size the user has not
+    /// fixed.
     pub(crate) fn buffers_at_first(&self) -> Option<(u32, u32)> {
         let first = self.streams.first()?;
         let of = |socket: &Socket| Some((socket.send_buffer().ok()?, socket.receive_buffer().ok()?));
@@ -475,12 +476,12 @@ impl Streams {
         self.device.as_ref()?.card.as_ref()
     }
 
-    /// Microseconds for which the streams were asked to poll the network card.
+    /// Microseconds for which the streams were asked to poll the network card; `None` if they were not.
     pub(crate) fn busy_poll(&self) -> Option<u32> {
         self.busy_poll
     }
 
-    /// How `near` was understood, if that was asked for.
+    /// Which processors were chosen as near to the card, if the user has asked for `near`.
     pub(crate) fn placement(&self) -> Option<&str> {
         self.places.understood()
     }
@@ -495,7 +496,7 @@ impl Streams {
         self.streams.iter().filter(move |stream| stream.connected.flow == flow)
     }
 
-    /// The file of the next stream. Each has its own, so each begins at its start.
+    /// Opens the file of the next stream. Each stream opens it anew, so each begins at the file's start.
     async fn open_file(&self, flow: Flow) -> Result<Option<Arc<File>>, SetupError> {
         let Some(path) = &self.file else { return Ok(None) };
         let flags = match flow {
@@ -582,7 +583,7 @@ impl Streams {
         }
     }
 
-    /// What the streams of a flow have found out about sizes.
+    /// The result of the trial of sizes that the streams of a flow took part in.
     pub(crate) fn found(&self, flow: Flow) -> Option<Found> {
         let adaptation = if flow == Flow::Send { &self.sends } else { &self.receives };
         adaptation.as_ref()?.found()

@@ -1,4 +1,4 @@
-//! How the streams of a test get on: what they have moved, what has become of them, whether that is enough.
+//! The progress of the streams of a test: bytes moved, faults, and whether the test has all it wants.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,14 +17,15 @@ impl Streams {
         self.streams.iter().map(|stream| stream.totals().bytes).sum()
     }
 
-    /// Bytes that somebody waits for: those of the receivers as long as some are due, else all.
+    /// Bytes whose growth shows that the test goes on: those of the receivers as long as some are missing,
+    /// else those of all streams.
     pub(crate) fn awaited_bytes(&self) -> u64 {
         let is_due = !self.receive_goal_reached && !self.receive_over && !self.all_stopped(Flow::Receive);
         if is_due { self.received_bytes() } else { self.moved_bytes() }
     }
 
-    /// Bytes that have come to where they should: those that somebody waits for, or, of a peer that only
-    /// receives, what its kernel has taken.
+    /// Bytes that have reached their end: those of [`Self::awaited_bytes`], or, without receivers here, those
+    /// that the peer's kernel has acknowledged.
     pub(crate) fn arrived_bytes(&self) -> u64 {
         match self.of(Flow::Receive).next() {
             Some(_) => self.awaited_bytes(),
@@ -32,13 +33,13 @@ impl Streams {
         }
     }
 
-    /// Bytes of all senders that have not left: that the peer's kernel has not acknowledged, or, with UDP,
-    /// that wait in this machine.
+    /// Bytes of all senders that the peer's kernel has not acknowledged, or, with UDP, that still wait in
+    /// this machine.
     pub(crate) fn unacknowledged_bytes(&self) -> u64 {
         self.of(Flow::Send).map(|stream| stream.socket.unacknowledged_bytes().unwrap_or(0)).sum()
     }
 
-    /// Whether all that the test is about has been sent, and has been received.
+    /// Whether a counted test has sent, and has received, all that it counts.
     pub(crate) fn goal_reached(&self) -> bool {
         let flows = self.test.direction.flows(self.role);
         self.test.goal_bytes().is_some()
@@ -48,18 +49,19 @@ impl Streams {
             })
     }
 
-    /// Whether each sender has come to the end of its file, which ends a test whatever else would.
+    /// Whether each sender has come to the end of its file, which ends a test before its other end
+    /// conditions.
     pub(crate) fn file_sent(&self) -> bool {
         self.file.is_some() && self.test.direction == Direction::Forward && self.all_stopped(Flow::Send)
     }
 
-    /// Why no stream is left, when the test is not over yet: all have ended, at least one by a fault.
+    /// The error of a test whose streams have all ended before its end, at least one of them by a fault.
     ///
-    /// A client learns from its TCP streams what has become of those at the server. Of UDP streams it does
-    /// not, and not of a file that cannot be written, so there a server tells. That a connection is broken is
-    /// no such news: the client is gone, or about to say that it goes.
+    /// A server reports that with UDP, and with a file that cannot be written, of which its client learns
+    /// nothing; a client sees by itself that its TCP streams have ended. A server reports no broken
+    /// connection: the client is gone, or about to end the test.
     ///
-    /// A thread that has panicked ends the test at once: what it has counted is not known any more.
+    /// A thread that has panicked ends the test at once, since its counters are lost.
     pub(crate) fn all_lost(&self) -> Option<RunError> {
         if let Some(panic) = &self.panicked {
             return Some(SetupError::Defect(panic.clone()).into());
@@ -81,7 +83,7 @@ impl Streams {
         }
     }
 
-    /// Why none of the senders could send anything, at the end of a test.
+    /// The error of a test at whose end no sender has sent a byte, each because of a fault.
     pub(crate) fn nothing_sent(&self) -> Option<RunError> {
         let mut reason = None;
         for stream in self.of(Flow::Send) {
@@ -91,7 +93,7 @@ impl Streams {
         reason.map(|reason| PeerError::StreamsLost { reason }.into())
     }
 
-    /// Every different way in which a stream has failed, with the stream's descriptor.
+    /// Every different fault of a stream, as a sentence without a full stop.
     pub(crate) fn faults(&self) -> Vec<String> {
         let fault = |stream: &Stream| {
             let fault = stream.exit.as_ref()?.fault.as_ref()?;
@@ -121,8 +123,8 @@ impl Streams {
         self.of(Flow::Receive).map(|stream| stream.totals().bytes).sum()
     }
 
-    /// Whether as much has come, in the omitted part or behind it, as the counted part is about. Of datagrams
-    /// those that were lost on the way count as well.
+    /// Whether as many bytes have come, in the omitted part or behind it, as the test counts. Datagrams that
+    /// were lost on the way count as well.
     fn enough_came(&self) -> bool {
         let came = |stream: &Stream| {
             let totals = stream.totals();
@@ -133,12 +135,12 @@ impl Streams {
         self.receive_goal_reached || self.test.goal_bytes().is_some_and(|goal| came >= goal)
     }
 
-    /// Whether the receivers have what the test is about.
+    /// Whether the receivers have all that the test counts.
     ///
-    /// A sender's omitted part ends at another byte than the receiver's. Where bytes of it have come late,
-    /// the receivers have all that they count before the sender is through; it should not be stopped then.
-    /// And where they have left out bytes of the counted part, they never get what they want. So with an
-    /// omitted part it is the sender's end that tells.
+    /// With an omitted part the sender's end decides, because a sender's omitted part ends at another byte
+    /// than a receiver's. Where omitted bytes have come late, the receivers have all that they count before
+    /// the sender has finished, which should not be stopped then. Where the receivers have omitted bytes of
+    /// the counted part, they never get all that they count.
     fn is_received(&self) -> bool {
         let waits_for_sender = self.test.omit_secs > 0 && !self.is_udp();
         let ended = |stream: &Stream| stream.exit.as_ref().is_some_and(|exit| exit.fault.is_none());
@@ -147,7 +149,8 @@ impl Streams {
             || (waits_for_sender && self.enough_came() && self.of(Flow::Receive).all(ended))
     }
 
-    /// How far the receivers of a client are, where they cannot be sure to get all that they want.
+    /// The state of a client's receivers in a counted test with an omitted part, which cannot be sure to get
+    /// all that they count.
     pub(crate) fn reception(&self) -> Reception {
         let operations = self.of(Flow::Receive).map(|stream| stream.totals().operations).sum();
         let state = match (self.enough_came(), self.receive_goal_reached) {
@@ -159,30 +162,30 @@ impl Streams {
         Reception { operations, state }
     }
 
-    /// The receivers of a counted test get nothing more.
+    /// Ends the wait for bytes that the receivers of a counted test still miss.
     pub(crate) fn end_reception(&mut self) {
         self.receive_over = true;
     }
 }
 
-/// How far the receivers of a counted test with an omitted part are.
+/// The state of the receivers of a counted test with an omitted part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reception {
-    /// Operations of all receivers, which tell when something has come.
+    /// Number of operations of all receivers, whose growth shows that bytes have come.
     pub(crate) operations: u64,
-    /// What they wait for.
+    /// The event that they wait for.
     pub(crate) state: Awaits,
 }
 
-/// What the receivers of a counted test with an omitted part wait for.
+/// The event that the receivers of a counted test with an omitted part wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaits {
     /// More bytes.
     Bytes,
-    /// More bytes, or a silence: as many have come as the test is about, though some of them too early.
+    /// More bytes, or a silence: as many have come as the test counts, though some of them too early.
     Silence,
     /// The end of the sender: they have all that they count.
     Sender,
-    /// It is over.
+    /// None, since the receivers have all they can get.
     Nothing,
 }

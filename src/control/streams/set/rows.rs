@@ -1,5 +1,4 @@
-//! What the rows and sums of the streams of a test are made of: who has moved what by when, and when it
-//! ended.
+//! The rows of a test: the bytes that each stream has moved in an interval, and when each stream ended.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +7,18 @@ use crate::config::Flow;
 use crate::report::{Interval, IntervalStream};
 use crate::stats::{Counters, TcpSample};
 
-/// The end of the flow of data at this end.
+/// When the flow of data was over at this end, and how.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Over {
     at: Instant,
-    /// It was not a failure or a signal.
+    /// Whether the test came to its end, and was not ended by a failure or a signal.
     regular: bool,
 }
 
-/// What the streams had moved at one moment, each in its place.
+/// The totals and the TCP_INFO of all streams at one moment, in the order of the streams.
 type Look = Vec<(Counters, Option<TcpSample>)>;
 
-/// A look that becomes a row of its own if the test goes on for long enough.
+/// Totals that become a row of their own if the test goes on until `until`.
 #[derive(Debug)]
 pub(super) struct Held {
     at: Instant,
@@ -28,24 +27,24 @@ pub(super) struct Held {
 }
 
 impl Streams {
-    /// The flow of data is over, regularly or not; only the first word counts.
+    /// Notes that the flow of data is over now, at its regular end or not. Only the first call counts.
     pub(crate) fn note_over(&mut self, regular: bool) {
         self.over.get_or_insert_with(|| Over { at: Instant::now(), regular });
     }
 
-    /// Closes an interval.
+    /// Closes an interval of all streams at `now` and returns it.
     pub(crate) fn interval(&mut self, now: Instant, omitted: bool) -> Interval {
         let look = self.look();
         self.close_interval(&look, omitted, |_| now)
     }
 
-    /// The planned end of the test has come. What was moved until now is a row of its own, unless the test is
-    /// over before `until`; then its last row ends with it.
+    /// Holds back the row that ends now, at the planned end of the test. If the test is over before `until`,
+    /// its last row goes on to its end instead.
     pub(crate) fn hold_row(&mut self, until: Instant) {
         self.held = Some(Held { at: Instant::now(), until, look: self.look() });
     }
 
-    /// The row that was held, if there is one.
+    /// Closes the interval that was held back, if there is one, and returns it.
     pub(crate) fn held_row(&mut self) -> Option<Interval> {
         let Held { at, look, .. } = self.held.take()?;
         Some(self.close_interval(&look, false, |_| at))
@@ -71,8 +70,8 @@ impl Streams {
         rows
     }
 
-    /// Whether the threads of this flow say where their counted part begins. Datagrams are counted by their
-    /// numbers, of which a receiver may have missed any.
+    /// Whether the threads of this flow decide behind which byte their counted part begins. Receivers of
+    /// datagrams do not: they count by sequence numbers, of which they may have missed any.
     pub(super) fn decides_zero(&self, flow: Flow) -> bool {
         match flow {
             Flow::Send => self.send_goal.is_some(),
@@ -80,11 +79,11 @@ impl Streams {
         }
     }
 
-    /// When a stream has ended, all being over.
+    /// The moment at which a stream has ended, when all have.
     ///
-    /// Waiting for nothing is no time, and cuts none off: a test that was to last for a while does so for all
-    /// of its streams, also for those that have nothing to do any more, and goes on until the last byte where
-    /// that comes later. A test of so many bytes lasts until the last one has come.
+    /// A test with a duration lasts that long for all of its streams, also for those that have nothing to do
+    /// any more, and goes on until the last byte where that comes later. A test of a number of bytes lasts
+    /// until the last one has come.
     fn end_of(&self, stream: &Stream) -> Instant {
         let over = self.over.map_or_else(Instant::now, |over| over.at);
         let own = last_moment(stream);
@@ -99,7 +98,7 @@ impl Streams {
         own.max(rest).unwrap_or(over).max(stream.sampler.started())
     }
 
-    /// Tells the samplers where the counted part begins, as far as the threads have decided it by now.
+    /// Tells the samplers behind which byte the counted part begins, as far as the threads have decided it.
     fn find_zeros(&mut self) {
         // All datagrams that a sender makes are of one size, and what else counts them has a zero already.
         let datagram_bytes = self.test.protocol.udp().map(|_| u64::from(self.test.block.bytes));
@@ -137,14 +136,14 @@ impl Streams {
 }
 
 impl Stream {
-    /// How long its counted part was, or is so far.
+    /// Length of its counted part, up to its end or to the last interval.
     pub(crate) fn elapsed(&self) -> Duration {
         let ended = self.ended.map(|ended| ended.saturating_duration_since(self.sampler.started()));
         ended.unwrap_or_else(|| self.sampler.elapsed())
     }
 }
 
-/// When a sender's loop ended, or the last byte came to a receiver.
+/// The moment at which a sender's loop ended, or the last byte came to a receiver.
 fn last_moment(stream: &Stream) -> Option<Instant> {
     let exit = stream.exit.as_ref()?;
     match stream.connected.flow {
