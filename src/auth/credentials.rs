@@ -8,7 +8,7 @@ use super::token::{Claim, is_word, to_text};
 use super::{AuthError, ClientFlaw, password, unix_seconds};
 use crate::config::LoginOptions;
 
-/// Who a client is, and how it shows that to its server.
+/// A client's user name and password, and the key that encrypts them for its server.
 pub struct Credentials {
     user: Vec<u8>,
     password: Vec<u8>,
@@ -21,7 +21,7 @@ impl Credentials {
     /// Asking blocks until somebody answers, so it comes before anything that cannot wait.
     ///
     /// # Errors
-    /// Something is missing, or cannot be said in a token.
+    /// [`AuthError::Client`] when name, key or password is missing, or cannot be written into a token.
     pub fn load(login: &LoginOptions) -> Result<Self, AuthError> {
         Self::with_password(login, password::fetch).map_err(AuthError::Client)
     }
@@ -42,10 +42,10 @@ impl Credentials {
         Ok(Self { user, password, key })
     }
 
-    /// A token of this moment, in base64. A server takes it once.
+    /// A token with the time `now`, in base64. A server accepts it once.
     ///
     /// # Errors
-    /// Name and password are too long for the key, or the library fails.
+    /// [`AuthError::Client`] when name and password are too long for the key, or the library fails.
     pub fn token(&self, now: SystemTime) -> Result<String, AuthError> {
         self.encrypted(now).map(|ciphertext| to_text(&ciphertext)).map_err(AuthError::Client)
     }

@@ -1,4 +1,4 @@
-//! A server's side: who may come in.
+//! A server's side: whether a token entitles its client to a test.
 //!
 //! Nothing that a stranger can measure tells how far a guess has come. Each token costs one decryption, one
 //! reading of the file, one search through all users and one look at the tokens seen before, and the session
@@ -22,82 +22,83 @@ use super::{AuthError, KeyFlaw, ServerFlaw, unix_seconds};
 use crate::config::Authentication;
 use crate::sys::plain;
 
-/// Judges tokens.
+/// Judges the tokens of a server's clients.
 #[derive(Debug)]
 pub struct Gatekeeper {
     files: Files,
-    /// A ciphertext for the own key, to be decrypted in place of what is none.
+    /// A valid ciphertext, which is decrypted in place of a token that is none.
     decoy: Vec<u8>,
     time_skew_secs: u64,
-    /// Second, since 1970, in which this server began to take tokens; it may have forgotten older ones.
+    /// Second since 1970 in which this server began to take tokens; an earlier one may have been used at a
+    /// server that ran before. `None` takes them all the same.
     began: Option<i64>,
     replays: Replays,
     guesses: Guesses,
 }
 
-/// Why somebody is not let in. Only this end's log says it; the client must not learn it.
+/// The refusal of a token. Only this end's report has the reason; the client must not learn it.
 #[derive(Debug)]
 pub struct Refusal {
-    /// Why.
+    /// Why the token is refused.
     pub reason: Reason,
-    /// Who the token says it is from, if it was readable.
+    /// The user that the token names, if it could be decrypted and read.
     pub user: Option<String>,
 }
 
-/// What is wrong with a token.
+/// Why a token is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Reason {
     /// The client has sent none.
     #[error("no token; the client needs --username and --rsa-public-key-path")]
     Missing,
-    /// It cannot be the output of this key.
+    /// It is no base64, or not as long as a ciphertext of this key.
     #[error("the token is not base64 of as many bytes as the key has")]
     Malformed,
-    /// It was made for another key or padding.
+    /// It was encrypted for another key or padding.
     #[error("the token is for another key or padding; iperf3 before 3.17 needs --use-pkcs1-padding here")]
     Undecipherable,
-    /// What it holds is not a user, a password and a time.
+    /// Its plaintext is not a user, a password and a time.
     #[error("the token does not hold a user, a password and a time")]
     NoClaim,
-    /// It may have been used at a server that ran before this one.
+    /// It is from before this server began, and may have been used at a server that ran before.
     #[error(
         "the token is from before this server began, by {seconds} seconds of the client's clock, and may have \
          been used; a client whose clock is behind comes in once it has passed that moment"
     )]
     BeforeStart {
-        /// Between the two, by the client's clock.
+        /// Seconds between the token's time and this server's start.
         seconds: u64,
     },
-    /// It was not judged in time, since reading the users takes too long.
+    /// It was not judged within this time, since reading the file of users takes too long.
     #[error(
         "not judged within {} seconds; is the file of users on a file system that does not answer?",
         .0.as_secs()
     )]
     Late(Duration),
-    /// The file of users is gone.
+    /// The file of users cannot be read.
     #[error("cannot read the users: {}", plain(.0))]
     Users(io::Error),
-    /// The file does not have this user.
+    /// The file of users does not have this user.
     #[error("unknown user")]
     UnknownUser,
-    /// The file has another password.
+    /// The file of users has another password for this user.
     #[error("wrong password")]
     WrongPassword,
     /// The two clocks are too far apart, or the token was kept.
     #[error("the token is {seconds} seconds {}, more than --time-skew-threshold {most}",
         if *is_old { "old" } else { "ahead" })]
     Skew {
-        /// Between the two clocks.
+        /// Seconds between the token's time and this server's clock.
         seconds: u64,
-        /// The token's time is before this clock's.
+        /// Whether the token's time is before that of this server's clock.
         is_old: bool,
-        /// What is allowed, in seconds.
+        /// Most seconds that are allowed between the two.
         most: u64,
     },
-    /// It was shown before.
+    /// The same token was used before.
     #[error("the token was used before")]
     Replayed,
-    /// So many were wrong that this one was not even looked at.
+    /// Too many tokens from this address were refused within a minute, so this one was not judged.
     #[error(
         "{GUESSES_PER_MINUTE} tokens from this address were refused within a minute; \
          this one is not looked at"
@@ -118,7 +119,7 @@ impl Gatekeeper {
     /// refused: a server that ran before may have taken them already.
     ///
     /// # Errors
-    /// One of the two files is not what it should be.
+    /// [`AuthError::Server`] when one of the two files cannot be read, or has no key.
     pub fn load(config: &Authentication, began: Option<SystemTime>) -> Result<Self, AuthError> {
         Self::try_load(config, began.map(unix_seconds)).map_err(AuthError::Server)
     }
@@ -137,11 +138,11 @@ impl Gatekeeper {
         Ok(Self { files, decoy, time_skew_secs, began, replays, guesses })
     }
 
-    /// The user whose token this is, if it is good. It is not good a second time, and after too many that
-    /// were none, nothing that comes from the same address is good for a while.
+    /// Judges a token and returns the name of its user. A token is accepted once, and after too many refusals
+    /// no token from the same address is judged for a while.
     ///
     /// # Errors
-    /// Why not. Whatever it is, the client should hear the same, and not earlier than of anything else.
+    /// The refusal. The client should get the same answer for every reason, and after the same time.
     pub fn admit(&mut self, token: Option<&str>, client: IpAddr, now: SystemTime) -> Result<String, Refusal> {
         let now = unix_seconds(now);
         let Self { files, decoy, time_skew_secs, began, replays, guesses } = self;
@@ -157,7 +158,7 @@ impl Gatekeeper {
     }
 }
 
-/// What takes noticeable time.
+/// The steps of a judgement that take noticeable time.
 trait Steps {
     fn decrypt(&self, ciphertext: &[u8]) -> Option<Vec<u8>>;
     fn users(&self) -> io::Result<Arc<Users>>;
@@ -174,13 +175,13 @@ impl Steps for Files {
         self.key.decrypt(ciphertext)
     }
 
-    /// Looked at anew for each test, so that users come and go without a restart.
+    /// Reads the file anew for each test, so that users can be added and removed without a restart.
     fn users(&self) -> io::Result<Arc<Users>> {
         self.users.read()
     }
 }
 
-/// Everything that decides over one token.
+/// The judgement of one token.
 struct Trial<'a, S> {
     steps: &'a S,
     decoy: &'a [u8],

@@ -1,19 +1,19 @@
-//! How often somebody has failed.
+//! How many tokens of each host were refused.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Refusals within a minute after which nothing more from that address is looked at.
+/// Refusals within a minute after which no more tokens from that address are judged.
 pub(super) const GUESSES_PER_MINUTE: u32 = 10;
-/// Seconds after which the counting begins anew.
+/// Seconds after the first refusal at which the count begins anew.
 const SPAN_SECS: u64 = 60;
-/// Addresses that are remembered. Of more the oldest one is forgotten.
+/// Most addresses that are remembered; beyond that the oldest one is forgotten.
 const ADDRESSES_MAX: usize = 4096;
 
 /// Counts refusals for each host.
 ///
-/// A network that nobody can leave, such as that behind a translator, fails together. That is why who fails
-/// is kept out for a minute at most, and may try ten times in each.
+/// All hosts behind one address translator have the same address and fail together. That is why an address is
+/// kept out for a minute at most, and has ten attempts in each.
 #[derive(Debug, Default)]
 pub(super) struct Guesses {
     failed: HashMap<IpAddr, Failed>,
@@ -34,13 +34,13 @@ impl Failed {
 }
 
 impl Guesses {
-    /// Whether what comes from this address is looked at. Times are in seconds since 1970.
+    /// Whether a token from this address is judged at `now`, in seconds since 1970.
     pub(super) fn may_try(&self, client: IpAddr, now: i64) -> bool {
         let failed = self.failed.get(&host_of(client)).filter(|failed| !failed.is_over(now));
         failed.is_none_or(|failed| failed.count < GUESSES_PER_MINUTE)
     }
 
-    /// Something that came from this address was refused.
+    /// Counts a token from this address that was refused at `now`, in seconds since 1970.
     pub(super) fn failed(&mut self, client: IpAddr, now: i64) {
         let client = host_of(client);
         self.failed.retain(|_, failed| !failed.is_over(now));
@@ -52,8 +52,8 @@ impl Guesses {
     }
 }
 
-/// Who stands behind an address as far as limits go: the address itself with IPv4, the network of 64 bits
-/// with IPv6, since that is what one host has.
+/// The host behind an address as far as limits go: the address itself with IPv4, its /64 network with IPv6,
+/// since one host has all of that.
 #[must_use]
 pub fn host_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

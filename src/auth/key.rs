@@ -1,4 +1,4 @@
-//! RSA keys from PEM files, and what they do.
+//! RSA keys from PEM files: encryption and decryption.
 
 use std::fmt;
 use std::path::Path;
@@ -14,10 +14,10 @@ use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 
 use super::{KeyFlaw, read_file};
 
-/// Far more than a key of 8192 bits with all that people put around it.
+/// Most bytes of a key file: far more than a key of 8192 bits with comments around it has.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
-/// How a message is made as long as the key.
+/// The padding that makes a message as long as the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Padding {
     /// OAEP with SHA-1, which is not broken in this place: iperf3 since 3.17.
@@ -27,7 +27,7 @@ pub(super) enum Padding {
 }
 
 impl Padding {
-    /// That of `--use-pkcs1-padding`, or that of today.
+    /// PKCS#1 v1.5 if `pkcs1`, as with `--use-pkcs1-padding`; OAEP otherwise.
     pub(super) fn new(pkcs1: bool) -> Self {
         if pkcs1 { Self::Pkcs1 } else { Self::Oaep }
     }
@@ -40,7 +40,7 @@ pub(super) enum PublicKey {
 }
 
 impl PublicKey {
-    /// The key in this file.
+    /// Reads the public key in this file.
     pub(super) fn read(path: &Path, padding: Padding) -> Result<Self, KeyFlaw> {
         let flaw = |wanted| KeyFlaw::Pem { path: path.to_owned(), wanted };
         let pem = read_key_file(path)?;
@@ -65,7 +65,7 @@ impl PublicKey {
         }
     }
 
-    /// As many bytes as the key has; others each time.
+    /// Encrypts `plaintext` into as many bytes as the key has, different ones each time.
     pub(super) fn encrypt(&self, plaintext: &[u8]) -> Result<Vec<u8>, Unspecified> {
         match self {
             Self::Oaep(key) => {
@@ -93,7 +93,7 @@ pub(super) enum PrivateKey {
 }
 
 impl PrivateKey {
-    /// The key in this file, and its public half.
+    /// Reads the private key in this file, and derives its public half.
     pub(super) fn read(path: &Path, padding: Padding) -> Result<(Self, PublicKey), KeyFlaw> {
         let wanted =
             "RSA private key in PEM without a passphrase (BEGIN PRIVATE KEY or BEGIN RSA PRIVATE KEY)";
@@ -117,7 +117,7 @@ impl PrivateKey {
         Ok((private.map_err(|why| rejected(path, &why))?, public))
     }
 
-    /// The plaintext, if the ciphertext was made for this key and padding.
+    /// Decrypts a ciphertext; `None` if it was made for another key or padding.
     pub(super) fn decrypt(&self, ciphertext: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Oaep(key) => {

@@ -1,4 +1,4 @@
-//! Who may run a test: what a client shows, and how a server judges it.
+//! Authentication: the token with which a client logs in, and how a server judges it.
 //!
 //! A client encrypts its user's name, the password and the time with the server's public key. That is the
 //! token, a text among its parameters. The server has the private key and a file of users.
@@ -41,13 +41,13 @@ pub enum AuthError {
 /// What is wrong with a client's settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientFlaw {
-    /// No token can say this name.
+    /// The user name is empty or has blanks, so it cannot be written into a token.
     #[error("a user name has at least one character and no blanks")]
     User,
-    /// There is none, and nobody who could be asked.
+    /// There is no password in the environment, and no terminal to ask for it.
     #[error("no password; set IPERF3_PASSWORD, or run ringperf on a terminal and it asks: {}", plain(.0))]
     NoPassword(io::Error),
-    /// No token can say this password.
+    /// The password is empty or has blanks, so it cannot be written into a token.
     #[error("a password has at least one character and no blanks")]
     Password,
     /// The key cannot be used.
@@ -59,9 +59,9 @@ pub enum ClientFlaw {
          take shorter ones or a longer key"
     )]
     TooLong {
-        /// Bytes to be encrypted.
+        /// Bytes of the token's plaintext.
         bytes: usize,
-        /// Most bytes that can be.
+        /// Most bytes that the key encrypts.
         most: usize,
     },
     /// The library failed, which it does only without memory or random numbers.
@@ -85,10 +85,10 @@ pub enum ServerFlaw {
     },
 }
 
-/// Why a file is no key.
+/// Why a file cannot be used as a key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFlaw {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the key in {}: {}", path.display(), plain(source))]
     Read {
         /// The file.
@@ -96,15 +96,15 @@ pub enum KeyFlaw {
         /// Why.
         source: io::Error,
     },
-    /// It has no PEM section of a kind that is understood.
+    /// The file has no PEM section of a kind that is understood.
     #[error("{} has no {wanted}", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// The kind of PEM section that was expected.
         wanted: &'static str,
     },
-    /// It is no RSA key, or one of an odd size.
+    /// The file's key is no RSA key, or has less than 2048 or more than 8192 bits.
     #[error(
         "the key in {} is no valid RSA key of 2048 to 8192 bits ({why}), and shorter ones can be broken; make a new \
          pair: openssl genrsa -out private.pem 2048 && openssl rsa -in private.pem -pubout -out public.pem",
@@ -113,17 +113,17 @@ pub enum KeyFlaw {
     Rejected {
         /// The file.
         path: PathBuf,
-        /// The library's word for it.
+        /// The library's reason.
         why: String,
     },
 }
 
-/// A whole file of at most `most` bytes.
+/// Reads a whole file of at most `most` bytes.
 fn read_file(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_all(File::open(path)?, most)
 }
 
-/// The rest of a file of at most `most` bytes.
+/// Reads the rest of an open file, at most `most` bytes.
 fn read_all(file: File, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let count = file.take(most + 1).read_to_end(&mut bytes)?;
@@ -140,7 +140,7 @@ fn unix_seconds(time: SystemTime) -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// What separates words for iperf3's servers: C's `isspace`.
+/// Whether a byte separates words for iperf3's servers, as C's `isspace` says.
 fn is_blank(byte: u8) -> bool {
     byte.is_ascii_whitespace() || byte == 0x0b
 }

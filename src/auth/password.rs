@@ -13,12 +13,12 @@ use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use super::ClientFlaw;
 
-/// iperf3's name for it.
+/// The environment variable that may have the password, as for iperf3.
 const VARIABLE: &str = "IPERF3_PASSWORD";
 /// The terminal of this session, whatever became of the standard streams.
 const TERMINAL: &str = "/dev/tty";
 
-/// The password, which may still be one that no token can say.
+/// Gets the password, which may still be one that cannot be written into a token.
 pub(super) fn fetch() -> Result<Vec<u8>, ClientFlaw> {
     if let Some(password) = env::var_os(VARIABLE) {
         return Ok(password.into_vec());

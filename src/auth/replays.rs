@@ -1,24 +1,26 @@
-//! Tokens that were shown already.
+//! Tokens that were used already.
 
 use std::collections::HashMap;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-/// Most tokens that are remembered, at 40 bytes each.
+/// Most tokens that are remembered, of 40 bytes each.
 const REMEMBERED_MAX: usize = 4096;
 
-/// Who sees a token on its way must not get in with it. Each one that was good is remembered for as long as
-/// its time would be taken. If there are too many, those go first whose time is farthest ahead: they are of
-/// clocks that are wrong, and would not be taken for a long time to come.
+/// Remembers tokens so that none is accepted twice, since others may have seen it on its way. Each genuine
+/// one is remembered for as long as its time would be accepted. If there are too many, those are forgotten
+/// first whose time is farthest ahead: they come from wrong clocks, and would not be accepted for a long
+/// time.
 #[derive(Debug, Default)]
 pub(super) struct Replays {
-    /// The SHA-256 of a ciphertext, and the last second, since 1970, in which its time is taken.
+    /// The SHA-256 of a ciphertext, and the last second since 1970 in which its time is accepted.
     seen: HashMap<[u8; 32], i64>,
 }
 
 impl Replays {
-    /// Whether this ciphertext is new. It is remembered until `until` if `is_genuine`, in seconds since 1970;
-    /// nobody can fill the memory without a password. One that there is no room for does not count as new.
+    /// Whether this ciphertext is new at `now`. A genuine one is remembered until `until`; others are not, so
+    /// that nobody can fill the memory without a password. One that there is no room for does not count as
+    /// new. Times are in seconds since 1970.
     pub(super) fn is_first(&mut self, ciphertext: &[u8], is_genuine: bool, until: i64, now: i64) -> bool {
         let name = digest(&SHA256, ciphertext).as_ref().try_into().expect("SHA-256 has 32 bytes");
         self.seen.retain(|_, until| *until >= now);
@@ -33,7 +35,8 @@ impl Replays {
         is_first
     }
 
-    /// Whether one more can be remembered until `until`, which may cost one that is to be remembered longer.
+    /// Makes room for one more that is remembered until `until`, by forgetting one that would be remembered
+    /// longer if need be, and says whether there is room.
     fn has_room(&mut self, until: i64) -> bool {
         if self.seen.len() < REMEMBERED_MAX {
             return true;

@@ -7,14 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::is_blank;
 
-/// What a client claims.
+/// The content of a token: what a client claims.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Claim {
-    /// Who it is.
+    /// The user's name.
     pub(super) user: Vec<u8>,
-    /// What only this user knows.
+    /// The user's password.
     pub(super) password: Vec<u8>,
-    /// When it says so, in seconds since 1970 by its own clock.
+    /// When the token was made, in seconds since 1970 by the client's clock.
     pub(super) time: i64,
 }
 
@@ -50,12 +50,12 @@ pub(super) fn is_word(text: &[u8]) -> bool {
     !text.is_empty() && !text.iter().any(|byte| is_blank(*byte))
 }
 
-/// A ciphertext as it travels.
+/// The base64 text in which a ciphertext travels.
 pub(super) fn to_text(ciphertext: &[u8]) -> String {
     STANDARD.encode(ciphertext)
 }
 
-/// The ciphertext that travelled as this text.
+/// The ciphertext in a token's base64 text; `None` if it is none.
 pub(super) fn from_text(token: &str) -> Option<Vec<u8>> {
     STANDARD.decode(token).ok()
 }

@@ -14,36 +14,37 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::read_all;
 
-/// Room for some two hundred thousand users, and nothing that would hold a server up for long.
+/// Most bytes of the file: room for some two hundred thousand users, and little enough to be read quickly.
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
-/// Longer lines are none for iperf3 either (its buffer has 1024 bytes).
+/// Most bytes of a line. A longer one is skipped, as by iperf3, whose buffer has 1024 bytes.
 const MAX_LINE_BYTES: usize = 1023;
 
-/// A file that was changed within this time may be changed again without its times showing it: those of some
-/// file systems are whole seconds.
+/// Time within which a file may be changed twice without its times showing it: those of some file systems are
+/// whole seconds.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// A SHA-256 digest. Whatever is compared is hashed before, so its length does not show in the time.
+/// A SHA-256 digest. Texts are hashed before they are compared, so that their length does not show in the
+/// time.
 type Digest = [u8; 32];
 
-/// The file, read only where it may have changed.
+/// The file of users, which is read again only where it may have changed.
 #[derive(Debug)]
 pub(super) struct UsersFile {
     path: PathBuf,
     last: RefCell<Option<(Identity, Arc<Users>)>>,
 }
 
-/// What changes when a file is replaced or written to: device, number, length, and the times of its contents
-/// and of its state.
+/// The state of a file that changes when it is replaced or written to: device, inode number, length, and the
+/// times of its contents and of its inode.
 type Identity = (u64, u64, u64, (i64, i64), (i64, i64));
 
-/// Everybody who may run tests.
+/// The users who may run tests.
 pub(super) struct Users(Vec<User>);
 
 struct User {
-    /// Of the name.
+    /// Digest of the name.
     name: Digest,
-    /// Of the name with the hash of its password.
+    /// Digest of the name together with the hash of its password.
     login: Digest,
 }
 
@@ -54,33 +55,33 @@ impl fmt::Debug for Users {
     }
 }
 
-/// What the file says of a name and a password.
+/// The result of a search for a name and a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Name and password belong together.
     Right,
-    /// There is this name, with another password.
+    /// The file has this name, with another password.
     WrongPassword,
-    /// There is no such name.
+    /// The file does not have this name.
     Unknown,
 }
 
 impl UsersFile {
-    /// Nothing is read yet.
+    /// The file at `path`, which is not read yet.
     pub(super) fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), last: RefCell::new(None) }
     }
 
-    /// Where it is.
+    /// The path of the file.
     #[cfg(test)]
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The users in it now. May take as long as its file system likes.
+    /// The users that the file has now. A file system that does not answer may hold the call up for ever.
     ///
     /// # Errors
-    /// The system's, and those of what is no regular file: a pipe would have no end.
+    /// The system's, and one for a file that is not regular: a pipe would have no end.
     pub(super) fn read(&self) -> io::Result<Arc<Users>> {
         let mut options = OpenOptions::new();
         // Otherwise a pipe would be waited for before it can be seen to be one.
@@ -106,7 +107,7 @@ fn identity(of: &Metadata) -> Identity {
     (of.dev(), of.ino(), of.len(), (of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec()))
 }
 
-/// Whether a later change would show in its times.
+/// Whether a later change of the file would show in its times.
 fn is_settled(of: &Metadata) -> bool {
     let changed =
         u64::try_from(of.ctime()).map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
@@ -114,7 +115,8 @@ fn is_settled(of: &Metadata) -> bool {
 }
 
 impl Users {
-    /// As iperf3 reads them: comments, empty lines and those without a comma are skipped, further fields too.
+    /// Reads the lines of the file as iperf3 does: comments, empty lines and lines without a comma are
+    /// skipped, and so are further fields.
     pub(super) fn parse(text: &[u8]) -> Self {
         let lines = text.split(|byte| *byte == b'\n').filter(|line| line.len() <= MAX_LINE_BYTES);
         Self(lines.filter_map(User::parse).collect())

@@ -20,7 +20,8 @@ static CONFIG: LazyLock<Authentication> = LazyLock::new(|| Authentication {
     pkcs1_padding: false,
 });
 
-/// What the log says of a token, or of one that `text` is sealed in; `None` if it is good.
+/// The server's reason to refuse `text` as a token, or the token that it is encrypted to if `sealed`; `None`
+/// if it is accepted.
 pub(crate) fn refusal(sealed: bool, text: &[u8]) -> Option<String> {
     let token = if sealed {
         let most = PUBLIC.max_plaintext_bytes().min(text.len());
@@ -34,7 +35,7 @@ pub(crate) fn refusal(sealed: bool, text: &[u8]) -> Option<String> {
     admitted.err().map(|refusal| refusal.to_string())
 }
 
-/// Looks in a file of users for somebody who is not there, and for somebody who is put behind.
+/// Searches a file of users for one that is not there, and for one that is added behind its last line.
 ///
 /// # Panics
 /// If the first is found or the second is not.
