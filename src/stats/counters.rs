@@ -1,4 +1,4 @@
-//! What one stream has moved so far.
+//! The running totals of one stream.
 //!
 //! Each stream thread is the only writer of its [`SharedCounters`]; everybody else only loads. Nobody resets
 //! them: an interval is the difference of two readings, and the omit period a baseline at the reader.
@@ -30,7 +30,7 @@ pub struct SharedCounters {
     errors: AtomicU64,
     out_of_order: AtomicU64,
     jitter_seconds: AtomicU64,
-    /// One more than the bytes before the counted part; 0 as long as it has not begun.
+    /// One more than the bytes before the counted part; 0 while that has not begun.
     counting: AtomicU64,
 }
 
@@ -49,13 +49,13 @@ impl SharedCounters {
         self.jitter_seconds.store(datagrams.jitter_seconds.to_bits(), Ordering::Relaxed);
     }
 
-    /// The counted part of the test begins behind the first `bytes` bytes. Only the stream's own thread calls
-    /// this, and only where it is the one that decides.
+    /// Says that the counted part of the test begins behind the first `bytes` bytes. Only the stream's own
+    /// thread calls this, and only where it is the one that decides.
     pub fn count_from(&self, bytes: u64) {
         self.counting.store(bytes.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// Behind how many bytes the counted part begins, if the stream's thread has decided it.
+    /// The bytes before the counted part; `None` if the stream's thread has not decided where it begins.
     #[must_use]
     pub fn counts_from(&self) -> Option<u64> {
         self.counting.load(Ordering::Relaxed).checked_sub(1)

@@ -7,21 +7,21 @@ use super::Latency;
 /// Bursts of one stream: datagrams handed to the kernel at once.
 #[derive(Clone, Debug, Default)]
 pub struct Departures {
-    /// From the departure of one burst to that of the next.
+    /// Times from the departure of one burst to that of the next.
     pub between: Latency,
-    /// Bursts.
+    /// Number of bursts.
     pub bursts: u64,
-    /// Datagrams of all bursts.
+    /// Number of datagrams of all bursts.
     pub datagrams: u64,
-    /// Datagrams of the largest burst.
+    /// Number of datagrams of the largest burst.
     pub largest: u64,
     last: Option<Instant>,
-    /// Datagrams of the last burst.
+    /// Number of datagrams of the last burst.
     current: u64,
 }
 
 impl Departures {
-    /// A burst of so many datagrams leaves at `now`.
+    /// Counts a burst of `datagrams` datagrams that leaves at `now`.
     pub fn burst(&mut self, now: Instant, datagrams: u64) {
         if let Some(last) = self.last.replace(now) {
             self.between.record(now.saturating_duration_since(last));
@@ -31,7 +31,7 @@ impl Departures {
         self.more(datagrams);
     }
 
-    /// So many datagrams more leave with the last burst.
+    /// Counts `datagrams` more datagrams that leave with the last burst.
     pub fn more(&mut self, datagrams: u64) {
         self.current += datagrams;
         self.datagrams += datagrams;

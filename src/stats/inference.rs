@@ -6,12 +6,12 @@
 //! Hollander, Wolfe, Chicken, "Nonparametric Statistical Methods", and are those of R's `wilcox.test(exact =
 //! TRUE)`.
 
-/// What paired runs say about the difference between them.
+/// The result of Wilcoxon's signed-rank test of paired differences.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SignedRank {
     /// Sum of the ranks of positive differences.
     pub w_plus: f64,
-    /// Two-sided probability of a sum as far from the middle if there is no difference.
+    /// Two-sided probability, 0 to 1, of a sum as far from the middle if there is no difference.
     pub p: f64,
     /// The difference after Hodges and Lehmann: the median of all averages of two.
     pub estimate: f64,
@@ -36,14 +36,15 @@ pub fn signed_rank(differences: &[f64]) -> Option<SignedRank> {
     })
 }
 
-/// Where a difference lies.
+/// A confidence interval of a difference, in the unit of the differences.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// Its lower end.
     pub low: f64,
     /// Its upper end.
     pub high: f64,
-    /// How often an interval like this one holds the difference; at least what was asked for.
+    /// The probability, 0 to 1, that such an interval holds the difference; at least the level that was asked
+    /// for.
     pub level: f64,
 }
 
@@ -71,12 +72,12 @@ pub fn interval(differences: &[f64], level: f64) -> Option<Interval> {
     })
 }
 
-/// What two sets of runs say that were not made in pairs.
+/// The result of the test of Mann, Whitney and Wilcoxon of two sets of runs that were not made in pairs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MannWhitney {
     /// Pairs of one value each in which that of the first set is larger; a tie is half of one.
     pub u: f64,
-    /// Two-sided probability of a number as far from the middle if there is no difference.
+    /// Two-sided probability, 0 to 1, of a number as far from the middle if there is no difference.
     pub p: f64,
 }
 
@@ -89,7 +90,7 @@ pub fn mann_whitney(one: &[f64], other: &[f64]) -> Option<MannWhitney> {
     let all: Vec<f64> = one.iter().chain(other).copied().collect();
     let ranks = doubled_ranks(&all);
     let twice: usize = ranks[..one.len()].iter().sum();
-    // All ways to choose so many of the ranks, by their sum.
+    // The number of ways to choose as many of the ranks as the first set has values, by their sum.
     let most: usize = ranks.iter().sum();
     let mut ways = vec![vec![0.0; most + 1]; one.len() + 1];
     ways[0][0] = 1.0;
@@ -110,12 +111,12 @@ pub fn mann_whitney(one: &[f64], other: &[f64]) -> Option<MannWhitney> {
     Some(MannWhitney { u: halved(twice - least), p: (far / sums.iter().sum::<f64>()).min(1.0) })
 }
 
-/// What the order of runs says about a trend in them.
+/// The result of the test of Mann and Kendall for a trend in the order of runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MannKendall {
     /// Pairs in which the later value is larger, less those in which it is smaller.
     pub s: i64,
-    /// Two-sided probability of a number as far from zero if the order does not matter.
+    /// Two-sided probability, 0 to 1, of a number as far from zero if the order does not matter.
     pub p: f64,
 }
 

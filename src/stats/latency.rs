@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// Largest recordable time in nanoseconds: one minute; longer ones count as that.
+/// Largest recordable time in nanoseconds: one minute. Longer times count as one minute.
 const HIGHEST_NS: u64 = 60_000_000_000;
 
 /// A distribution of times with two significant digits, from 1 ns to one minute.
@@ -26,12 +26,12 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Adds one time.
+    /// Records one time.
     pub fn record(&mut self, time: Duration) {
         self.record_n(time, 1);
     }
 
-    /// Adds the same time `count` times.
+    /// Records a time `count` times.
     pub fn record_n(&mut self, time: Duration, count: u64) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(HIGHEST_NS);
         if nanoseconds != self.row.0 {
@@ -41,7 +41,7 @@ impl Latency {
         self.row.1 += count;
     }
 
-    /// Adds everything that `other` has seen.
+    /// Adds all times of another distribution.
     pub fn merge(&mut self, other: &Self) {
         self.histogram.add(&other.histogram).expect("both have the same bounds");
         let (nanoseconds, count) = other.row;
@@ -77,11 +77,11 @@ impl Latency {
     }
 }
 
-/// What a report says of a distribution of times.
+/// The percentiles of a [`Latency`], in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Percentiles {
-    /// Times recorded.
+    /// Number of times that were recorded.
     pub count: u64,
     /// Median in microseconds.
     pub p50_us: f64,

@@ -1,18 +1,18 @@
-//! On which processors a thread was seen.
+//! The processors that a thread was seen on.
 
 use crate::units::to_f64;
 
-/// How often a thread was found on which processor, by looks that are far apart.
+/// Number of times that a thread was found on each processor, by samples that are far apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Processors {
-    /// Numbers of processors, with the looks that found the thread there.
+    /// Numbers of processors, each with the number of samples that found the thread there.
     found: Vec<(u32, u64)>,
     last: Option<u32>,
     moves: u64,
 }
 
 impl Processors {
-    /// A look has found the thread on this processor.
+    /// Counts a sample that has found the thread on the processor with this number.
     pub fn found_on(&mut self, cpu: u32) {
         if self.last.replace(cpu).is_some_and(|last| last != cpu) {
             self.moves += 1;
@@ -23,19 +23,19 @@ impl Processors {
         }
     }
 
-    /// How many looks there were.
+    /// Number of samples.
     #[must_use]
     pub fn looks(&self) -> u64 {
         self.found.iter().map(|(_, looks)| looks).sum()
     }
 
-    /// How many looks found the thread somewhere else than the look before.
+    /// Number of samples that found the thread on another processor than the sample before.
     #[must_use]
     pub fn moves(&self) -> u64 {
         self.moves
     }
 
-    /// The processors with their share of the looks in percent, the most frequent one first.
+    /// The numbers of the processors with their share of the samples in percent, the most frequent one first.
     #[must_use]
     pub fn shares(&self) -> Vec<(u32, f64)> {
         let mut found = self.found.clone();

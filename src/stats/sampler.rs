@@ -11,11 +11,11 @@ use super::{Counters, TcpInterval, TcpSample, TcpSummary, UdpInterval, UdpSummar
 pub struct Sample {
     /// When the interval began.
     pub start: Duration,
-    /// When it really ended.
+    /// When the interval really ended.
     pub end: Duration,
-    /// Bytes moved in it.
+    /// Bytes moved in the interval.
     pub bytes: u64,
-    /// TCP's own view, on a sender.
+    /// TCP_INFO of a sender at the end of the interval; `None` on a receiver, and with UDP.
     pub tcp: Option<TcpInterval>,
     /// The datagrams of a UDP stream; zeros on a TCP stream.
     pub udp: UdpInterval,
@@ -34,7 +34,7 @@ pub struct StreamSampler {
 }
 
 impl StreamSampler {
-    /// Starts at `now` with nothing counted.
+    /// A sampler that starts at `now` with nothing counted.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self {
@@ -48,7 +48,7 @@ impl StreamSampler {
         }
     }
 
-    /// Closes the interval that runs since the last call.
+    /// Closes the interval since the last call at `now`, when the stream's running totals are `totals`.
     pub fn interval(&mut self, now: Instant, totals: Counters, tcp: Option<&TcpSample>) -> Sample {
         let udp = self.udp.interval(if self.awaits_zero { None } else { Some(&totals.datagrams) });
         // What has not been published yet may lie before the zero.
@@ -65,7 +65,7 @@ impl StreamSampler {
         sample
     }
 
-    /// The omit period is over: what was counted so far is the new zero.
+    /// Ends the omit period at `now`: `totals` are the new zero.
     pub fn restart(&mut self, now: Instant, totals: Counters, tcp: Option<&TcpSample>) {
         self.started = now;
         self.last_tick = now;
@@ -77,12 +77,12 @@ impl StreamSampler {
         self.udp.restart(&totals.datagrams);
     }
 
-    /// The stream itself says what the new zero is. Nothing counts until it is told to [`Self::set_zero`].
+    /// Leaves it to the stream where the counted part begins. Nothing counts until [`Self::set_zero`].
     pub fn await_zero(&mut self) {
         self.awaits_zero = true;
     }
 
-    /// What was moved up to these totals belongs to the omit period, if that has been waited for.
+    /// Makes `totals` the new zero, if [`Self::await_zero`] was called before.
     pub fn set_zero(&mut self, totals: Counters) {
         if std::mem::take(&mut self.awaits_zero) {
             self.base_bytes = totals.bytes;
@@ -103,13 +103,13 @@ impl StreamSampler {
         self.last_tick.duration_since(self.started)
     }
 
-    /// When the counted part began.
+    /// The start of the counted part, or of the omit period while that lasts.
     #[must_use]
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// TCP's view of the counted part.
+    /// The summary of TCP_INFO over the counted part.
     #[must_use]
     pub fn tcp_summary(&self) -> TcpSummary {
         self.tcp.summary()

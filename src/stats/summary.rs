@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// One half of a stream: what one of its two ends has counted.
+/// One half of a stream: the numbers that one of its two ends has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Half {
     /// Payload bytes, the omit period not counted.
     pub bytes: u64,
-    /// Seconds that this end measured for them.
+    /// Seconds that this end measured for these bytes.
     pub seconds: f64,
 }
 
@@ -60,15 +60,15 @@ impl AddAssign for CpuTime {
 /// Processor use in percent of one core, as iperf3 exchanges it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct CpuUse {
-    /// User and system together.
+    /// User and system time together, in percent of one core.
     pub total: f64,
-    /// In user code.
+    /// Time in user code, in percent of one core.
     pub user: f64,
-    /// In the kernel.
+    /// Time in the kernel, in percent of one core.
     pub system: f64,
 }
 
-/// What became of zero-copy sends, as the kernel's own notifications tell.
+/// The zero-copy sends of a stream, as the kernel's own notifications tell of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ZeroCopy {
@@ -76,12 +76,12 @@ pub struct ZeroCopy {
     pub requested_bytes: u64,
     /// Of the requested bytes, those that the kernel copied all the same.
     pub copied_bytes: u64,
-    /// Sends whose notification had not come when the stream ended.
+    /// Number of notifications that had not come when the stream ended.
     pub outstanding: u64,
-    /// Sends handed over by reference.
+    /// Number of sends handed over by reference.
     #[serde(default)]
     pub requested_sends: u64,
-    /// Of these sends, those that the kernel copied all the same.
+    /// Of those, the number of sends that the kernel copied after all.
     #[serde(default)]
     pub copied_sends: u64,
 }

@@ -1,4 +1,4 @@
-//! What TCP_INFO says, in the units in which it is reported.
+//! TCP_INFO in the units in which it is reported.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub struct TcpSample {
     pub snd_wnd_bytes: u64,
     /// Smoothed round-trip time in microseconds.
     pub rtt_us: u32,
-    /// Its mean deviation in microseconds.
+    /// Mean deviation of the round-trip time in microseconds.
     pub rttvar_us: u32,
     /// Path MTU in bytes.
     pub pmtu_bytes: u32,
@@ -26,11 +26,11 @@ pub struct TcpSample {
 /// Where a sender's time went (`tcpi_busy_time` and its parts, since Linux 4.10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TcpLimits {
-    /// Data was in flight or waiting.
+    /// Time in which data was in flight or waiting.
     pub busy: Duration,
-    /// Of that, stopped by the peer's receive window.
+    /// Of that, time in which the peer's receive window stopped the sender.
     pub rwnd_limited: Duration,
-    /// Of that, stopped by the own send buffer.
+    /// Of that, time in which this end's send buffer stopped the sender.
     pub sndbuf_limited: Duration,
 }
 
@@ -45,7 +45,7 @@ pub struct TcpInterval {
     pub snd_wnd_bytes: u64,
     /// Smoothed round-trip time in microseconds.
     pub rtt_us: u32,
-    /// Its mean deviation in microseconds.
+    /// Mean deviation of the round-trip time in microseconds.
     pub rttvar_us: u32,
     /// Path MTU in bytes.
     pub pmtu_bytes: u32,
@@ -66,9 +66,9 @@ pub struct TcpSummary {
     pub max_snd_wnd_bytes: u64,
     /// Largest smoothed round-trip time seen at an interval's end, in microseconds.
     pub max_rtt_us: u32,
-    /// Smallest of them.
+    /// Smallest smoothed round-trip time seen at an interval's end, in microseconds.
     pub min_rtt_us: u32,
-    /// Their mean.
+    /// Mean of the smoothed round-trip times at the intervals' ends, in microseconds.
     pub mean_rtt_us: u32,
     /// Where the time went, from the connection's start to the end of the test.
     pub limits: TcpLimits,

@@ -1,4 +1,4 @@
-//! What is counted of a UDP stream.
+//! The counters of a UDP stream.
 
 /// Running totals of one UDP stream, the omit period included.
 ///
@@ -62,7 +62,7 @@ pub(super) struct UdpTracker {
 }
 
 impl UdpTracker {
-    /// Closes an interval; without totals one in which nothing counts.
+    /// Closes an interval at these totals; without totals nothing counts in it.
     pub(super) fn interval(&mut self, totals: Option<&DatagramCounters>) -> UdpInterval {
         let totals = *totals.unwrap_or(&self.last);
         let errors = totals.errors.saturating_sub(self.base.errors);
@@ -78,7 +78,7 @@ impl UdpTracker {
         interval
     }
 
-    /// The omit period is over.
+    /// Ends the omit period: these totals are the new zero.
     pub(super) fn restart(&mut self, totals: &DatagramCounters) {
         *self = Self { base: *totals, last: *totals, reported_errors: 0 };
     }

@@ -1,4 +1,4 @@
-//! How evenly datagrams travel.
+//! Jitter: how evenly datagrams travel.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) struct Jitter {
 }
 
 impl Jitter {
-    /// A datagram, with the times at which it was sent and arrived, on two unrelated clocks.
+    /// Counts a datagram by the times at which it was sent and arrived, which are of two unrelated clocks.
     pub(super) fn take(&mut self, sent: Duration, arrived: Duration) {
         // Both are from 0 to the largest i64, so their difference fits.
         let transit = nanoseconds(arrived) - nanoseconds(sent);
@@ -27,7 +27,7 @@ impl Jitter {
         self.sixteenths_ns = self.sixteenths_ns - (self.sixteenths_ns + 8) / 16 + step;
     }
 
-    /// The jitter as it stands now.
+    /// The jitter after the last datagram, in seconds.
     #[expect(clippy::cast_precision_loss, reason = "exact up to 6 days of jitter")]
     pub(super) fn seconds(self) -> f64 {
         self.sixteenths_ns as f64 / 16e9

@@ -1,4 +1,4 @@
-//! The receiver's account of one UDP stream: which datagrams came, in which order, and where the others were
+//! A receiver's account of one UDP stream: which datagrams came, in which order, and where the others were
 //! lost.
 
 mod jitter;
@@ -10,7 +10,7 @@ use super::DatagramCounters;
 use jitter::Jitter;
 use window::{WINDOW, Window};
 
-/// Tells what became of the datagrams of one UDP stream.
+/// Counts the datagrams of one UDP stream that were received, lost, duplicated and reordered.
 ///
 /// Datagrams are [taken](Self::take) one by one, and before those of each message from the kernel stands a
 /// call of [`message`](Self::message). Everything may be hostile: numbers, times and order.
@@ -29,13 +29,14 @@ pub struct DatagramTracker {
 }
 
 impl DatagramTracker {
-    /// Nothing has come yet. `counters_64bit` says whether sequence numbers have 64 bits on the wire, or 32.
+    /// A tracker before the first datagram. `counters_64bit` says whether sequence numbers have 64 bits on
+    /// the wire, or 32.
     #[must_use]
     pub fn new(counters_64bit: bool) -> Self {
         Self::starting_at(0, counters_64bit)
     }
 
-    /// As if all datagrams up to `highest` had come.
+    /// A tracker as it is after all datagrams up to number `highest` have come.
     #[must_use]
     pub fn starting_at(highest: u64, counters_64bit: bool) -> Self {
         Self {
@@ -47,7 +48,7 @@ impl DatagramTracker {
         }
     }
 
-    /// A message from the kernel follows that holds so many datagrams.
+    /// Begins a message from the kernel that holds `datagrams` datagrams.
     ///
     /// `socket_drops` is the SO_RXQ_OVFL counter that came with it: *messages* that the full socket buffer
     /// had dropped when this one was queued. The kernel leaves it out while it is 0. What is missing between
@@ -56,8 +57,8 @@ impl DatagramTracker {
         self.socket.message(socket_drops, datagrams);
     }
 
-    /// One datagram: its sequence number as on the wire, when it was sent and when it arrived. The two clocks
-    /// need not be related.
+    /// Counts a datagram by its sequence number as on the wire, with the times at which it was sent and
+    /// arrived. The clocks of the two times need not be related.
     pub fn take(&mut self, sequence: u64, sent: Duration, arrived: Duration) {
         let Some(number) = self.number(sequence) else {
             return self.foreign();
@@ -76,18 +77,18 @@ impl DatagramTracker {
         self.counters.received += 1;
     }
 
-    /// The socket's drop counter stood at `socket_drops` before the stream began: what it had dropped until
-    /// then was nobody's.
+    /// Sets the socket's drop counter as it was before the stream began: earlier drops were not of this
+    /// stream.
     pub fn begin_after(&mut self, socket_drops: u32) {
         self.socket.counter = socket_drops;
     }
 
-    /// Something came that is no datagram of this stream.
+    /// Counts a datagram that is not of this stream.
     pub fn foreign(&mut self) {
         self.counters.foreign += 1;
     }
 
-    /// Nothing more comes; `socket_drops_total` is the socket's drop counter now.
+    /// Ends the account; `socket_drops_total` is the socket's drop counter now.
     pub fn finish(&mut self, socket_drops_total: u32) {
         self.counters.dropped_after_last = self.socket.datagrams(self.socket.new_drops(socket_drops_total));
     }
@@ -118,7 +119,7 @@ impl DatagramTracker {
         }
     }
 
-    /// So many numbers above the highest did not come, or not yet.
+    /// Counts `gap` numbers above the highest that did not come, or not yet.
     #[cold]
     fn skip(&mut self, gap: u64) {
         self.window.clear(self.counters.packets + 1, gap);
@@ -126,7 +127,7 @@ impl DatagramTracker {
         self.counters.lost_in_socket += gap.min(self.socket.budget);
     }
 
-    /// A datagram whose number is not above the highest.
+    /// Counts a datagram whose number is not above the highest.
     #[cold]
     fn take_late(&mut self, number: u64) {
         let counters = &mut self.counters;
@@ -150,7 +151,7 @@ impl DatagramTracker {
     }
 }
 
-/// What the socket's drop counter explains.
+/// The losses that the socket's drop counter explains.
 #[derive(Clone, Copy, Debug, Default)]
 struct SocketDrops {
     /// The counter with the last message, in messages; it wraps.
@@ -180,7 +181,7 @@ impl SocketDrops {
         if drops <= u32::MAX / 2 { drops } else { 0 }
     }
 
-    /// How many datagrams so many dropped messages held at most.
+    /// Most datagrams that `messages` dropped messages held.
     fn datagrams(&self, messages: u32) -> u64 {
         u64::from(messages).saturating_mul(self.largest_message.max(1))
     }
@@ -196,7 +197,7 @@ mod tests {
 
     const AT_ONCE: Duration = Duration::ZERO;
 
-    /// One message for each number, without drops.
+    /// Takes one message for each number, without drops.
     fn take_all(tracker: &mut DatagramTracker, sequences: impl IntoIterator<Item = u64>) {
         for sequence in sequences {
             tracker.message(None, 1);

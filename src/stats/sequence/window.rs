@@ -1,6 +1,6 @@
 //! Which of the most recent sequence numbers have come.
 
-/// How many of the most recent sequence numbers are remembered one by one.
+/// Number of the most recent sequence numbers that are remembered one by one.
 pub(super) const WINDOW: u64 = 65_536;
 const WORD_BITS: u64 = 64;
 const WORDS: usize = 1024;
@@ -43,7 +43,7 @@ impl Window {
         }
     }
 
-    /// How many numbers of the window have not come.
+    /// Number of sequence numbers of the window that have not come.
     pub(super) fn missing(&self) -> u64 {
         self.0.iter().map(|word| u64::from(word.count_zeros())).sum()
     }
