@@ -8,13 +8,13 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use crate::sys::{Fork, fork};
 
-/// What the launching process exits with when the daemon was ended by a signal before it was ready.
+/// Exit code of the launching process when the daemon was ended by a signal before it was ready.
 const KILLED: u8 = 1;
 
 /// In which of the two processes [`launch`] returned.
 #[derive(Debug)]
 pub enum Launched {
-    /// The process that was started. The daemon is ready, or has failed; this is what to exit with.
+    /// The process that the user has started, with its exit code: the daemon is ready, or has failed.
     Parent(u8),
     /// The process that is to serve.
     Daemon(Daemon),
@@ -50,8 +50,8 @@ pub fn launch() -> io::Result<Launched> {
 }
 
 impl Daemon {
-    /// Everything that can be wrong from the start has been tried: lets go of the terminal, and of the
-    /// process that waits.
+    /// Lets go of the terminal, and of the process that waits. The caller is ready to serve: everything that
+    /// can fail at the start has been tried.
     ///
     /// # Errors
     /// The system's.

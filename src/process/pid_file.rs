@@ -12,7 +12,7 @@ use nix::unistd::{Pid, geteuid};
 
 use crate::sys::plain;
 
-/// No pid file is longer; a longer file is none.
+/// Most bytes of a pid file; a longer file is none.
 const MAX_BYTES: u64 = 32;
 
 /// A file with the number of this process, which is removed when this is dropped.
@@ -32,15 +32,15 @@ pub enum PidFileError {
         /// The file.
         path: String,
     },
-    /// A file that would be lost.
+    /// The file is no pid file, and would be lost.
     #[error("{path} is not a pid file: {why}; choose another name or remove it")]
     Foreign {
         /// The file.
         path: String,
-        /// What it is instead.
+        /// What the file is instead.
         why: &'static str,
     },
-    /// Another process is starting with it, or keeps it locked.
+    /// Another process keeps the file locked, perhaps while it starts.
     #[error("{path} is locked by another process; wait for it, or choose another name")]
     Locked {
         /// The file.
@@ -111,7 +111,7 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Somebody may have put a file of their own there.
+        // Another user may have put a file of their own there.
         let mut options = OpenOptions::new();
         let own = options.read(true).custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits()).open(&self.path);
         if let Ok(mut file) = own
@@ -123,7 +123,7 @@ impl Drop for PidFile {
     }
 }
 
-/// What a file that may be a pid file holds.
+/// The content of a file that may be a pid file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     Nothing,
