@@ -14,10 +14,10 @@ use crate::sys::{ErrorQueue, Missing, Region, plain};
 
 /// Most sends that may wait for their release.
 const OUTSTANDING_MAX: usize = 256;
-/// The error queue is read when so many sends wait.
+/// Number of sends that wait for their release at which the error queue is read.
 const OUTSTANDING_READ: usize = 16;
 
-/// Sends by reference and keeps account of what the kernel still holds.
+/// Sends by reference, and counts the sends whose memory the kernel still holds.
 pub(in crate::engine) struct MsgZc {
     payload: Region,
     outstanding: Outstanding,

@@ -14,23 +14,23 @@ use crate::sys::{Socket, current_processor, thread_cpu_time, thread_sleeps};
 
 /// Time over which rate and sleeps are measured before the mark is set anew.
 const WINDOW: Duration = Duration::from_millis(10);
-/// The mark is never more than this much of the rate.
+/// The mark is never larger than the bytes that come in this time.
 const MARK_OF_RATE: Duration = Duration::from_millis(1);
 /// Largest mark in bytes of a receiver with time to spare.
 const MARK_MAX: u64 = 2 * 1024 * 1024;
 /// Largest mark in bytes of a receiver that is busy most of the time: it is what limits the stream, and what
 /// waits for it grows cold and fills the receive buffer.
 const MARK_MAX_BUSY: u64 = 512 * 1024;
-/// Largest mark in bytes when the data come in on the receiver's own processor: what one wake-up brings
+/// Largest mark in bytes when the data come in on the receiver's own processor: the bytes of one wake-up
 /// should still be in its cache.
 const MARK_MAX_NEAR: u64 = 256 * 1024;
 /// A receiver is busy when it works more than this many percent of the time.
 const BUSY_PERCENT: u128 = 60;
-/// Marks below this are not worth the trouble: one byte is used instead.
+/// Smallest mark in bytes that is worth setting; one byte is used instead of a smaller one.
 const MARK_MIN: u64 = 64 * 1024;
-/// A receiver that sleeps more often than this in a window gets a larger mark,
+/// Number of sleeps in a window from which on a receiver gets a larger mark.
 const SLEEPS_MANY: u64 = 25;
-/// and one that sleeps less often a smaller one.
+/// Number of sleeps in a window below which a receiver gets a smaller mark.
 const SLEEPS_FEW: u64 = 5;
 
 pub(in crate::engine) struct ReceiveMark {
@@ -39,7 +39,7 @@ pub(in crate::engine) struct ReceiveMark {
     mark: u64,
     /// Whether there may be a mark of more than one byte now.
     allowed: bool,
-    /// The mark that stood when none was allowed any more.
+    /// The mark in bytes from before a larger one than one byte was forbidden.
     kept: u64,
     window_start: Instant,
     window_bytes: u64,
@@ -67,7 +67,7 @@ impl ReceiveMark {
         }
     }
 
-    /// Sets the mark anew when it is time to. `total_bytes` is what has been received so far.
+    /// Sets the mark anew when a window is over. `total_bytes` is the number of bytes received so far.
     pub(in crate::engine) fn adapt(&mut self, now: Instant, total_bytes: u64) {
         let elapsed = now.duration_since(self.window_start);
         if elapsed < WINDOW {
@@ -133,7 +133,7 @@ fn is_busy(cpu: Duration, elapsed: Duration) -> bool {
     cpu.as_nanos() * 100 > elapsed.as_nanos() * BUSY_PERCENT
 }
 
-/// The mark after a window of `elapsed` that has brought `bytes` and so many sleeps.
+/// The mark in bytes after a window of length `elapsed` with `bytes` bytes and `sleeps` sleeps.
 fn wanted_mark(mark: u64, bytes: u64, elapsed: Duration, sleeps: u64) -> u64 {
     let share = u128::from(bytes) * MARK_OF_RATE.as_nanos() / elapsed.as_nanos().max(1);
     let share = u64::try_from(share).unwrap_or(MARK_MAX).min(MARK_MAX);

@@ -59,7 +59,7 @@ impl<R: ReceiveRing> UringReceive<R> {
         Self { ring, ways: Ways::new(job, ring_receive_ways(job)), discard: job.skip_rx_copy }
     }
 
-    /// How often completions had no room.
+    /// Number of completions for which the completion queue had no room.
     pub(in crate::engine) fn overflows(&self) -> u64 {
         self.ring.overflows()
     }
@@ -109,7 +109,7 @@ impl<R: ReceiveRing> UringReceive<R> {
         }
     }
 
-    /// Waits for something and takes it; says whether the peer is done.
+    /// Waits for bytes and takes them; says whether the peer is done.
     fn receive(&mut self, way: Way, recorder: &mut Recorder) -> io::Result<bool> {
         let in_flight = self.ring.in_flight() > 0;
         match (way.plain, in_flight) {
@@ -133,7 +133,7 @@ impl<R: ReceiveRing> UringReceive<R> {
         Ok(false)
     }
 
-    /// Takes every completion that is there; says whether the peer is done.
+    /// Takes all completions that have come; says whether the peer is done.
     fn reap(&mut self, recorder: &mut Recorder) -> io::Result<bool> {
         while let Some(completion) = self.ring.next_completion() {
             if let Some(buffer) = completion.buffer {

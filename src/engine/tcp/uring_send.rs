@@ -18,7 +18,8 @@ use crate::engine::zero_copy::Judge;
 use crate::sys::Missing;
 use crate::sys::uring::{Completion, Operation, Ring, SendRing, Token};
 
-/// What a ring of this loop does. One that begins with sends by reference may go on with copying ones.
+/// The operations that a ring of this loop is allowed. One that begins with sends by reference may go on with
+/// copying ones.
 fn operations(zero_copy: bool) -> &'static [Operation] {
     if zero_copy { &[Operation::SendZeroCopy, Operation::Send] } else { &[Operation::Send] }
 }
@@ -35,7 +36,7 @@ pub(in crate::engine) struct UringSend<R> {
     judge: Judge,
 }
 
-/// One operation that the kernel has not finished with.
+/// One send that the kernel has not finished with.
 #[derive(Clone, Copy)]
 struct Slot {
     bytes: u32,
@@ -94,12 +95,12 @@ impl<R: SendRing> UringSend<R> {
         }
     }
 
-    /// Whether the kernel has not finished with a send.
+    /// Whether there is a send that the kernel has not finished with.
     pub(in crate::engine) fn has_unreleased(&self) -> bool {
         self.ring.in_flight() > 0
     }
 
-    /// How often completions had no room.
+    /// Number of completions for which the completion queue had no room.
     pub(in crate::engine) fn overflows(&self) -> u64 {
         self.ring.overflows()
     }
