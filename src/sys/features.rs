@@ -1,4 +1,4 @@
-//! What the running kernel offers to this process, found out by trying.
+//! The features that the running kernel offers to this process, found out by trying.
 
 use std::fs;
 use std::io;
@@ -9,16 +9,16 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::uring::{self, BUSY_POLL_STEP, SetupError};
 use super::words::plain;
 
-/// Something that is not to be had here, and what to do about it.
+/// A feature that is missing here, and what the user can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// What failed and why, as the kernel tells. No full stop.
+    /// What failed and why, as the kernel tells; one sentence without a full stop.
     pub reason: String,
-    /// What the user can do; empty if nothing.
+    /// What the user can do, as a clause without a full stop; empty if nothing.
     pub fix: String,
 }
 
-/// What io_uring can do here.
+/// The features of io_uring here.
 #[derive(Clone, Debug)]
 pub struct Features {
     uring: Result<UringFeatures, Missing>,
@@ -30,7 +30,7 @@ struct UringFeatures {
 }
 
 impl Features {
-    /// Probes once per process.
+    /// The features, which are probed once per process.
     pub fn get() -> &'static Self {
         static FEATURES: OnceLock<Features> = OnceLock::new();
         FEATURES.get_or_init(|| Self {

@@ -11,18 +11,19 @@ use nix::libc::RLIM_INFINITY;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{SysconfVar, sysconf};
 
-/// What the process may take in small pieces while nobody looks: reports, messages, what a test is made of.
+/// Bytes that are kept free for small pieces, whose size nobody checks: reports, messages, and the values
+/// that a test consists of.
 const HEADROOM_BYTES: usize = 2 * 1024 * 1024;
 
-/// What threads will still take in small pieces.
+/// Bytes that threads are expected to take in small pieces still.
 static PROMISED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// Memory in small pieces that somebody will take until this is dropped.
+/// A number of bytes that a thread is expected to take in small pieces until this is dropped.
 #[derive(Debug)]
 pub(super) struct Promise(usize);
 
 impl Promise {
-    /// Counts so many bytes.
+    /// Counts `bytes` bytes as promised.
     pub(super) fn of(bytes: usize) -> Self {
         PROMISED_BYTES.fetch_add(bytes, Ordering::Relaxed);
         Self(bytes)
@@ -50,7 +51,7 @@ pub(super) fn take<T>(bytes: usize, take: impl FnOnce() -> io::Result<T>) -> io:
     take()
 }
 
-/// What the process may still take; `None` where nothing limits it, or where that cannot be found out.
+/// Bytes that the process may still take; `None` where nothing limits it, or where that cannot be found out.
 fn left_bytes() -> Option<u64> {
     // Pages of all kinds, and those that are written to.
     let of_process = |resource, field| {
@@ -64,7 +65,8 @@ fn left_bytes() -> Option<u64> {
     lefts.into_iter().flatten().min()
 }
 
-/// What is left of the machine's memory where no more is promised than there is (`vm.overcommit_memory` 2).
+/// Bytes that are left of the machine's memory where the kernel promises no more than there is
+/// (`vm.overcommit_memory` 2); `None` elsewhere.
 fn left_of_machine() -> Option<u64> {
     static IS_STRICT: LazyLock<bool> = LazyLock::new(|| {
         fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2")

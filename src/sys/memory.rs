@@ -28,7 +28,7 @@ pub struct Region {
     address: NonNull<u8>,
     mapped_bytes: NonZeroUsize,
     bytes: usize,
-    /// The same memory stands at several addresses.
+    /// Whether its memory is mapped at several addresses.
     repeats: bool,
 }
 
@@ -108,7 +108,7 @@ impl Region {
         self.bytes == 0
     }
 
-    /// The bytes.
+    /// Its bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         // SAFETY: the mapping is readable, at least `bytes` long, initialised by the kernel, and lives as
@@ -116,7 +116,7 @@ impl Region {
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.bytes) }
     }
 
-    /// The bytes, to be changed.
+    /// Its bytes, to be changed.
     ///
     /// # Panics
     /// If the region repeats itself: a byte would change at several places.
@@ -234,7 +234,7 @@ impl Pipe {
         Ok(Self { read, write, capacity })
     }
 
-    /// Bytes it really holds.
+    /// Bytes that the pipe really holds.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.capacity

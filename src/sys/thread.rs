@@ -14,9 +14,9 @@ use nix::unistd::Pid;
 use super::headroom::{Promise, take};
 use crate::stats::CpuTime;
 
-/// Stack of a stream's thread, which has no large values on it and does not recurse.
+/// Bytes of the stack of a stream's thread, which has no large values on it and does not recurse.
 const STREAM_STACK_BYTES: usize = 512 * 1024;
-/// What such a thread takes in small pieces: distributions of times most of all.
+/// Bytes that a stream's thread takes in small pieces, most of them for distributions of times.
 const STREAM_BYTES: usize = 256 * 1024;
 
 /// Processor time that the calling thread has used so far; `None` where a sandbox does not let it ask.
@@ -33,7 +33,7 @@ pub fn current_processor() -> Option<u32> {
     u32::try_from(sched_getcpu().ok()?).ok()
 }
 
-/// How often the calling thread has waited for something so far (voluntary context switches); `None` as
+/// Number of times that the calling thread has waited so far (voluntary context switches); `None` as with
 /// [`thread_cpu_time`].
 #[must_use]
 pub fn thread_sleeps() -> Option<u64> {
@@ -41,9 +41,9 @@ pub fn thread_sleeps() -> Option<u64> {
     u64::try_from(usage.voluntary_context_switches()).ok()
 }
 
-/// Asks the scheduler for turns of this length for the calling thread, or what is nearest to it between 0.1
-/// and 100 ms. A thread with shorter turns than others waits less for each of them and gets no less time in
-/// all. Zero asks for the system's own length. A thread begins with that of the one that starts it. Linux
+/// Asks the scheduler for time slices of this length for the calling thread, or of the nearest length between
+/// 0.1 and 100 ms. A thread with shorter slices than others waits less for each of them and gets no less time
+/// in all. Zero asks for the system's own length. A new thread has that of the thread that starts it. Linux
 /// before 6.12 takes no notice.
 ///
 /// # Errors
@@ -75,7 +75,7 @@ pub struct Pinned {
 }
 
 impl Pinned {
-    /// Goes to that processor, the first one being 0.
+    /// Moves the calling thread to processor number `cpu`, from 0.
     ///
     /// # Errors
     /// EINVAL when there is no such processor, or this process may not use it.
@@ -99,7 +99,7 @@ impl Drop for Pinned {
 /// Starts a thread that gets no signal, so that the control thread gets them all.
 ///
 /// # Errors
-/// The system's when it has no thread to give.
+/// The system's, when it cannot start a thread.
 pub fn start_thread<T: Send + 'static>(
     name: impl Into<String>,
     body: impl FnOnce() -> T + Send + 'static,
@@ -125,8 +125,8 @@ pub fn start_stream_thread<T: Send + 'static>(
     take(STREAM_STACK_BYTES, || without_signals(|| builder.spawn(body)))
 }
 
-/// A thread begins with the mask of the one that starts it. One that blocked its signals by itself could get
-/// one before it has come to that, and the whole process with it.
+/// Calls `start` with all signals blocked, since a new thread has the signal mask of the thread that starts
+/// it. One that blocked its signals by itself could get a signal before that, which would end the process.
 fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
     let started = start();
@@ -138,7 +138,7 @@ fn without_signals<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 /// the kernel has getrandom(2), as Linux has since 3.17.
 ///
 /// # Errors
-/// That of getrandom(2), which only a sandbox refuses.
+/// The system's from getrandom(2), which only a sandbox refuses.
 pub fn random_bytes(buffer: &mut [u8]) -> io::Result<()> {
     getrandom::fill(buffer).map_err(io::Error::from)
 }

@@ -16,17 +16,17 @@ pub struct Topology {
 }
 
 impl Topology {
-    /// The processors of each core, those that share it side by side.
+    /// A topology of cores, each given by the numbers of its processors.
     #[must_use]
     pub fn new(cores: Vec<Vec<u32>>) -> Self {
         Self { cores }
     }
 
-    /// What the calling thread may use of this machine, the core with the lowest number first. Where the
-    /// system does not tell which processors share a core, each has its own.
+    /// The processors of this machine that the calling thread may use, the core with the lowest number first.
+    /// Where the system does not tell which processors share a core, each has its own.
     ///
     /// # Errors
-    /// Those of sched_getaffinity(2): EINVAL on a machine with more than 1024 processors.
+    /// The system's from sched_getaffinity(2): EINVAL on a machine with more than 1024 processors.
     pub fn of_this_thread() -> io::Result<Self> {
         let allowed = sched_getaffinity(Pid::from_raw(0))?;
         let mut cores: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -37,7 +37,7 @@ impl Topology {
         Ok(Self::new(cores.into_values().collect()))
     }
 
-    /// All processors, in the order of their numbers.
+    /// The numbers of all processors, in rising order.
     #[must_use]
     pub fn processors(&self) -> Vec<u32> {
         let mut processors = self.core_by_core();
@@ -60,13 +60,14 @@ impl Topology {
         self
     }
 
-    /// All processors of the first core, then those of the next.
+    /// The numbers of all processors, all of the first core before those of the next.
     #[must_use]
     pub fn core_by_core(&self) -> Vec<u32> {
         self.cores.concat()
     }
 
-    /// One processor of each core, then a second one of each core that has one, and so on.
+    /// The numbers of all processors, one of each core first, then a second one of each core that has one,
+    /// and so on.
     #[must_use]
     pub fn across_cores(&self) -> Vec<u32> {
         let most = self.cores.iter().map(Vec::len).max().unwrap_or(0);

@@ -1,8 +1,8 @@
-//! The system's words for what went wrong.
+//! The system's messages for errors.
 
 use std::io;
 
-/// What the system says, without Rust's "(os error N)", which nobody looks up.
+/// The system's message for an error, without Rust's "(os error N)", which nobody looks up.
 #[must_use]
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
@@ -13,8 +13,7 @@ pub fn plain(error: &io::Error) -> String {
     }
 }
 
-/// The system's words for an error with what helps, where what the system lacks is a limit that can be
-/// raised.
+/// The system's message for an error, with what the user can do where a limit is reached that can be raised.
 #[must_use]
 pub fn with_way_out(error: &io::Error) -> String {
     let way_out = match error.raw_os_error() {

@@ -12,34 +12,35 @@ use super::Socket;
 use super::queue::outgoing_device;
 use crate::config::CpuList;
 
-/// Most devices that are looked at below one; a bridge may have thousands, few of which are cards.
+/// Most devices that are examined below one device; a bridge may have thousands, few of which are cards.
 const DEVICES_MAX: usize = 64;
 
-/// The device that a connection sends through, and what is known of the card behind it.
+/// The network device that a connection sends through, and the network card behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingDevice {
-    /// Its name.
+    /// Name of the device.
     pub name: String,
-    /// The card; `None` where there is none, as with loopback, or it is of another network namespace.
+    /// The card; `None` where there is none, as with loopback, or where the device belongs to another network
+    /// namespace.
     pub card: Option<Card>,
 }
 
 /// A network card; several are taken as one where a device stands for all of them, as a bond does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Card {
-    /// The processors of its NUMA node; `None` if the system does not tell.
+    /// Numbers of the processors of its NUMA node; `None` if the system does not tell.
     pub node: Option<BTreeSet<u32>>,
-    /// The processors that serve its interrupts; `None` if the system does not tell.
+    /// Numbers of the processors that serve its interrupts; `None` if the system does not tell.
     pub interrupts: Option<BTreeSet<u32>>,
-    /// These and all that share a core with one of them.
+    /// Numbers of the processors that serve its interrupts, and of all that share a core with one of them.
     pub interrupt_cores: BTreeSet<u32>,
 }
 
 impl OutgoingDevice {
-    /// The device of a connected socket, as it is at this moment: interrupts may be moved.
+    /// The device of a connected socket, and which processors serve its interrupts at this moment.
     ///
     /// # Errors
-    /// Where the kernel does not tell the route.
+    /// The system's, when the kernel does not tell the route.
     pub fn of(socket: &Socket) -> io::Result<Self> {
         let index = outgoing_device(socket)?;
         let name = if_indextoname(index)?.to_string_lossy().into_owned();
@@ -53,7 +54,7 @@ impl OutgoingDevice {
     }
 }
 
-/// Where the facts stand.
+/// The folders that the facts are read from.
 struct Tree<'a> {
     sys: &'a Path,
     proc: &'a Path,
@@ -62,7 +63,7 @@ struct Tree<'a> {
 }
 
 impl Tree<'_> {
-    /// What is known of the cards behind a device; `None` if there are none.
+    /// The cards behind a device, taken as one; `None` if there are none.
     fn card(&self, device: &str) -> Option<Card> {
         let ports = self.ports(device);
         if ports.is_empty() {
@@ -143,7 +144,7 @@ impl Tree<'_> {
 fn hardware(device: &Path) -> Option<PathBuf> {
     let hardware = fs::canonicalize(device.join("device")).ok()?;
     let bus = fs::read_link(hardware.join("subsystem")).unwrap_or_default();
-    // What virtio knows of its hardware stands one step above.
+    // The hardware of a virtio device is the folder above.
     if bus.ends_with("virtio") { hardware.parent().map(Path::to_owned) } else { Some(hardware) }
 }
 

@@ -17,9 +17,10 @@ const UDP_SEGMENT: libc::c_int = 103;
 const UDP_GRO: libc::c_int = 104;
 /// `SO_MEMINFO` of include/uapi/asm-generic/socket.h.
 const SO_MEMINFO: libc::c_int = 55;
-/// Place of the drop counter in what `SO_MEMINFO` returns (`SK_MEMINFO_DROPS` of linux/sock_diag.h) ...
+/// Index of the drop counter among the words that `SO_MEMINFO` returns (`SK_MEMINFO_DROPS` of
+/// linux/sock_diag.h).
 const MEMINFO_DROPS: usize = 8;
-/// ... which has so many words (`SK_MEMINFO_VARS`).
+/// Number of the words that `SO_MEMINFO` returns (`SK_MEMINFO_VARS` of linux/sock_diag.h).
 const MEMINFO_WORDS: usize = 9;
 /// `IP_MTU` of include/uapi/linux/in.h.
 const IP_MTU: libc::c_int = 14;
@@ -69,7 +70,8 @@ impl Socket {
         self.set(sockopt::ReceiveTimestampns, &true)
     }
 
-    /// Messages that the socket has dropped so far, most likely because its buffer was full. Wraps.
+    /// Number of messages that the socket has dropped so far, most likely because its buffer was full. The
+    /// counter wraps.
     ///
     /// # Errors
     /// ENOPROTOOPT before Linux 4.12.
@@ -78,13 +80,15 @@ impl Socket {
         Ok(words[MEMINFO_DROPS])
     }
 
-    /// The same socket, whose counter of dropped messages stood here before anything of the test could come.
+    /// This socket with the value that its counter of dropped messages had before any datagram of the test
+    /// could come.
     #[must_use]
     pub fn with_drops_before(self, drops: u32) -> Self {
         Self { drops_before: Some(drops), ..self }
     }
 
-    /// Messages that the socket had dropped before the test: as was noted, or else up to now.
+    /// Number of messages that the socket had dropped before the test: the value of
+    /// [`Self::with_drops_before`], or else those up to now.
     ///
     /// # Errors
     /// As [`Self::socket_drops`].
@@ -114,7 +118,8 @@ impl Socket {
         set_raw(self, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &IP_PMTUDISC_DO)
     }
 
-    /// Makes the receive buffer hold `bytes`, or as much as the system allows; it never becomes smaller.
+    /// Makes the receive buffer hold `bytes` bytes, or as many as the system allows; it never becomes
+    /// smaller.
     pub fn grow_receive_buffer(&self, bytes: u32) {
         let wanted = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
         let before = self.receive_buffer().unwrap_or(0);
@@ -127,7 +132,7 @@ impl Socket {
         }
     }
 
-    /// Makes the send buffer hold `bytes`, or as much as the system allows; it never becomes smaller.
+    /// Makes the send buffer hold `bytes` bytes, or as many as the system allows; it never becomes smaller.
     pub fn grow_send_buffer(&self, bytes: u32) {
         let wanted = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
         if self.send_buffer().unwrap_or(0) < bytes && self.set(sockopt::SndBufForce, &wanted).is_err() {
@@ -135,7 +140,7 @@ impl Socket {
         }
     }
 
-    /// Throws away everything that has arrived so far, at most `most` messages.
+    /// Discards the messages that have arrived so far, at most `most` of them.
     pub fn forget_received(&self, most: u32) {
         for _ in 0..most {
             match self.receive_now(&mut [0; 1]) {
@@ -173,9 +178,9 @@ pub fn tells_of_the_way(errno: i32) -> bool {
 /// One message from the kernel: a datagram, or several of equal length put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// What was copied of it.
+    /// The bytes of it that were copied.
     pub payload: &'a [u8],
-    /// How long it really is.
+    /// Length in bytes that it really has.
     pub bytes: usize,
     /// Bytes of each of its datagrams; the last one may be shorter. As large as `bytes` if it is only one.
     pub segment_bytes: usize,
@@ -199,7 +204,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// What the kernel says about a message.
+/// The ancillary data of a message: what the kernel says about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Control {
     segment_bytes: Option<usize>,
@@ -270,7 +275,7 @@ impl SendSlots {
         self.slot_bytes = slot_bytes;
     }
 
-    /// One slot.
+    /// The bytes of a slot.
     ///
     /// # Panics
     /// If there is no such slot.
@@ -279,7 +284,7 @@ impl SendSlots {
         &self.memory.as_slice()[index * self.slot_bytes..][..self.slot_bytes]
     }
 
-    /// One slot, to be changed.
+    /// The bytes of a slot, to be changed.
     ///
     /// # Panics
     /// If there is no such slot.
@@ -287,14 +292,14 @@ impl SendSlots {
         &mut self.memory.as_mut_slice()[index * self.slot_bytes..][..self.slot_bytes]
     }
 
-    /// Sends the first `lengths[k]` bytes of slot `first + k`, for each k, with one system call. Returns how
-    /// many slots the kernel took.
+    /// Sends the first `lengths[k]` bytes of slot `first + k`, for each k, with one system call. Returns the
+    /// number of slots that the kernel took.
     ///
     /// # Errors
     /// The socket's, if not even the first slot went; EAGAIN when its send timeout is over.
     ///
     /// # Panics
-    /// If there are not so many slots, or one is shorter than that.
+    /// If one of these slots is not there, or is shorter.
     pub fn send(&mut self, socket: &Socket, first: usize, lengths: &[usize]) -> io::Result<usize> {
         self.vectors.clear();
         self.headers.clear();

@@ -14,14 +14,14 @@ use socket2::SockRef;
 
 use super::socket::{Transport, stream_socket};
 
-/// Where and how to listen.
+/// The address and the device to listen on.
 #[derive(Clone, Debug)]
 pub struct ListenAddress {
     /// The address.
     pub local: SocketAddr,
-    /// An IPv6 wildcard takes no IPv4 clients.
+    /// Whether an IPv6 wildcard takes no IPv4 clients.
     pub only_v6: bool,
-    /// The only network device whose connections are taken.
+    /// The only network device whose connections are taken; `None` for all.
     pub device: Option<String>,
 }
 
@@ -66,13 +66,13 @@ pub fn receive_now(connection: &impl AsRawFd, buffer: &mut [u8]) -> io::Result<u
     Ok(recv(connection.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
 }
 
-/// A descriptor that is kept for the moment at which there are no others: given up, it makes room for one
-/// connection after the other, which are closed at once instead of waiting for ever.
+/// A descriptor that is kept in reserve. When the process has no others, it is given up to accept connections
+/// one after the other and to close them at once, which would wait for ever otherwise.
 #[derive(Debug)]
 pub struct SpareDescriptor(Option<EventFd>);
 
 impl SpareDescriptor {
-    /// Takes one.
+    /// Takes a descriptor in reserve.
     ///
     /// # Errors
     /// The system's, most likely EMFILE.
@@ -80,8 +80,8 @@ impl SpareDescriptor {
         Ok(Self(Some(EventFd::new()?)))
     }
 
-    /// Accepts and closes what waits at a listener, at most `most` connections, and takes the descriptor back
-    /// if nobody else was faster. Returns where they came from.
+    /// Accepts and closes the connections that wait at a listener, at most `most` of them, and takes the
+    /// descriptor back if nobody else was faster. Returns the addresses that they came from.
     pub fn turn_away(&mut self, listener: &impl AsFd, most: usize) -> Vec<SocketAddr> {
         self.0 = None;
         let listener = SockRef::from(listener);

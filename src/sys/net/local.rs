@@ -1,4 +1,4 @@
-//! What this machine has that others may ask for: its addresses, and who listens at a port.
+//! The addresses of this machine, and the processes that listen at its ports.
 
 use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
@@ -38,7 +38,8 @@ pub fn listener_at(port: u16) -> Option<(String, u32)> {
     holder(["/proc/self/net/tcp", "/proc/self/net/tcp6"], port, LISTEN)
 }
 
-/// Name and number of the process that hears everybody at this UDP port, as of [`listener_at`].
+/// The process that receives from everybody at this UDP port, as its name and number; `None` as with
+/// [`listener_at`].
 #[must_use]
 pub fn udp_listener_at(port: u16) -> Option<(String, u32)> {
     // `TCP_CLOSE`: a UDP socket that is connected to nobody.
@@ -46,7 +47,7 @@ pub fn udp_listener_at(port: u16) -> Option<(String, u32)> {
     holder(["/proc/self/net/udp", "/proc/self/net/udp6"], port, UNCONNECTED)
 }
 
-/// Whose the sockets at a port are that have this state in one of the tables.
+/// Name and number of the process that has a socket at a port, in this state of one of the tables.
 fn holder(tables: [&str; 2], port: u16, state: &str) -> Option<(String, u32)> {
     let sockets: Vec<String> = tables
         .iter()

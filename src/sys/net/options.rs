@@ -42,7 +42,7 @@ pub enum PacketMark {
 }
 
 impl Socket {
-    /// Uses only this network device.
+    /// Restricts the socket to this network device.
     ///
     /// # Errors
     /// ENODEV when there is none of that name, EPERM where this needs a privilege.
@@ -75,7 +75,7 @@ impl Socket {
     /// carry it, too.
     ///
     /// # Errors
-    /// The system's, for example EPERM when somebody else has the label for himself.
+    /// The system's, for example EPERM when another user has the label for himself.
     pub fn lease_flow_label(&self, label: u32, destination: Ipv6Addr) -> io::Result<()> {
         let request = FlowLabelRequest {
             destination: destination.octets(),
@@ -91,7 +91,8 @@ impl Socket {
         set_raw::<libc::c_int>(&self.inner, libc::IPPROTO_IPV6, libc::IPV6_FLOWINFO_SEND, &1)
     }
 
-    /// Gives the connection up when bytes stay unacknowledged for so long (`TCP_USER_TIMEOUT`).
+    /// Has the kernel give the connection up when bytes stay unacknowledged for `timeout`
+    /// (`TCP_USER_TIMEOUT`).
     ///
     /// # Errors
     /// ENOPROTOOPT with Multipath TCP.
@@ -107,7 +108,7 @@ impl Socket {
         self.set(sockopt::KeepAlive, &true)
     }
 
-    /// Seconds of silence before the first keepalive probe.
+    /// Sets the seconds of silence before the first keepalive probe.
     ///
     /// # Errors
     /// EINVAL for a number that the kernel refuses.
@@ -115,7 +116,7 @@ impl Socket {
         self.set(sockopt::TcpKeepIdle, &seconds)
     }
 
-    /// Seconds between two keepalive probes.
+    /// Sets the seconds between two keepalive probes.
     ///
     /// # Errors
     /// EINVAL for a number that the kernel refuses.
@@ -123,7 +124,7 @@ impl Socket {
         self.set(sockopt::TcpKeepInterval, &seconds)
     }
 
-    /// Keepalive probes without an answer before the connection is given up.
+    /// Sets the number of keepalive probes without an answer after which the connection is given up.
     ///
     /// # Errors
     /// EINVAL for a number that the kernel refuses.

@@ -30,7 +30,7 @@ const ROOT: u32 = 0xffff_ffff;
 const STATS_QUEUE: u16 = 3;
 const DROPS: usize = 8;
 
-/// The queue in which the packets of a socket wait for their device, and how many it has dropped.
+/// The queue in which the packets of a socket wait for their device, with its drop counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceQueue {
     /// The device's name.
@@ -46,15 +46,15 @@ impl DeviceQueue {
     /// The queue on the way of a connected socket. `None` where its device has none, as loopback.
     ///
     /// # Errors
-    /// Where the kernel does not tell.
+    /// The system's, when the kernel does not tell.
     pub fn on_the_way_of(socket: &Socket) -> io::Result<Option<Self>> {
         let index = outgoing_device(socket)?;
         Self::of_device(index)
     }
 
-    /// Packets that it has dropped since it was looked at, be they of this process or of others; `None` where
-    /// that cannot be known, as when it was replaced. Of large sends that are still to be cut into datagrams
-    /// each is one packet.
+    /// Number of packets that the queue has dropped since this value was read, be they of this process or of
+    /// others; `None` where that cannot be known, as when the queue was replaced. A large send that is still
+    /// to be cut into datagrams is one packet.
     #[must_use]
     pub fn dropped_since(&self) -> Option<u64> {
         let now = Self::of_device(self.index).ok()??;
@@ -71,7 +71,7 @@ impl DeviceQueue {
             found = found.take().or_else(|| root_queue(message, index));
         })?;
         let queue = |(kind, handle, drops)| Self { device: device_name(index), kind, index, handle, drops };
-        // What tells of a device without a queue.
+        // A device without a queue has this kind.
         Ok(found.map(queue).filter(|queue| queue.kind != "noqueue"))
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn outgoing_device(socket: &Socket) -> io::Result<u32> {
     device.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
-/// A `struct rtmsg` and its attributes: how do I get from here to there?
+/// A `struct rtmsg` and its attributes that ask for the route from `local` to `remote`.
 fn route_question(local: SocketAddr, remote: SocketAddr, bound: u32, mark: u32) -> Vec<u8> {
     let octets = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => ip.octets().to_vec(),
@@ -213,7 +213,7 @@ mod tests {
 
     use super::*;
 
-    /// What the kernel says of a device with a tbf, shortened.
+    /// The kernel's answer for a device with a tbf, shortened.
     fn told(parent: u32) -> Vec<u8> {
         let mut message = vec![0; 4];
         for number in [7_u32, 0x8001_0000, parent, 2] {

@@ -1,4 +1,4 @@
-//! What only SCTP sockets have.
+//! Options that only SCTP sockets have.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +21,7 @@ impl Socket {
         set_raw::<libc::c_int>(&self.inner, libc::IPPROTO_SCTP, libc::SCTP_NODELAY, &1)
     }
 
-    /// Largest piece of a message in bytes.
+    /// Sets the largest piece of a message in bytes.
     ///
     /// # Errors
     /// EINVAL for a size that the kernel refuses.
@@ -29,7 +29,7 @@ impl Socket {
         set_raw(&self.inner, libc::IPPROTO_SCTP, libc::SCTP_MAXSEG, &bytes)
     }
 
-    /// Outgoing streams of the association, asked for in its handshake.
+    /// Sets the number of outgoing streams that the association asks for in its handshake.
     ///
     /// # Errors
     /// The system's.

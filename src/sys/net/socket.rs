@@ -22,7 +22,7 @@ const SO_MAX_PACING_RATE: libc::c_int = 47;
 /// `MSG_ZEROCOPY` of include/linux/socket.h.
 const MSG_ZEROCOPY: libc::c_int = 0x400_0000;
 
-/// What a connection is made of.
+/// The transport protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// TCP.
@@ -34,7 +34,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// What carries the streams of a test over `protocol`; `None` for UDP, which has no connections.
+    /// The transport of a test over `protocol`; `None` for UDP, which has no connections.
     #[must_use]
     pub fn of(protocol: Protocol) -> Option<Self> {
         match protocol {
@@ -45,10 +45,10 @@ impl Transport {
         }
     }
 
-    /// Whether the running kernel has it.
+    /// Checks that the running kernel has this transport.
     ///
     /// # Errors
-    /// EPROTONOSUPPORT or ENOPROTOOPT where it has not.
+    /// EPROTONOSUPPORT or ENOPROTOOPT where the kernel lacks it.
     pub fn check(self) -> io::Result<()> {
         // Of the two IP versions either will do.
         let any = |ip| stream_socket(self, &SocketAddr::new(ip, 0));
@@ -111,7 +111,7 @@ impl Socket {
         self.inner.into()
     }
 
-    /// Ties a UDP socket to one peer: it sends to nobody else and hears nobody else.
+    /// Connects a UDP socket to one peer: it sends to and receives from nobody else.
     ///
     /// # Errors
     /// The system's, for example ENETUNREACH.
@@ -140,7 +140,7 @@ impl Socket {
         Ok(bind(self.as_raw_fd(), &SockaddrStorage::from(local))?)
     }
 
-    /// The own address.
+    /// The local address of the socket.
     ///
     /// # Errors
     /// The system's.
@@ -164,7 +164,7 @@ impl Socket {
         local.ip() == peer.ip() || peer.ip().to_canonical().is_loopback()
     }
 
-    /// Blocking mode with every send and receive limited to `wait`, so no thread is ever out of reach.
+    /// Sets blocking mode with every send and receive limited to `wait`, so that no thread is out of reach.
     ///
     /// # Errors
     /// The system's.
@@ -182,7 +182,7 @@ impl Socket {
         self.set(sockopt::TcpNoDelay, &true)
     }
 
-    /// Largest segment in bytes; only effective before the handshake.
+    /// Sets the largest segment in bytes, which is only effective before the handshake.
     ///
     /// # Errors
     /// EINVAL for a size that the kernel refuses.
@@ -241,7 +241,7 @@ impl Socket {
         Ok(name.to_string_lossy().trim_end_matches('\0').to_owned())
     }
 
-    /// Lets the kernel pace what is sent, in bits per second.
+    /// Has the kernel pace the sends at `bits_per_second`.
     ///
     /// # Errors
     /// The system's.
@@ -257,7 +257,7 @@ impl Socket {
         set_raw::<libc::c_int>(&self.inner, libc::SOL_SOCKET, SO_ZEROCOPY, &1)
     }
 
-    /// A sleeping receiver is woken when this many bytes have come (or the peer is done). The kernel cuts it
+    /// Has a sleeping receiver woken when `bytes` bytes have come, or the peer is done. The kernel cuts that
     /// to what the receive buffer can hold.
     ///
     /// # Errors
@@ -267,7 +267,7 @@ impl Socket {
         set_raw(&self.inner, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes)
     }
 
-    /// The processor that has handled the last packet that came.
+    /// Number of the processor that has handled the last packet that came; `None` before the first one.
     ///
     /// # Errors
     /// The system's.
@@ -277,7 +277,7 @@ impl Socket {
         Ok(u32::try_from(cpu).ok())
     }
 
-    /// Polls the network card for so many microseconds before a receive waits for its interrupt
+    /// Has a receive poll the network card for `micros` microseconds before it waits for an interrupt
     /// (`SO_BUSY_POLL`).
     ///
     /// # Errors
@@ -288,7 +288,7 @@ impl Socket {
         set_raw(&self.inner, libc::SOL_SOCKET, libc::SO_BUSY_POLL, &micros)
     }
 
-    /// For how many microseconds it polls.
+    /// Microseconds for which a receive polls the network card.
     ///
     /// # Errors
     /// As [`Self::set_busy_poll`].
@@ -306,7 +306,7 @@ impl Socket {
         Ok(id != 0)
     }
 
-    /// What TCP says of the connection.
+    /// TCP_INFO of the connection.
     ///
     /// # Errors
     /// The system's.
@@ -349,8 +349,8 @@ impl Socket {
         let _ = self.inner.shutdown(how);
     }
 
-    /// Breaks the connection off. What is queued for the peer is dropped, which shutdown(2) does not do, and
-    /// nothing of the socket works any more.
+    /// Breaks the connection off. Bytes that are queued for the peer are dropped, which shutdown(2) does not
+    /// do, and the socket is of no use any more.
     pub fn disconnect(&self) {
         // SAFETY: all its fields are integers, for which zero is a value; that of the family is AF_UNSPEC.
         let nobody: libc::sockaddr = unsafe { std::mem::zeroed() };
@@ -384,7 +384,7 @@ impl Socket {
         Ok(recv(self.as_raw_fd(), buffer, MsgFlags::empty())?)
     }
 
-    /// Receives what is there without waiting; 0 means that the peer is done.
+    /// Receives the bytes that have come, without waiting; 0 means that the peer is done.
     ///
     /// # Errors
     /// The socket's; EAGAIN when nothing is there.
@@ -392,7 +392,7 @@ impl Socket {
         Ok(recv(self.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)?)
     }
 
-    /// Receives up to `buffer.len()` bytes and lets the kernel throw them away instead of copying them.
+    /// Receives up to `buffer.len()` bytes, which the kernel discards instead of copying them.
     ///
     /// # Errors
     /// As [`Self::receive`].

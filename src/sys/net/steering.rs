@@ -18,10 +18,10 @@ use super::socket::{Transport, stream_socket};
 const NET: u32 = libc::SKF_NET_OFF.cast_unsigned();
 /// The number of the TCP options of Multipath TCP (RFC 8684, section 3).
 const MULTIPATH_OPTION: u32 = 30;
-/// TCP options that are looked at. A first packet has half as many, and the room in a header is 40 bytes.
+/// Most TCP options that are examined. A first packet has half as many, and a header has 40 bytes for them.
 const OPTIONS_MAX: usize = 16;
 
-/// Whose connections a member takes.
+/// The connections that a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Who {
     /// All that come from this host; an IPv4 address is never a mapped one.
@@ -30,12 +30,12 @@ pub enum Who {
     Multipath,
 }
 
-/// Sends connections to a member of a group, numbered in the order in which they came; the first is 0.
+/// A rule that sends connections to one member of a group of listening sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Whose.
+    /// The connections.
     pub who: Who,
-    /// Where to.
+    /// Number of the member that they go to, from 0 in the order in which the members came.
     pub member: u32,
 }
 
@@ -72,7 +72,8 @@ pub fn join(
     joined
 }
 
-/// Has these rules decide from now on, the first that fits; whom none of them fits comes to the first member.
+/// Has these rules decide from now on, the first that fits a connection. One that none of them fits goes to
+/// the first member.
 ///
 /// # Errors
 /// The system's, for example ENOMEM for too many rules.
@@ -183,7 +184,7 @@ fn give(member: u32) -> libc::sock_filter {
     op(libc::BPF_RET | libc::BPF_K, member)
 }
 
-/// Goes on if A is this value, else behind so many instructions.
+/// Goes on if A is this value, else behind the next `else_skip` instructions.
 fn equals(value: u32, else_skip: u8) -> libc::sock_filter {
     jump(libc::BPF_JEQ, value, (0, else_skip))
 }

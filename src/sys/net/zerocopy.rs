@@ -20,7 +20,7 @@ pub struct Release {
     pub first: u32,
     /// Number of the last of them.
     pub last: u32,
-    /// The kernel copied them after all.
+    /// Whether the kernel copied them after all.
     pub copied: bool,
 }
 
