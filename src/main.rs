@@ -14,7 +14,7 @@ use ringperf::report::{
     JSON_SCHEMA, JsonReporter, JsonStreamReporter, LogFile, Observer, ReportHandle, Reporter, Sink,
     TextReporter, version_text,
 };
-use ringperf::sys::{exit_at_signals, has_signal_come, ignore_failed_writes, plain, share_one_heap};
+use ringperf::sys::{error_message, exit_at_signals, has_signal_come, ignore_failed_writes, share_one_heap};
 
 /// The rest of a report may take this long when a signal has ended the run.
 const PATIENCE_AFTER_SIGNAL: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ fn client(config: &ClientConfig) -> Started {
 /// The launching process waits until the server listens and its files are open, so that its own exit status
 /// tells whether there is a server now.
 fn in_background(config: &ServerConfig) -> Started {
-    match launch().map_err(|error| format!("unable to become a daemon: {}", plain(&error)))? {
+    match launch().map_err(|error| format!("unable to become a daemon: {}", error_message(&error)))? {
         Launched::Parent(status) => Ok(ExitCode::from(status)),
         Launched::Daemon(daemon) => server(config, Some(daemon)),
     }
@@ -100,11 +100,11 @@ fn start_report(
         None => Sink::Standard,
         Some(path) => Sink::LogFile(LogFile::open(path).map_err(|error| {
             // iperf3's words for it.
-            format!("unable to open log file: {} ({})", plain(&error), path.display())
+            format!("unable to open log file: {} ({})", error_message(&error), path.display())
         })?),
     };
     ReportHandle::start(vec![observer(sink)])
-        .map_err(|error| format!("unable to start the report thread: {}", plain(&error)))
+        .map_err(|error| format!("unable to start the report thread: {}", error_message(&error)))
 }
 
 /// What turns events into output, with the number of its test as a mark.
@@ -135,7 +135,7 @@ fn finish(report: ReportHandle, error: Option<RunError>, pid_file: Option<PidFil
     };
     // Nothing may end the process before the file is gone, and anything afterwards.
     drop(pid_file);
-    exit_at_signals(status).map_err(|error| format!("unable to catch signals: {}", plain(&error)))?;
+    exit_at_signals(status).map_err(|error| format!("unable to catch signals: {}", error_message(&error)))?;
     let written =
         if has_signal_come() { report.finish_within(PATIENCE_AFTER_SIGNAL) } else { report.finish() };
     Ok(if written.is_err() { ExitCode::FAILURE } else { ExitCode::from(status) })

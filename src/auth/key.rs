@@ -15,7 +15,7 @@ use rustls_pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 use super::{KeyFlaw, read_file};
 
 /// Most bytes of a key file: far more than a key of 8192 bits with comments around it has.
-const MAX_FILE_BYTES: u64 = 64 * 1024;
+const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// The padding that makes a message as long as the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl fmt::Debug for PrivateKey {
 }
 
 fn read_key_file(path: &Path) -> Result<Vec<u8>, KeyFlaw> {
-    read_file(path, MAX_FILE_BYTES).map_err(|source| KeyFlaw::Read { path: path.to_owned(), source })
+    read_file(path, FILE_BYTES_MAX).map_err(|source| KeyFlaw::Read { path: path.to_owned(), source })
 }
 
 fn rejected(path: &Path, why: &impl fmt::Display) -> KeyFlaw {

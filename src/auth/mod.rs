@@ -3,11 +3,11 @@
 //! A client encrypts its user's name, the password and the time with the server's public key. That is the
 //! token, a text among its parameters. The server has the private key and a file of users.
 //!
-//! [`Credentials`] are a client's side of it, a [`Gatekeeper`] is a server's. Time is an argument.
+//! [`Credentials`] are a client's side of it, an [`Authenticator`] is a server's. Time is an argument.
 
+mod authenticator;
 mod credentials;
-mod gatekeeper;
-mod guesses;
+mod failed_logins;
 mod key;
 mod password;
 mod replays;
@@ -21,11 +21,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+pub use authenticator::{Authenticator, Reason, Refusal};
 pub use credentials::Credentials;
-pub use gatekeeper::{Gatekeeper, Reason, Refusal};
-pub use guesses::host_of;
+pub use failed_logins::host_of;
 
-use crate::sys::plain;
+use crate::sys::error_message;
 
 /// Why this end cannot take part in authentication, in iperf3's words where it has any.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum ClientFlaw {
     #[error("a user name has at least one character and no blanks")]
     User,
     /// There is no password in the environment, and no terminal to ask for it.
-    #[error("no password; set IPERF3_PASSWORD, or run ringperf on a terminal and it asks: {}", plain(.0))]
+    #[error("no password; set IPERF3_PASSWORD, or run ringperf on a terminal and it asks: {}", error_message(.0))]
     NoPassword(io::Error),
     /// The password is empty or has blanks, so it cannot be written into a token.
     #[error("a password has at least one character and no blanks")]
@@ -76,7 +76,7 @@ pub enum ServerFlaw {
     #[error(transparent)]
     Key(#[from] KeyFlaw),
     /// The file of users cannot be read.
-    #[error("cannot read the users in {}: {}", path.display(), plain(source))]
+    #[error("cannot read the users in {}: {}", path.display(), error_message(source))]
     Users {
         /// The file.
         path: PathBuf,
@@ -89,7 +89,7 @@ pub enum ServerFlaw {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFlaw {
     /// The file cannot be read.
-    #[error("cannot read the key in {}: {}", path.display(), plain(source))]
+    #[error("cannot read the key in {}: {}", path.display(), error_message(source))]
     Read {
         /// The file.
         path: PathBuf,

@@ -15,13 +15,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::read_all;
 
 /// Most bytes of the file: room for some two hundred thousand users, and little enough to be read quickly.
-const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most bytes of a line. A longer one is skipped, as by iperf3, whose buffer has 1024 bytes.
-const MAX_LINE_BYTES: usize = 1023;
+const LINE_BYTES_MAX: usize = 1023;
 
 /// Time within which a file may be changed twice without its times showing it: those of some file systems are
 /// whole seconds.
-const SETTLED: Duration = Duration::from_secs(2);
+const MTIME_GRANULARITY: Duration = Duration::from_secs(2);
 
 /// A SHA-256 digest. Texts are hashed before they are compared, so that their length does not show in the
 /// time.
@@ -57,7 +57,7 @@ impl fmt::Debug for Users {
 
 /// The result of a search for a name and a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum PasswordCheck {
     /// Name and password belong together.
     Right,
     /// The file has this name, with another password.
@@ -96,7 +96,7 @@ impl UsersFile {
         {
             return Ok(Arc::clone(users));
         }
-        let users = Arc::new(Users::parse(&read_all(file, MAX_FILE_BYTES)?));
+        let users = Arc::new(Users::parse(&read_all(file, FILE_BYTES_MAX)?));
         let keep = is_settled(&metadata).then(|| (identity, Arc::clone(&users)));
         *self.last.borrow_mut() = keep;
         Ok(users)
@@ -111,28 +111,28 @@ fn identity(of: &Metadata) -> Identity {
 fn is_settled(of: &Metadata) -> bool {
     let changed =
         u64::try_from(of.ctime()).map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|since| since > SETTLED))
+    changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|since| since > MTIME_GRANULARITY))
 }
 
 impl Users {
     /// Reads the lines of the file as iperf3 does: comments, empty lines and lines without a comma are
     /// skipped, and so are further fields.
     pub(super) fn parse(text: &[u8]) -> Self {
-        let lines = text.split(|byte| *byte == b'\n').filter(|line| line.len() <= MAX_LINE_BYTES);
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| line.len() <= LINE_BYTES_MAX);
         Self(lines.filter_map(User::parse).collect())
     }
 
     /// Looks at every user to the end, wherever the name stands and whether it is there at all.
-    pub(super) fn standing(&self, name: &[u8], password: &[u8]) -> Standing {
-        self.standing_by(name, password, |one, other| verify_slices_are_equal(one, other).is_ok())
+    pub(super) fn check(&self, name: &[u8], password: &[u8]) -> PasswordCheck {
+        self.check_by(name, password, |one, other| verify_slices_are_equal(one, other).is_ok())
     }
 
-    fn standing_by(
+    fn check_by(
         &self,
         name: &[u8],
         password: &[u8],
         mut equal: impl FnMut(&Digest, &Digest) -> bool,
-    ) -> Standing {
+    ) -> PasswordCheck {
         let hash = hex(&sha256(&[b"{", name, b"}", password]));
         let sought = User::new(name, hash.as_bytes());
         let (mut is_known, mut is_right) = (false, false);
@@ -141,9 +141,9 @@ impl Users {
             is_right |= equal(&user.login, &sought.login);
         }
         match (is_right, is_known) {
-            (true, _) => Standing::Right,
-            (false, true) => Standing::WrongPassword,
-            (false, false) => Standing::Unknown,
+            (true, _) => PasswordCheck::Right,
+            (false, true) => PasswordCheck::WrongPassword,
+            (false, false) => PasswordCheck::Unknown,
         }
     }
 }
@@ -186,16 +186,16 @@ mod tests {
     /// `printf '{mario}rossi' | sha256sum`
     const MARIO: &str = "mario,bf7a49a846d44b454a5d11e7acfaf13d138bbe0b7483aa3e050879700572709b";
 
-    fn standing(text: &str, name: &str, password: &str) -> Standing {
-        Users::parse(text.as_bytes()).standing(name.as_bytes(), password.as_bytes())
+    fn check(text: &str, name: &str, password: &str) -> PasswordCheck {
+        Users::parse(text.as_bytes()).check(name.as_bytes(), password.as_bytes())
     }
 
     #[test]
     fn the_line_of_iperf3s_manual() {
         assert_eq!(line("mario", "rossi"), format!("{MARIO}\n"));
-        assert_eq!(standing(MARIO, "mario", "rossi"), Standing::Right);
-        assert_eq!(standing(MARIO, "mario", "rossI"), Standing::WrongPassword);
-        assert_eq!(standing(MARIO, "Mario", "rossi"), Standing::Unknown);
+        assert_eq!(check(MARIO, "mario", "rossi"), PasswordCheck::Right);
+        assert_eq!(check(MARIO, "mario", "rossI"), PasswordCheck::WrongPassword);
+        assert_eq!(check(MARIO, "Mario", "rossi"), PasswordCheck::Unknown);
     }
 
     #[test]
@@ -204,22 +204,22 @@ mod tests {
         let bare = mario.trim_end();
         let long = "x".repeat(1024 - bare.len());
         for (text, expected) in [
-            (String::new(), Standing::Unknown),
-            (format!("# users\n\n{luigi}nobody\n{mario}"), Standing::Right),
-            (format!("{mario}{luigi}"), Standing::Right),
-            (format!("{bare}\r\n"), Standing::Right),
-            (format!("{bare},a comment\n"), Standing::Right),
-            (format!(",{bare}\n"), Standing::Right),
-            (format!("mario,{}\n{mario}", "0".repeat(64)), Standing::Right),
-            (format!("{bare},{}\n", &long[2..]), Standing::Right),
-            (format!("{bare},{long}\n"), Standing::Unknown),
-            (format!("#{mario}"), Standing::Unknown),
-            (format!(" {mario}"), Standing::Unknown),
-            ("mario,\n".to_owned(), Standing::Unknown),
-            ("mario,rossi\n".to_owned(), Standing::WrongPassword),
-            (mario.to_uppercase().replace("MARIO", "mario"), Standing::WrongPassword),
+            (String::new(), PasswordCheck::Unknown),
+            (format!("# users\n\n{luigi}nobody\n{mario}"), PasswordCheck::Right),
+            (format!("{mario}{luigi}"), PasswordCheck::Right),
+            (format!("{bare}\r\n"), PasswordCheck::Right),
+            (format!("{bare},a comment\n"), PasswordCheck::Right),
+            (format!(",{bare}\n"), PasswordCheck::Right),
+            (format!("mario,{}\n{mario}", "0".repeat(64)), PasswordCheck::Right),
+            (format!("{bare},{}\n", &long[2..]), PasswordCheck::Right),
+            (format!("{bare},{long}\n"), PasswordCheck::Unknown),
+            (format!("#{mario}"), PasswordCheck::Unknown),
+            (format!(" {mario}"), PasswordCheck::Unknown),
+            ("mario,\n".to_owned(), PasswordCheck::Unknown),
+            ("mario,rossi\n".to_owned(), PasswordCheck::WrongPassword),
+            (mario.to_uppercase().replace("MARIO", "mario"), PasswordCheck::WrongPassword),
         ] {
-            assert_eq!(standing(&text, "mario", "rossi"), expected, "{text}");
+            assert_eq!(check(&text, "mario", "rossi"), expected, "{text}");
         }
     }
 
@@ -228,15 +228,15 @@ mod tests {
         let text: String = (0..100).map(|number| line(&format!("user{number}"), "secret")).collect();
         let users = Users::parse(text.as_bytes());
         for (name, password, expected) in [
-            ("user0", "secret", Standing::Right),
-            ("user99", "secret", Standing::Right),
-            ("user0", "wrong", Standing::WrongPassword),
-            ("user99", "", Standing::WrongPassword),
-            ("nobody", "secret", Standing::Unknown),
-            ("", "", Standing::Unknown),
+            ("user0", "secret", PasswordCheck::Right),
+            ("user99", "secret", PasswordCheck::Right),
+            ("user0", "wrong", PasswordCheck::WrongPassword),
+            ("user99", "", PasswordCheck::WrongPassword),
+            ("nobody", "secret", PasswordCheck::Unknown),
+            ("", "", PasswordCheck::Unknown),
         ] {
             let mut compared = 0;
-            let found = users.standing_by(name.as_bytes(), password.as_bytes(), |one, other| {
+            let found = users.check_by(name.as_bytes(), password.as_bytes(), |one, other| {
                 compared += 1;
                 one == other
             });
@@ -255,11 +255,11 @@ mod tests {
             assert!(error.to_string().contains("no regular file"), "{none:?}: {error}");
         }
         let long = file("long", b"");
-        std::fs::File::options().write(true).open(&long).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        std::fs::File::options().write(true).open(&long).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
         let error = read(&long).err().unwrap();
         assert!(error.to_string().contains("larger than 16777216 bytes"), "{error}");
         let users = read(&file("some-users", line("mario", "rossi").as_bytes())).unwrap();
-        assert_eq!(users.standing(b"mario", b"rossi"), Standing::Right);
+        assert_eq!(users.check(b"mario", b"rossi"), PasswordCheck::Right);
     }
 
     #[test]
@@ -271,10 +271,10 @@ mod tests {
         for name in ["mario", "luigi", "peach"] {
             // Of one length, and most likely within one tick of the clock.
             std::fs::write(&path, line(name, "rossi")).unwrap();
-            assert_eq!(changing.read().unwrap().standing(name.as_bytes(), b"rossi"), Standing::Right);
+            assert_eq!(changing.read().unwrap().check(name.as_bytes(), b"rossi"), PasswordCheck::Right);
         }
         let other = file("other", line("daisy", "rossi").as_bytes());
         std::fs::rename(&other, &path).unwrap();
-        assert_eq!(changing.read().unwrap().standing(b"daisy", b"rossi"), Standing::Right);
+        assert_eq!(changing.read().unwrap().check(b"daisy", b"rossi"), PasswordCheck::Right);
     }
 }

@@ -13,7 +13,7 @@ mod test;
 mod tuning;
 
 pub use loopback::LoopbackConfig;
-pub use placement::{CpuList, MAX_LISTED_CPUS, Placement, PlacementError, processor_list};
+pub use placement::{CpuList, LISTED_CPUS_MAX, Placement, PlacementError, processor_list};
 pub use server::{Authentication, RateLimit, ServerConfig, ServerLimits};
 pub use test::{
     BlockSize, ClientConfig, DEFAULT_BLOCK_BYTES, DEFAULT_CONNECT_TIMEOUT, DEFAULT_DATAGRAM_BYTES,

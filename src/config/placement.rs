@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::ranges::PROCESSOR;
 
 /// Most processors that a list has. The kernel's usual mask has room for as many.
-pub const MAX_LISTED_CPUS: usize = 1024;
+pub const LISTED_CPUS_MAX: usize = 1024;
 
 /// Where the stream threads of one end run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Placement {
     List(CpuList),
 }
 
-/// Processors in the order in which they are taken: 1 to [`MAX_LISTED_CPUS`] numbers of [`PROCESSOR`]. One
+/// Processors in the order in which they are taken: 1 to [`LISTED_CPUS_MAX`] numbers of [`PROCESSOR`]. One
 /// may stand there several times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuList(Vec<u32>);
@@ -39,7 +39,7 @@ pub enum PlacementError {
     #[error("processors have numbers from 0 to {}", PROCESSOR.max)]
     Number,
     /// A list that is longer than any mask.
-    #[error("a list has at most {MAX_LISTED_CPUS} processors")]
+    #[error("a list has at most {LISTED_CPUS_MAX} processors")]
     Length,
 }
 
@@ -64,7 +64,7 @@ impl FromStr for CpuList {
                 return Err(PlacementError::Unreadable);
             }
             numbers.extend(first..=last);
-            if numbers.len() > MAX_LISTED_CPUS {
+            if numbers.len() > LISTED_CPUS_MAX {
                 return Err(PlacementError::Length);
             }
         }
@@ -177,7 +177,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Placement>(), Err(error), "{text}");
         }
-        assert_eq!("0-1023".parse::<CpuList>().map(|list| list.numbers().len()), Ok(MAX_LISTED_CPUS));
+        assert_eq!("0-1023".parse::<CpuList>().map(|list| list.numbers().len()), Ok(LISTED_CPUS_MAX));
     }
 
     proptest! {
@@ -191,7 +191,7 @@ mod tests {
         fn what_is_read_is_in_range(text in "[0-9,-]{0,30}") {
             if let Ok(list) = text.parse::<CpuList>() {
                 let numbers = list.numbers();
-                prop_assert!((1..=MAX_LISTED_CPUS).contains(&numbers.len()));
+                prop_assert!((1..=LISTED_CPUS_MAX).contains(&numbers.len()));
                 prop_assert!(numbers.iter().all(|number| *number <= PROCESSOR.max));
             }
         }

@@ -11,19 +11,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::auth::Gatekeeper;
+use crate::auth::Authenticator;
 use crate::config::{Placement, ServerConfig};
 use crate::control::base::panics::contain_future;
 use crate::control::base::runtime::block_on;
 use crate::control::base::signals::Signals;
-use crate::control::base::{limits, socket_options, way_out};
+use crate::control::base::{fixes, limits, socket_options};
 use crate::control::serve::listener::Listener;
 use crate::control::serve::logins::Logins;
 use crate::control::serve::router::{Control, Entry};
-use crate::control::serve::sources::{Source, Visit};
+use crate::control::serve::sources::{RateDecision, Source};
 use crate::control::session::context::ServerContext;
-use crate::control::session::server_side::{Closing, Session, Standing};
-use crate::control::streams::places::Places;
+use crate::control::session::server_side::{Closing, Session, SessionEnd};
+use crate::control::streams::thread_placement::ThreadPlacement;
 use crate::engine;
 use crate::error::{Interruption, LimitError, RunError, SetupError};
 use crate::report::{ReportHandle, RunEvent};
@@ -77,9 +77,9 @@ pub(super) fn load_logins(config: &ServerConfig) -> Result<Option<Logins>, RunEr
     // Tokens from before this moment may have been used at a server that ran before. One that runs a single
     // test is started anew for each, and would refuse every client whose clock is behind.
     let began = Some(SystemTime::now()).filter(|_| !config.one_off);
-    let load = |logins| Gatekeeper::load(logins, began);
-    let gatekeeper = config.authentication.as_ref().map(load).transpose().map_err(SetupError::from)?;
-    Ok(gatekeeper.map(Logins::judged_by).transpose()?)
+    let load = |logins| Authenticator::load(logins, began);
+    let authenticator = config.authentication.as_ref().map(load).transpose().map_err(SetupError::from)?;
+    Ok(authenticator.map(Logins::judged_by).transpose()?)
 }
 
 /// A server on its control thread.
@@ -95,7 +95,7 @@ pub(super) struct Server<'a> {
     sessions: usize,
     /// What set-ups have left to be reported behind the test that runs, at a server for one at a time.
     held_back: Vec<(ReportHandle, Vec<RunEvent>)>,
-    /// Everything that sessions do, up to their last words.
+    /// Everything that sessions do, up to their final messages.
     tasks: JoinSet<()>,
     /// Tells all sessions which signal has come.
     stop: watch::Sender<Option<&'static str>>,
@@ -105,7 +105,7 @@ pub(super) struct Server<'a> {
 /// A session is over, and its slot is free when this is dropped.
 struct SessionOver {
     _entry: Rc<Entry>,
-    standing: Standing,
+    session_end: SessionEnd,
     /// Its report says that a signal has ended the server.
     tells_of_signal: bool,
     /// What is to be reported when no test is being reported, and where.
@@ -150,17 +150,17 @@ impl<'a> Server<'a> {
     ) -> Result<(), RunError> {
         let served = self.serve_all(opened, listening).await;
         let Self { tasks, signals, stop, .. } = &mut self;
-        let mut last_words = pin!(async { while tasks.join_next().await.is_some() {} });
+        let mut last_closes = pin!(async { while tasks.join_next().await.is_some() {} });
         // The last control connections end as they should, which is a matter of seconds at most.
         if served.as_ref().is_err_and(RunError::is_interrupted) {
             // What they can still say is said by then.
-            let _ = timeout(limits::FAREWELLS_AFTER_SIGNAL, last_words).await;
+            let _ = timeout(limits::CLOSES_AFTER_SIGNAL, last_closes).await;
         } else {
             tokio::select! {
-                () = &mut last_words => {}
+                () = &mut last_closes => {}
                 name = signals.recv() => {
                     stop.send_replace(Some(name));
-                    let _ = timeout(limits::FAREWELLS_AFTER_SIGNAL, last_words).await;
+                    let _ = timeout(limits::CLOSES_AFTER_SIGNAL, last_closes).await;
                 }
             }
         }
@@ -174,8 +174,8 @@ impl<'a> Server<'a> {
     ) -> Result<(), RunError> {
         let context = Rc::clone(&self.context);
         let config = &context.config;
-        let _pinned = way_out::pin(config.local.cpu, "-A")?;
-        Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
+        let _pinned = fixes::pin(config.local.cpu, "-A")?;
+        ThreadPlacement::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
         socket_options::check_busy_poll(&config.local)?;
         engine::check(config.local.engine)
             .map_err(|missing| SetupError::Engine { choice: config.local.engine, missing })?;
@@ -194,16 +194,16 @@ impl<'a> Server<'a> {
                 Next::Signal(name) => return Err(self.end_all(name).await),
                 Next::Client(control) => self.start_session(&listener, control),
                 Next::Over(mut over) => {
-                    let standing = over.standing;
+                    let session_end = over.session_end;
                     self.held_back.extend(over.unreported.take());
                     self.sessions -= 1;
-                    self.reported += u64::from(standing.is_reported());
-                    let was_the_only_test = match standing {
-                        Standing::Test { .. } => true,
+                    self.reported += u64::from(session_end.is_reported());
+                    let was_the_only_test = match session_end {
+                        SessionEnd::Test { .. } => true,
                         // As with iperf3, but for others whose set-up goes on.
-                        Standing::Failed { .. } => self.sessions == 0,
+                        SessionEnd::Failed { .. } => self.sessions == 0,
                         // Nobody can end a server, or use up its only test, without a password.
-                        Standing::Unauthorized { .. } | Standing::TurnedAway => false,
+                        SessionEnd::Unauthorized { .. } | SessionEnd::TurnedAway => false,
                     };
                     if config.one_off && was_the_only_test {
                         // Before its slot is free.
@@ -219,7 +219,7 @@ impl<'a> Server<'a> {
                         self.report_held_back();
                     }
                     // It must not stand in the middle of a test.
-                    if standing.is_reported() && config.limits.tests == 1 && !listener.runs_a_test() {
+                    if session_end.is_reported() && config.limits.tests == 1 && !listener.runs_a_test() {
                         self.report.emit(RunEvent::Listening { port, test_number: self.reported + 1 });
                     }
                 }
@@ -252,8 +252,8 @@ impl<'a> Server<'a> {
         self.number += 1;
         let report = self.report.of_test(self.number);
         let client = control.peer.ip();
-        let visit = self.context.visits.borrow_mut().may_come(Source::of(client), Instant::now());
-        if let Visit::TooMany { is_news } = visit {
+        let decision = self.context.test_rates.borrow_mut().check(Source::of(client), Instant::now());
+        if let RateDecision::TooMany { is_news } = decision {
             if is_news {
                 let most = self.context.config.limits.tests_per_minute.map_or(0, NonZeroU32::get);
                 let error = RunError::from(LimitError::TooManyTests { client, most });
@@ -261,16 +261,16 @@ impl<'a> Server<'a> {
                 report.emit(RunEvent::Done);
             }
             control.entry.excuse();
-            listener.entrance().refuse(control.socket);
+            listener.handle().refuse(control.socket);
             return;
         }
         self.sessions += 1;
         let signals = Signals::told_by(self.stop.subscribe());
-        let (context, entrance) = (Rc::clone(&self.context), listener.entrance().clone());
+        let (context, handle) = (Rc::clone(&self.context), listener.handle().clone());
         let [for_session, for_errors] = [report.another(), report.another()];
         let (number, entry) = (self.number, Rc::clone(&control.entry));
         let session = async move {
-            match Session::new(context, entrance, control, (number, for_session), signals) {
+            match Session::new(context, handle, control, (number, for_session), signals) {
                 Ok(session) => session.hold().await,
                 Err(error) => Closing::failed(&error.into(), &for_errors),
             }
@@ -307,16 +307,16 @@ impl<'a> Server<'a> {
 }
 
 /// Runs a session, whatever becomes of it, and reports its end. It is over for the server before its client
-/// has heard the last words.
+/// has heard the final message.
 async fn supervise(
     session: impl Future<Output = Closing>,
     report: ReportHandle,
     (entry, ended): (Rc<Entry>, mpsc::UnboundedSender<SessionOver>),
 ) {
     let contained = contain_future(session).await;
-    let Closing { farewell, standing, tells_of_signal, unreported } =
+    let Closing { graceful_close, session_end, tells_of_signal, unreported } =
         contained.unwrap_or_else(|panic| Closing::failed(&SetupError::Defect(panic).into(), &report));
-    let unreported = match (standing.is_reported(), unreported.is_empty()) {
+    let unreported = match (session_end.is_reported(), unreported.is_empty()) {
         (true, true) => {
             report.emit(RunEvent::Done);
             drop(report);
@@ -330,9 +330,9 @@ async fn supervise(
         }
     };
     // Fails only when the server does not listen any more.
-    let _ = ended.send(SessionOver { _entry: entry, standing, tells_of_signal, unreported });
-    if let Some(farewell) = farewell {
-        farewell.say().await;
+    let _ = ended.send(SessionOver { _entry: entry, session_end, tells_of_signal, unreported });
+    if let Some(graceful_close) = graceful_close {
+        graceful_close.run().await;
     }
 }
 
@@ -421,9 +421,9 @@ mod tests {
 
     #[test]
     fn a_session_that_ends_well_has_nothing_to_tell() {
-        let standing = Standing::Test { is_reported: true };
+        let session_end = SessionEnd::Test { is_reported: true };
         let session = async move {
-            Closing { farewell: None, standing, tells_of_signal: false, unreported: Vec::new() }
+            Closing { graceful_close: None, session_end, tells_of_signal: false, unreported: Vec::new() }
         };
         assert_eq!(errors(session), Vec::<String>::new());
     }
@@ -441,8 +441,8 @@ mod tests {
             for &tells_of_signal in ends {
                 let entry = Rc::new(entry(&Router::new(1)).unwrap());
                 server.sessions += 1;
-                let standing = Standing::Test { is_reported: true };
-                let over = SessionOver { _entry: entry, standing, tells_of_signal, unreported: None };
+                let session_end = SessionEnd::Test { is_reported: true };
+                let over = SessionOver { _entry: entry, session_end, tells_of_signal, unreported: None };
                 assert!(server.ended.0.send(over).is_ok());
             }
             let ended = runtime.block_on(server.end_all("Interrupt(2)"));

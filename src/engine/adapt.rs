@@ -14,7 +14,7 @@ use crate::stats::inference::median;
 /// Time before the first trial, in which connections get up to speed.
 const WARM_UP: Duration = Duration::from_millis(10);
 /// Time after a change in which what was under way still counts for the way before.
-const SETTLE: Duration = Duration::from_millis(1);
+const SETTLING_TIME: Duration = Duration::from_millis(1);
 /// Time over which the rate of a way is measured.
 const WINDOW: Duration = Duration::from_millis(4);
 /// A window that took longer than this tells of something else than sizes.
@@ -256,7 +256,7 @@ impl Course {
     fn begin(&mut self, plan: Plan) -> (usize, Duration) {
         let way = *plan.left.last().expect("a plan has a way");
         self.stage = Stage::Settling(plan);
-        (way, SETTLE)
+        (way, SETTLING_TIME)
     }
 
     /// A window is over.

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::StreamJob;
-use crate::sys::{Missing, Region, plain, random_bytes};
+use crate::sys::{Missing, Region, error_message, random_bytes};
 
 /// Memory of `bytes` bytes filled with the payload that the job asks for.
 ///
@@ -12,7 +12,7 @@ use crate::sys::{Missing, Region, plain, random_bytes};
 pub(super) fn payload(job: &StreamJob, bytes: u32) -> Result<Region, Missing> {
     let mut region = memory(bytes)?;
     fill(region.as_mut_slice(), job.repeating_payload).map_err(|error| Missing {
-        reason: format!("no random bytes for the payload: {}", plain(&error)),
+        reason: format!("no random bytes for the payload: {}", error_message(&error)),
         fix: "allow getrandom(2), or use --repeating-payload".to_owned(),
     })?;
     Ok(region)
@@ -57,7 +57,7 @@ fn fill(payload: &mut [u8], repeating: bool) -> io::Result<()> {
 pub(super) fn memory(bytes: u32) -> Result<Region, Missing> {
     let bytes = usize::try_from(bytes).expect("a u32 fits a usize on Linux");
     Region::new(bytes).map_err(|error| Missing {
-        reason: format!("no memory for {bytes} bytes of buffer: {}", plain(&error)),
+        reason: format!("no memory for {bytes} bytes of buffer: {}", error_message(&error)),
         fix: "use fewer streams or a smaller block".to_owned(),
     })
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{ByteGoal, Engine, EngineUse, StreamExit, StreamJob};
 use crate::config::Flow;
 use crate::stats::{Counters, CpuTime, DatagramCounters, SharedCounters, ZeroCopy};
-use crate::sys::{Missing, Socket, current_processor, plain};
+use crate::sys::{Missing, Socket, current_processor, error_message};
 
 /// Time between two looks at what is not counted: the processor and the smoothed round-trip time.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -258,7 +258,7 @@ impl Recorder {
         fault: Option<io::Error>,
         cpu: Option<CpuTime>,
     ) -> StreamExit {
-        let why = |errno| plain(&io::Error::from_raw_os_error(errno));
+        let why = |errno| error_message(&io::Error::from_raw_os_error(errno));
         let reason = &mut self.exit.engine.reason;
         if let Some((times, errno)) = self.set_back {
             let why = why(errno);

@@ -3,19 +3,19 @@
 
 use super::Engine;
 use super::recorder::Recorder;
-use crate::sys::plain;
+use crate::sys::error_message;
 
 /// `auto` judges by so many releases.
 const JUDGED_RELEASES: u32 = 16;
 
 /// Counts the first releases of a sender.
-pub(super) struct Judge {
+pub(super) struct ZeroCopyProbe {
     automatic: bool,
     judged: u32,
     copied: u32,
 }
 
-impl Judge {
+impl ZeroCopyProbe {
     /// Without `automatic` it never has anything to say.
     pub(super) fn new(automatic: bool) -> Self {
         Self { automatic, judged: 0, copied: 0 }
@@ -30,7 +30,7 @@ impl Judge {
     }
 
     /// Why zero-copy should be given up now, if it should.
-    pub(super) fn objection(&self) -> Option<String> {
+    pub(super) fn fallback_reason(&self) -> Option<String> {
         let mostly_copied = self.copied * 2 > JUDGED_RELEASES;
         (self.automatic && self.judged == JUDGED_RELEASES && mostly_copied).then(|| {
             let copied = self.copied;
@@ -41,17 +41,17 @@ impl Judge {
     }
 
     /// A zero-copy send failed; why zero-copy should be given up for that, if it should.
-    pub(super) fn objection_to_failure(&self, errno: i32) -> Option<String> {
+    pub(super) fn fallback_reason_of_failure(&self, errno: i32) -> Option<String> {
         let unsupported = matches!(errno, libc::EOPNOTSUPP | libc::EINVAL | libc::EFAULT | libc::ENOMEM);
         (self.automatic && unsupported).then(|| {
             let error = std::io::Error::from_raw_os_error(errno);
-            format!("zero-copy sends fail here ({})", plain(&error))
+            format!("zero-copy sends fail here ({})", error_message(&error))
         })
     }
 
     /// Puts down that copying sends do the work from now on.
-    pub(super) fn step_down(recorder: &mut Recorder, objection: &str) {
-        recorder.explain(Engine::Uring, format!("{objection}; stepped down from uring-zc"));
+    pub(super) fn step_down(recorder: &mut Recorder, fallback_reason: &str) {
+        recorder.explain(Engine::Uring, format!("{fallback_reason}; stepped down from uring-zc"));
     }
 
     /// Puts down why zero-copy was kept to the end.

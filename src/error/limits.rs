@@ -37,7 +37,7 @@ pub enum LimitError {
         "another test of the same client was still being set up {} seconds later, and their streams cannot be told \
          apart", .0.as_secs()
     )]
-    NoTurn(Duration),
+    SetupLocked(Duration),
     /// Nothing has moved in the client's test for so long, and another client has taken its slot.
     #[error(
         "nothing was transferred for {:.1} seconds, and another client was waiting", .0.as_secs_f64()
@@ -66,7 +66,7 @@ impl LimitError {
             | Self::Overdue
             | Self::RateLimit
             | Self::NoSlot
-            | Self::NoTurn(_)
+            | Self::SetupLocked(_)
             | Self::Displaced(_)
             | Self::Evicted
             | Self::TooManyTests { .. } => self.to_string(),
@@ -81,7 +81,7 @@ impl LimitError {
             Self::TooLongTest => Some(ErrorCode::MAX_DURATION),
             Self::Overdue => Some(ErrorCode::DURATION_EXPIRED),
             Self::RateLimit => Some(ErrorCode::TOTAL_RATE),
-            Self::NoTurn(_) | Self::Displaced(_) | Self::Evicted => Some(ErrorCode::ACCESS_DENIED),
+            Self::SetupLocked(_) | Self::Displaced(_) | Self::Evicted => Some(ErrorCode::ACCESS_DENIED),
             // The protocol has a state for that.
             Self::NoSlot | Self::TooManyTests { .. } => None,
         }

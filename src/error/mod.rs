@@ -13,7 +13,7 @@ use std::io;
 
 use crate::protocol::ErrorCode;
 use crate::report::{FailureText, Introduction};
-use crate::sys::plain;
+use crate::sys::error_message;
 
 pub use limits::LimitError;
 pub use peer::PeerError;
@@ -108,7 +108,7 @@ impl From<&RunError> for FailureText {
 
 /// iperf3's words for a failure, with the system's where it has them.
 fn with_system_words(code: ErrorCode, source: &io::Error) -> String {
-    code.with_system_words(&plain(source))
+    code.with_system_words(&error_message(source))
 }
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
                     code: ErrorCode::CONNECT,
                     from: "-B 10.0.0.1".to_owned(),
                     source: io::Error::from_raw_os_error(libc::EADDRNOTAVAIL),
-                    way_out: "this machine has 127.0.0.1".to_owned(),
+                    fix: "this machine has 127.0.0.1".to_owned(),
                 }
                 .into(),
                 format!("{connect}: Cannot assign requested address"),

@@ -8,13 +8,13 @@ use super::with_system_words;
 use crate::config::{EngineChoice, Placement};
 use crate::protocol::{ErrorCode, ParamsError, ResultsError, ServerError, State};
 use crate::report::{FailureText, Introduction};
-use crate::sys::{plain, with_way_out};
+use crate::sys::{error_message, with_fix};
 
 /// What the other end said or left unsaid, or what became of the connections to it.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
     /// No control connection.
-    #[error("{}: {} ({address})", ErrorCode::CONNECT, with_way_out(source))]
+    #[error("{}: {} ({address})", ErrorCode::CONNECT, with_fix(source))]
     Connect {
         /// Host and port.
         address: String,
@@ -56,7 +56,7 @@ pub enum PeerError {
         after: Duration,
     },
     /// The control connection failed.
-    #[error("{}: {}", ErrorCode::CONTROL_READ, plain(.0))]
+    #[error("{}: {}", ErrorCode::CONTROL_READ, error_message(.0))]
     Control(#[source] io::Error),
     /// A byte that is no state: the other end speaks something else.
     #[error("{code}: byte {0}", code = ErrorCode::UNKNOWN_MESSAGE)]
@@ -95,7 +95,7 @@ pub enum PeerError {
     #[error("the peer's results name stream {0}, which does not exist")]
     StreamId(u32),
     /// A data connection could not be made.
-    #[error("{}: {} ({address})", ErrorCode::STREAM_CONNECT, with_way_out(source))]
+    #[error("{}: {} ({address})", ErrorCode::STREAM_CONNECT, with_fix(source))]
     StreamConnect {
         /// The address.
         address: String,
@@ -103,7 +103,7 @@ pub enum PeerError {
         source: io::Error,
     },
     /// A data connection was gone before it could be used.
-    #[error("a data connection was reset at once: {}", with_way_out(.0))]
+    #[error("a data connection was reset at once: {}", with_fix(.0))]
     StreamReset(#[source] io::Error),
     /// The server did not answer the first word of a UDP stream.
     #[error(
@@ -272,7 +272,7 @@ fn reason(said: &ServerError) -> String {
 fn words_of(said: &ServerError) -> String {
     match said.os_error {
         None | Some(0) => String::new(),
-        Some(number) => plain(&io::Error::from_raw_os_error(number)),
+        Some(number) => error_message(&io::Error::from_raw_os_error(number)),
     }
 }
 

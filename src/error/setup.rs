@@ -10,7 +10,7 @@ use crate::auth::AuthError;
 use crate::config::EngineChoice;
 use crate::protocol::{ErrorCode, ParamsTooLong};
 use crate::report::Unwritten;
-use crate::sys::{Missing, plain, with_way_out};
+use crate::sys::{Missing, error_message, with_fix};
 
 /// What keeps this end from running a test: this machine, this command line, or a bug in this program.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum SetupError {
     #[error("no engine could run; the table says why")]
     NoEngine,
     /// The host name has no address.
-    #[error("unable to find an address of {host}: {}", plain(source))]
+    #[error("unable to find an address of {host}: {}", error_message(source))]
     Resolve {
         /// The name.
         host: String,
@@ -38,7 +38,7 @@ pub enum SetupError {
         source: io::Error,
     },
     /// What the user wants connections to come from is not to be had.
-    #[error("{} from {from}: {}{}", attempt(*code), plain(source), clause(way_out))]
+    #[error("{} from {from}: {}{}", attempt(*code), error_message(source), clause(fix))]
     From {
         /// iperf3's number for what fails by it.
         code: ErrorCode,
@@ -47,7 +47,7 @@ pub enum SetupError {
         /// The system's answer.
         source: io::Error,
         /// What would be right; empty if that is not known.
-        way_out: String,
+        fix: String,
     },
     /// The server's address is one of those that every network device has, and no device is named.
     #[error(
@@ -69,17 +69,17 @@ pub enum SetupError {
     #[error(transparent)]
     ParamsTooLong(#[from] ParamsTooLong),
     /// The server cannot receive over UDP.
-    #[error("{} on {address}, UDP: {}{}", ErrorCode::LISTEN, with_way_out(source), clause(way_out))]
+    #[error("{} on {address}, UDP: {}{}", ErrorCode::LISTEN, with_fix(source), clause(fix))]
     UdpListen {
         /// Address and port.
         address: String,
         /// Why.
         source: io::Error,
         /// What would be right; empty if that is not known.
-        way_out: String,
+        fix: String,
     },
     /// The server cannot listen for the data connections of a test.
-    #[error("{} on {address}: {}", ErrorCode::STREAM_LISTEN, with_way_out(source))]
+    #[error("{} on {address}: {}", ErrorCode::STREAM_LISTEN, with_fix(source))]
     StreamListen {
         /// Address and port.
         address: String,
@@ -87,20 +87,20 @@ pub enum SetupError {
         source: io::Error,
     },
     /// The server had no descriptor left for a data connection of the test.
-    #[error("{}: {}", ErrorCode::STREAM_ACCEPT, with_way_out(.0))]
+    #[error("{}: {}", ErrorCode::STREAM_ACCEPT, with_fix(.0))]
     StreamAccept(#[source] io::Error),
     /// The congestion control that was asked for is not to be had.
-    #[error("{}: {name} (-C); {way_out}", ErrorCode::CONGESTION)]
+    #[error("{}: {name} (-C); {fix}", ErrorCode::CONGESTION)]
     Congestion {
         /// Its name.
         name: String,
         /// The system's answer.
         source: io::Error,
         /// What there is.
-        way_out: String,
+        fix: String,
     },
     /// An option of a socket was refused.
-    #[error("{what}: {}", plain(source))]
+    #[error("{what}: {}", error_message(source))]
     SocketOption {
         /// What was to be set.
         what: String,
@@ -110,14 +110,14 @@ pub enum SetupError {
         source: io::Error,
     },
     /// The data sockets may not poll the network card as long as `--busy-poll` says.
-    #[error("unable to poll for {micros} us (SO_BUSY_POLL): {}; {way_out}", plain(source))]
+    #[error("unable to poll for {micros} us (SO_BUSY_POLL): {}; {fix}", error_message(source))]
     BusyPoll {
         /// How long it was to be, in microseconds.
         micros: u32,
         /// The system's answer.
         source: io::Error,
         /// What helps.
-        way_out: String,
+        fix: String,
     },
     /// The kernel gave smaller buffers than asked for.
     #[error(
@@ -131,7 +131,7 @@ pub enum SetupError {
         actual: u32,
     },
     /// The kernel lacks the protocol that the streams are made of.
-    #[error("{code}: this kernel has no {name} ({})", plain(source))]
+    #[error("{code}: this kernel has no {name} ({})", error_message(source))]
     NoProtocol {
         /// Its name.
         name: &'static str,
@@ -141,7 +141,7 @@ pub enum SetupError {
         source: io::Error,
     },
     /// The processor that was asked for is not to be had.
-    #[error("{}: {}", ErrorCode::AFFINITY, plain(.0))]
+    #[error("{}: {}", ErrorCode::AFFINITY, error_message(.0))]
     Affinity(#[source] io::Error),
     /// A processor that was asked for by `--cpus`, or by a client, is not to be had.
     #[error(
@@ -149,7 +149,7 @@ pub enum SetupError {
          {allowed}",
         ErrorCode::AFFINITY
     )]
-    Place {
+    ProcessorUnavailable {
         /// Its number.
         cpu: u32,
         /// The option that asks for it.
@@ -158,7 +158,7 @@ pub enum SetupError {
         allowed: String,
     },
     /// The file of `-F` cannot be opened.
-    #[error("{}: {} ({})", ErrorCode::FILE, plain(source), path.display())]
+    #[error("{}: {} ({})", ErrorCode::FILE, error_message(source), path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -169,14 +169,14 @@ pub enum SetupError {
     #[error("a bug in ringperf has ended the test ({0}); please report it")]
     Defect(String),
     /// The server cannot listen.
-    #[error("{} on {address}: {}{}", ErrorCode::LISTEN, plain(source), clause(way_out))]
+    #[error("{} on {address}: {}{}", ErrorCode::LISTEN, error_message(source), clause(fix))]
     Listen {
         /// Address and port.
         address: String,
         /// Why.
         source: io::Error,
         /// What would be right; empty if that is not known.
-        way_out: String,
+        fix: String,
     },
     /// The report cannot be written, which has been told already.
     #[error(transparent)]
@@ -185,7 +185,7 @@ pub enum SetupError {
     #[error("{0}")]
     NotReady(String),
     /// Something that always works did not.
-    #[error("{what}: {}", with_way_out(source))]
+    #[error("{what}: {}", with_fix(source))]
     System {
         /// What was tried.
         what: &'static str,
@@ -200,7 +200,7 @@ impl SetupError {
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         match self {
             Self::Resolve { source, .. } => {
-                let words = plain(source);
+                let words = error_message(source);
                 // The standard library says first what it tried.
                 let words = words.rsplit_once(": ").map_or(words.as_str(), |(_, words)| words);
                 ErrorCode::CONNECT.with_system_words(words)
@@ -218,7 +218,7 @@ impl SetupError {
             Self::BufferSize { .. } => ErrorCode::BUFFER_SIZE_NOT_SET.to_string(),
             Self::NoProtocol { code, .. } => code.to_string(),
             Self::Affinity(source) => with_system_words(ErrorCode::AFFINITY, source),
-            Self::Place { .. } => with_system_words(ErrorCode::AFFINITY, &invalid()),
+            Self::ProcessorUnavailable { .. } => with_system_words(ErrorCode::AFFINITY, &invalid()),
             Self::File { source, .. } => with_system_words(ErrorCode::FILE, source),
             Self::Engine { .. }
             | Self::EnginesLate(_)
@@ -246,7 +246,7 @@ impl SetupError {
             Self::SocketOption { code, .. } | Self::NoProtocol { code, .. } => Some(*code),
             Self::Congestion { .. } => Some(ErrorCode::CONGESTION),
             Self::BufferSize { .. } => Some(ErrorCode::BUFFER_SIZE_NOT_SET),
-            Self::Affinity(_) | Self::Place { .. } => Some(ErrorCode::AFFINITY),
+            Self::Affinity(_) | Self::ProcessorUnavailable { .. } => Some(ErrorCode::AFFINITY),
             Self::File { .. } => Some(ErrorCode::FILE),
             // Clients have these, or servers that have no client yet.
             Self::NoEngine
@@ -272,8 +272,8 @@ fn attempt(code: ErrorCode) -> &'static str {
     words.split_once(" - ").map_or(words, |(attempt, _)| attempt)
 }
 
-fn clause(way_out: &str) -> String {
-    if way_out.is_empty() { String::new() } else { format!("; {way_out}") }
+fn clause(fix: &str) -> String {
+    if fix.is_empty() { String::new() } else { format!("; {fix}") }
 }
 
 /// The device of an example, and the others there are.

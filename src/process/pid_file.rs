@@ -10,10 +10,10 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::kill;
 use nix::unistd::{Pid, geteuid};
 
-use crate::sys::plain;
+use crate::sys::error_message;
 
 /// Most bytes of a pid file; a longer file is none.
-const MAX_BYTES: u64 = 32;
+const BYTES_MAX: u64 = 32;
 
 /// A file with the number of this process, which is removed when this is dropped.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub enum PidFileError {
         path: String,
     },
     /// The system's answer.
-    #[error("unable to write the pid file {path}: {}", plain(source))]
+    #[error("unable to write the pid file {path}: {}", error_message(source))]
     System {
         /// The file.
         path: String,
@@ -133,7 +133,7 @@ enum Content {
 
 fn read_pid(file: &mut File) -> io::Result<Content> {
     let mut text = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
+    file.take(BYTES_MAX + 1).read_to_end(&mut text)?;
     let Ok(text) = std::str::from_utf8(&text) else { return Ok(Content::SomethingElse) };
     Ok(match text.trim() {
         "" => Content::Nothing,

@@ -6,7 +6,7 @@ pub const UDP_CONNECT: [u8; 4] = *b"9876";
 /// What a server answers (`UDP_CONNECT_REPLY`).
 pub const UDP_REPLY: [u8; 4] = *b"6789";
 
-/// Every spelling of the first word: of 3.12 to 3.16 on big-endian machines, and of 3.11 and older, which
+/// Every spelling of the connect: of 3.12 to 3.16 on big-endian machines, and of 3.11 and older, which
 /// sent 123456789 in the order of the machine.
 const CONNECTS: [[u8; 4]; 4] =
     [UDP_CONNECT, *b"6789", 123_456_789_u32.to_le_bytes(), 123_456_789_u32.to_be_bytes()];

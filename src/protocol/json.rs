@@ -11,10 +11,10 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// How deep values may be nested. Real messages need about six levels.
-const MAX_DEPTH: u32 = 64;
+const DEPTH_MAX: u32 = 64;
 /// How many values and ends of arrays a message may have. The document of a server fills its 16 MiB with
 /// fewer, and as a tree a value takes far more memory than its two or three bytes of text may have been.
-const MAX_VALUES: u32 = 1_000_000;
+const VALUES_MAX: u32 = 1_000_000;
 
 /// Why a text is no message.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub enum JsonError {
 /// The text is no JSON, is nested deeper than 64 levels, has more than one million values or a number that
 /// is not finite, has something behind the value, or is neither an object nor an array.
 pub fn parse_object(bytes: &[u8]) -> Result<Object, JsonError> {
-    parse_with(bytes, &Cell::new(MAX_VALUES))
+    parse_with(bytes, &Cell::new(VALUES_MAX))
 }
 
 /// Reads one object or array, and counts `values_left` down to the limit on the number of values.
@@ -174,8 +174,8 @@ struct Nested<'a> {
 impl Nested<'_> {
     /// The reader for what is inside the value.
     fn inner<E: serde::de::Error>(&self) -> Result<Self, E> {
-        if self.depth == MAX_DEPTH {
-            return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
+        if self.depth == DEPTH_MAX {
+            return Err(E::custom(format_args!("nested deeper than {DEPTH_MAX} levels")));
         }
         let Some(left) = self.values_left.get().checked_sub(1) else {
             return Err(E::custom("too many values"));
@@ -333,10 +333,10 @@ mod tests {
         let mut steps = Vec::new();
         for elements in [600, 6_000, 60_000] {
             let text = format!("{{\"streams\":[{}]}}", vec![element; elements].join(","));
-            let left = Cell::new(MAX_VALUES);
+            let left = Cell::new(VALUES_MAX);
             let object = parse_with(text.as_bytes(), &left).unwrap();
             assert!(matches!(object.get("streams"), Some(Value::Array(all)) if all.len() == elements));
-            steps.push(MAX_VALUES - left.get() - 1);
+            steps.push(VALUES_MAX - left.get() - 1);
         }
         // Eight values, and the end of an array.
         assert_eq!(steps, [600 * 9 + 1, 6_000 * 9 + 1, 60_000 * 9 + 1]);

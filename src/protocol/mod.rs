@@ -20,9 +20,9 @@ pub use datagram::{DatagramHeader, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_ud
 pub use extension::{
     BusyPollReport, EngineReport, Extension, Hello, InterruptShare, LatencyReport, PacingReport, PartError,
     PeerReport, ProcessorReport, ProcessorShare, QueueReport, ReceivedDatagrams, ServerHello, SizesReport,
-    StrangeHello, TriedSizes, UdpChallenge, UdpWord, is_udp_word,
+    StrangeHello, TriedSizes, UdpChallenge, UdpConnect, is_udp_handshake,
 };
 pub use json::{JsonError, Object, Value, parse_object};
-pub use params::{MAX_PARAMS_BYTES, ParamsError, ParamsTooLong, Request};
-pub use results::{MAX_STREAM_RESULTS, Results, ResultsError, ServerText, StreamResult};
+pub use params::{PARAMS_BYTES_MAX, ParamsError, ParamsTooLong, Request};
+pub use results::{Results, ResultsError, STREAM_RESULTS_MAX, ServerText, StreamResult};
 pub use state::State;

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 /// Most characters of one peer string in a line.
-const MAX_CHARS: usize = 256;
+const CHARS_MAX: usize = 256;
 
 /// Replaces every character that a terminal would obey by its number, and cuts after 256 characters.
 pub(crate) fn escape(text: &str) -> String {
-    let kept: String = text.chars().take(MAX_CHARS).collect();
+    let kept: String = text.chars().take(CHARS_MAX).collect();
     let mut escaped = String::new();
     push(&mut escaped, &kept, |_| false);
     escaped

@@ -37,7 +37,7 @@ pub use version::version_text;
 pub const JSON_SCHEMA: &str = include_str!("../../docs/ringperf.schema.json");
 
 /// Most bytes of its own report that a server sends to a client that asks for it.
-const MAX_RECORD_BYTES: usize = 8 * 1024 * 1024;
+const RECORD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What stands in front of the words of [`Introduction::Error`].
 const ERROR: &str = "error - ";

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use crate::sys::{nameless_file, plain};
+use crate::sys::{error_message, unnamed_file};
 
 /// Bytes that are kept in memory. No test of an ordinary length has more, so most never have a file.
 const MEMORY_BYTES: usize = 4 * 1024 * 1024;
@@ -72,7 +72,7 @@ impl<T: Record> Spool<T> {
             }
             Err(error) => {
                 self.is_full = true;
-                let why = plain(&error);
+                let why = error_message(&error);
                 Some(format!("no temporary file for the intervals, they stay in memory: {why}"))
             }
         }
@@ -108,7 +108,7 @@ impl<T: Record> Spool<T> {
     fn file_recent(&mut self) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(Arc::new(nameless_file()?)),
+            none => none.insert(Arc::new(unnamed_file()?)),
         };
         file.write_all_at(&self.recent, self.filed_bytes)?;
         self.filed_bytes += u64::try_from(self.recent.len()).expect("a usize fits a u64 on Linux");

@@ -38,7 +38,7 @@ pub fn signed_rank(differences: &[f64]) -> Option<SignedRank> {
 
 /// A confidence interval of a difference, in the unit of the differences.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Interval {
+pub struct ConfidenceInterval {
     /// Its lower end.
     pub low: f64,
     /// Its upper end.
@@ -51,7 +51,7 @@ pub struct Interval {
 /// The interval of paired differences that belongs to [`signed_rank`], at this level (0.95, say). `None`
 /// where there are too few values for it, whatever they are: five are, for 0.95.
 #[must_use]
-pub fn interval(differences: &[f64], level: f64) -> Option<Interval> {
+pub fn interval(differences: &[f64], level: f64) -> Option<ConfidenceInterval> {
     let walsh = walsh_averages(differences)?;
     let sums = chances_of_sums((1..=differences.len()).map(|rank| 2 * rank));
     // Sums of ranks without ties are whole, so every second place is empty.
@@ -65,7 +65,7 @@ pub fn interval(differences: &[f64], level: f64) -> Option<Interval> {
         cut += 1;
     }
     let first = usize::checked_sub(cut, 1)?;
-    (first < walsh.len().div_ceil(2)).then(|| Interval {
+    (first < walsh.len().div_ceil(2)).then(|| ConfidenceInterval {
         low: walsh[first],
         high: walsh[walsh.len() - 1 - first],
         level: 1.0 - 2.0 * outside,

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, getrlimit};
 
+use super::error_message::error_message;
 use super::uring::{self, BUSY_POLL_STEP, SetupError};
-use super::words::plain;
 
 /// A feature that is missing here, and what the user can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ fn denied(step: &str) -> Missing {
 fn error_name(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => format!("{:?}", nix::errno::Errno::from_raw(number)),
-        None => plain(error),
+        None => error_message(error),
     }
 }
 

@@ -16,23 +16,23 @@ use nix::unistd::{SysconfVar, sysconf};
 const HEADROOM_BYTES: usize = 2 * 1024 * 1024;
 
 /// Bytes that threads are expected to take in small pieces still.
-static PROMISED_BYTES: AtomicUsize = AtomicUsize::new(0);
+static RESERVED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// A number of bytes that a thread is expected to take in small pieces until this is dropped.
 #[derive(Debug)]
-pub(super) struct Promise(usize);
+pub(super) struct Reservation(usize);
 
-impl Promise {
+impl Reservation {
     /// Counts `bytes` bytes as promised.
     pub(super) fn of(bytes: usize) -> Self {
-        PROMISED_BYTES.fetch_add(bytes, Ordering::Relaxed);
+        RESERVED_BYTES.fetch_add(bytes, Ordering::Relaxed);
         Self(bytes)
     }
 }
 
-impl Drop for Promise {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        PROMISED_BYTES.fetch_sub(self.0, Ordering::Relaxed);
+        RESERVED_BYTES.fetch_sub(self.0, Ordering::Relaxed);
     }
 }
 
@@ -43,7 +43,7 @@ impl Drop for Promise {
 pub(super) fn take<T>(bytes: usize, take: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let wanted = bytes.saturating_add(HEADROOM_BYTES + PROMISED_BYTES.load(Ordering::Relaxed));
+    let wanted = bytes.saturating_add(HEADROOM_BYTES + RESERVED_BYTES.load(Ordering::Relaxed));
     // Not found out by trying: what is taken for a moment is missing in that moment.
     if left_bytes().is_some_and(|left| left < u64::try_from(wanted).unwrap_or(u64::MAX)) {
         return Err(Errno::ENOMEM.into());

@@ -17,14 +17,14 @@ use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::geteuid;
 
 /// Most links on the way to a file, as in the kernel (path_resolution(7)).
-const MAX_LINKS: usize = 40;
+const LINKS_MAX: usize = 40;
 
 /// Opens a file as open(2) does, but follows no link that another user has placed: one that belongs neither
 /// to this user nor to root, in a folder that its group or everybody may write to.
 ///
 /// # Errors
 /// The system's; PermissionDenied with a sentence about such a link.
-pub fn open_unless_misled(path: &Path, flags: OFlag, mode: Mode) -> io::Result<File> {
+pub fn open_trusted(path: &Path, flags: OFlag, mode: Mode) -> io::Result<File> {
     let flags = flags | OFlag::O_CLOEXEC;
     let look = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let begin = |path: &Path| open(if path.is_absolute() { "/" } else { "." }, look, mode);
@@ -53,7 +53,7 @@ pub fn open_unless_misled(path: &Path, flags: OFlag, mode: Mode) -> io::Result<F
             (true, is_last) => {
                 links += 1;
                 is_trusted(&status, &fstat(&folder)?)?;
-                if links > MAX_LINKS {
+                if links > LINKS_MAX {
                     return Err(Errno::ELOOP.into());
                 }
                 if fstatfs(&found)?.filesystem_type() == PROC_SUPER_MAGIC {
@@ -114,7 +114,7 @@ mod tests {
 
     fn read(path: &Path) -> io::Result<String> {
         let mut text = String::new();
-        open_unless_misled(path, OFlag::O_RDONLY, Mode::empty())?.read_to_string(&mut text)?;
+        open_trusted(path, OFlag::O_RDONLY, Mode::empty())?.read_to_string(&mut text)?;
         Ok(text)
     }
 
@@ -146,7 +146,7 @@ mod tests {
                 assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{path}");
             }
             let made = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
-            assert!(open_unless_misled(&open.join("last"), made, Mode::S_IRUSR).is_err());
+            assert!(open_trusted(&open.join("last"), made, Mode::S_IRUSR).is_err());
             assert_eq!(read(&root.join("file")).unwrap(), "text", "nothing is cut off");
         }
         fs::remove_dir_all(&root).unwrap();
@@ -154,10 +154,10 @@ mod tests {
 
     #[test]
     fn what_is_no_link_is_opened_as_ever() {
-        let null = open_unless_misled(Path::new("/dev/null"), OFlag::O_WRONLY, Mode::empty());
+        let null = open_trusted(Path::new("/dev/null"), OFlag::O_WRONLY, Mode::empty());
         assert!(null.is_ok(), "{null:?}");
         // A name that only the kernel can follow.
-        let pipe = open_unless_misled(Path::new("/proc/self/fd/0"), OFlag::O_RDONLY, Mode::empty());
+        let pipe = open_trusted(Path::new("/proc/self/fd/0"), OFlag::O_RDONLY, Mode::empty());
         assert!(pipe.is_ok(), "{pipe:?}");
         for (path, errno) in [
             ("/no/such", libc::ENOENT),
@@ -165,13 +165,13 @@ mod tests {
             ("", libc::EISDIR),
             ("/", libc::EISDIR),
         ] {
-            let error = open_unless_misled(Path::new(path), OFlag::O_WRONLY, Mode::empty()).unwrap_err();
+            let error = open_trusted(Path::new(path), OFlag::O_WRONLY, Mode::empty()).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(errno), "{path}");
         }
         // Makes a file where there is none, with its mode.
         let path = std::env::temp_dir().join(format!("ringperf-made-{}", std::process::id()));
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT;
-        drop(open_unless_misled(&path, flags, Mode::S_IRUSR | Mode::S_IWUSR).unwrap());
+        drop(open_trusted(&path, flags, Mode::S_IRUSR | Mode::S_IWUSR).unwrap());
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         fs::remove_file(&path).unwrap();
         assert_eq!(mode, 0o600);

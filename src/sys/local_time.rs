@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::time::SystemTime;
 
 /// Longest text that a time becomes, in bytes.
-const MAX_BYTES: usize = 1024;
+const BYTES_MAX: usize = 1024;
 
 /// The local time at `moment` in a format of strftime(3): what C's own makes of it in the locale `C`, also of
 /// what is no conversion. A text of more than 1023 bytes is left out.
@@ -23,7 +23,7 @@ pub fn local_time(moment: SystemTime, format: &str) -> String {
     if found.is_null() {
         return String::new();
     }
-    let mut text = [0_u8; MAX_BYTES];
+    let mut text = [0_u8; BYTES_MAX];
     // SAFETY: `broken_down` has been filled, the format ends with a NUL, and no more of `text` is written
     // than there is.
     let length = unsafe {

@@ -155,7 +155,7 @@ pub struct PayloadFile {
 ///
 /// # Errors
 /// The system's, for example when the file system of that folder has no such files.
-pub fn nameless_file() -> io::Result<File> {
+pub fn unnamed_file() -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
     options.open(temporary_folder())
@@ -173,7 +173,7 @@ impl PayloadFile {
     /// # Errors
     /// The system's, most likely ENOMEM or EMFILE.
     pub fn new(contents: &[u8]) -> io::Result<Self> {
-        let on_disk = nameless_file().and_then(|file| Self::filled(file, contents));
+        let on_disk = unnamed_file().and_then(|file| Self::filled(file, contents));
         on_disk.or_else(|_| {
             let file = memfd_create(c"ringperf-payload", MFdFlags::MFD_CLOEXEC)?;
             Self::filled(File::from(file), contents)

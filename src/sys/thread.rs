@@ -11,7 +11,7 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::Pid;
 
-use super::headroom::{Promise, take};
+use super::headroom::{Reservation, take};
 use crate::stats::CpuTime;
 
 /// Bytes of the stack of a stream's thread, which has no large values on it and does not recurse.
@@ -116,9 +116,9 @@ pub fn start_stream_thread<T: Send + 'static>(
     name: impl Into<String>,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    let promise = Promise::of(STREAM_BYTES);
+    let reservation = Reservation::of(STREAM_BYTES);
     let body = move || {
-        let _promise = promise;
+        let _reservation = reservation;
         body()
     };
     let builder = thread::Builder::new().name(name.into()).stack_size(STREAM_STACK_BYTES);

@@ -14,27 +14,27 @@ use crate::harness::{
 /// iperf3's number for a rate that is too high.
 const TOTAL_RATE: i32 = 27;
 /// iperf3's number for a test that is too long.
-const MAX_DURATION: i32 = 37;
+const DURATION_MAX: i32 = 37;
 
 /// Members of the parameters, and the number that a public server answers with; 0 if it takes the test.
 const ASKED: &[(&str, i32)] = &[
     (r#""time":60"#, 0),
-    (r#""time":61"#, MAX_DURATION),
-    (r#""time":86400"#, MAX_DURATION),
-    (r#""time":0"#, MAX_DURATION),
+    (r#""time":61"#, DURATION_MAX),
+    (r#""time":86400"#, DURATION_MAX),
+    (r#""time":0"#, DURATION_MAX),
     (r#""time":50,"omit":10"#, 0),
-    (r#""time":50,"omit":11"#, MAX_DURATION),
-    (r#""time":1,"omit":600"#, MAX_DURATION),
-    (r#""time":0,"reverse":true"#, MAX_DURATION),
-    (r#""time":0,"bidirectional":true"#, MAX_DURATION),
-    (r#""time":86400,"reverse":true"#, MAX_DURATION),
-    (r#""time":86400,"bidirectional":true"#, MAX_DURATION),
+    (r#""time":50,"omit":11"#, DURATION_MAX),
+    (r#""time":1,"omit":600"#, DURATION_MAX),
+    (r#""time":0,"reverse":true"#, DURATION_MAX),
+    (r#""time":0,"bidirectional":true"#, DURATION_MAX),
+    (r#""time":86400,"reverse":true"#, DURATION_MAX),
+    (r#""time":86400,"bidirectional":true"#, DURATION_MAX),
     (r#""num":1"#, 0),
     (r#""num":9007199254740992"#, 0),
     (r#""blockcount":1"#, 0),
     (r#""blockcount":9007199254740992,"len":1"#, 0),
-    (r#""num":1000,"omit":61"#, MAX_DURATION),
-    (r#""blockcount":1000,"omit":600"#, MAX_DURATION),
+    (r#""num":1000,"omit":61"#, DURATION_MAX),
+    (r#""blockcount":1000,"omit":600"#, DURATION_MAX),
     (r#""bandwidth":10000000000"#, 0),
     (r#""bandwidth":10000000001"#, TOTAL_RATE),
     (r#""bandwidth":5000000000,"parallel":2"#, 0),
@@ -57,8 +57,8 @@ const ASKED: &[(&str, i32)] = &[
     (r#""bandwidth":144115188075855872,"parallel":128,"reverse":true"#, TOTAL_RATE),
     (r#""udp":true,"len":1000,"bandwidth":144115188075855872,"parallel":128"#, TOTAL_RATE),
     (r#""udp":true,"len":1000,"bandwidth":10000000001"#, TOTAL_RATE),
-    (r#""udp":true,"len":1000,"time":0"#, MAX_DURATION),
-    (r#""udp":true,"len":1000,"time":61,"reverse":true"#, MAX_DURATION),
+    (r#""udp":true,"len":1000,"time":0"#, DURATION_MAX),
+    (r#""udp":true,"len":1000,"time":61,"reverse":true"#, DURATION_MAX),
     (r#""udp":true,"len":1000,"time":60,"bandwidth":1000000"#, 0),
 ];
 

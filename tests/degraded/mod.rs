@@ -155,8 +155,8 @@ fn who_may_not_poll_hears_it_in_one_line_before_anything_is_connected() -> Check
         let line = refused.failed_with_one_line()?;
         let reason = "unable to poll for 9999 us (SO_BUSY_POLL): Operation not permitted; on this kernel the \
                       longest time without CAP_NET_ADMIN is that of sysctl net.core.busy_read";
-        let way_out = "; sysctl net.core.busy_read=9999 allows it";
-        ensure!(line.contains(reason) && line.ends_with(way_out), "{refused}");
+        let fix = "; sysctl net.core.busy_read=9999 allows it";
+        ensure!(line.contains(reason) && line.ends_with(fix), "{refused}");
     }
     run_pair((&poor, ""), (&poor, "-n 1M")).map(|_| ())
 }

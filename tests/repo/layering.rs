@@ -8,7 +8,7 @@ use super::source::{Source, read_folder, words};
 use crate::harness::{Checked, Failure, ensure};
 
 /// Longest line, in characters.
-const MAX_COLUMNS: usize = 110;
+const COLUMNS_MAX: usize = 110;
 
 /// Each part of the crate and the parts that it imports, all from layers below it.
 const MAY_IMPORT: [(&str, &[&str]); 11] = [
@@ -255,9 +255,9 @@ fn threads_start_in_control_and_report(source: &Source) -> Vec<String> {
     })
 }
 
-/// Rust shows a system's error with its number, "(os error 104)", so `plain` of `sys/words.rs` puts all of
-/// them into words. What the type of an error is cannot be seen here: the files that show errors of this
-/// crate are named, and in derived texts the type stands below.
+/// Rust shows a system's error with its number, "(os error 104)", so `error_message` of
+/// `sys/error_message.rs` puts all of them into words. What the type of an error is cannot be seen here: the
+/// files that show errors of this crate are named, and in derived texts the type stands below.
 fn errors_of_the_system_are_put_into_words(source: &Source) -> Vec<String> {
     const SHOW_OWN_ERRORS: [&str; 9] = [
         "src/main.rs",
@@ -268,7 +268,7 @@ fn errors_of_the_system_are_put_into_words(source: &Source) -> Vec<String> {
         "src/control/server.rs",
         "src/control/session/client.rs",
         "src/fuzzing.rs",
-        "src/sys/words.rs",
+        "src/sys/error_message.rs",
     ];
     if SHOW_OWN_ERRORS.contains(&source.path.as_str()) || source.path.ends_with("/tests.rs") {
         return Vec::new();
@@ -316,9 +316,9 @@ fn lines_are_short(source: &Source) -> Vec<String> {
     let wrong = source.lines_with(&source.text, |line| {
         let (code, comments) = views.next().expect("all views have the same lines");
         let seen = code.chars().zip(comments.chars()).zip(line.chars());
-        seen.filter(|((code, comment), text)| code == text || comment == text).count() > MAX_COLUMNS
+        seen.filter(|((code, comment), text)| code == text || comment == text).count() > COLUMNS_MAX
     });
-    wrong.into_iter().map(|what| format!("longer than {MAX_COLUMNS} columns, {what}")).collect()
+    wrong.into_iter().map(|what| format!("longer than {COLUMNS_MAX} columns, {what}")).collect()
 }
 
 /// An issue number is a `#` with two digits or more.
@@ -362,7 +362,7 @@ fn each_habit_of_imports_notices_its_breach() {
             rooms_import_rooms_below,
             "src/control/serve/a.rs",
             "use crate::control::streams::udp;",
-            "use crate::control::base::{limits, way_out};",
+            "use crate::control::base::{limits, fixes};",
         ),
         (rooms_import_rooms_below, "src/control/unknown/a.rs", "fn f() {}", ""),
         (
@@ -448,11 +448,11 @@ fn each_habit_notices_its_breach() {
             "#[error(\"no: {0}\")]\nA(io::Error),\n#[error(\"b\")]\nB,",
             "#[error(\"no: {}\", plain(.0))]\nA(io::Error),\n#[error(\"{0}\")]\nB(Own),",
         ),
-        (lines_are_short, "src/a.rs", &"x".repeat(MAX_COLUMNS + 1), &"x".repeat(MAX_COLUMNS)),
+        (lines_are_short, "src/a.rs", &"x".repeat(COLUMNS_MAX + 1), &"x".repeat(COLUMNS_MAX)),
         (
             lines_are_short,
             "src/a.rs",
-            &format!("//{}", "x".repeat(MAX_COLUMNS)),
+            &format!("//{}", "x".repeat(COLUMNS_MAX)),
             &format!("\"{}\"", "x".repeat(200)),
         ),
         (comments_name_no_issues, "src/a.rs", "// as in #123", "// see #1\nlet a = \"#123\";"),

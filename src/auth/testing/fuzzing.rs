@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use crate::auth::gatekeeper::Gatekeeper;
+use crate::auth::authenticator::Authenticator;
 use crate::auth::key::{Padding, PublicKey};
 use crate::auth::testing::keys::{PAIR, file};
 use crate::auth::token::to_text;
-use crate::auth::users::{Standing, Users, line};
+use crate::auth::users::{PasswordCheck, Users, line};
 use crate::config::Authentication;
 
 static PUBLIC: LazyLock<PublicKey> =
@@ -29,9 +29,9 @@ pub(crate) fn refusal(sealed: bool, text: &[u8]) -> Option<String> {
     } else {
         String::from_utf8_lossy(text).into_owned()
     };
-    let mut gatekeeper = Gatekeeper::load(&CONFIG, None).expect("its files have just been written");
+    let mut authenticator = Authenticator::load(&CONFIG, None).expect("its files have just been written");
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_498_104);
-    let admitted = gatekeeper.admit(Some(&token), Ipv4Addr::LOCALHOST.into(), now);
+    let admitted = authenticator.admit(Some(&token), Ipv4Addr::LOCALHOST.into(), now);
     admitted.err().map(|refusal| refusal.to_string())
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn refusal(sealed: bool, text: &[u8]) -> Option<String> {
 /// # Panics
 /// If the first is found or the second is not.
 pub(crate) fn look_up(text: &[u8]) {
-    assert_eq!(Users::parse(text).standing(b"no, such\nname", b"x"), Standing::Unknown);
+    assert_eq!(Users::parse(text).check(b"no, such\nname", b"x"), PasswordCheck::Unknown);
     let with = [text, b"\n", line("mario", "rossi").as_bytes()].concat();
-    assert_eq!(Users::parse(&with).standing(b"mario", b"rossi"), Standing::Right);
+    assert_eq!(Users::parse(&with).check(b"mario", b"rossi"), PasswordCheck::Right);
 }

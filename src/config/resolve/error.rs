@@ -49,7 +49,7 @@ pub(in crate::config) enum ParameterError {
     #[error("{SERVER_LOGIN}; {0} is missing")]
     Authentication(&'static str),
     #[error("-A and {0} both say where the streams of one end run; drop one of them")]
-    Places(&'static str),
+    PlacementConflict(&'static str),
     #[error("{source}: {option} {given}")]
     Placement { option: &'static str, given: String, source: PlacementError },
     #[error("{source} (option {option})")]

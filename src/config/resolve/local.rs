@@ -147,7 +147,7 @@ pub(super) fn placement(
 ) -> Result<Option<Placement>, ParameterError> {
     let Some(given) = given else { return Ok(None) };
     if pinned {
-        return Err(ParameterError::Places(option));
+        return Err(ParameterError::PlacementConflict(option));
     }
     let wrong = |source| ParameterError::Placement { option, given: given.to_owned(), source };
     given.parse().map(Some).map_err(wrong)

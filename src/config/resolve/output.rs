@@ -12,7 +12,7 @@ use crate::config::{OutputConfig, OutputFormat};
 use crate::units::RateFormat;
 
 /// Level of -d, and the highest there is.
-const MAX_DEBUG: u8 = 4;
+const DEBUG_MAX: u8 = 4;
 
 /// What either role prints.
 pub(super) fn output(both: &BothOptions) -> Result<OutputConfig, ParameterError> {
@@ -72,8 +72,8 @@ fn debug(options: &BothOptions) -> Result<u8, ParameterError> {
         None => 0,
         Some(given) => whole("--debug", given, &DEBUG_LEVEL)?,
     };
-    let level = u8::try_from(level).map_or(MAX_DEBUG, |level| level.min(MAX_DEBUG));
-    Ok(if options.d { MAX_DEBUG } else { level })
+    let level = u8::try_from(level).map_or(DEBUG_MAX, |level| level.min(DEBUG_MAX));
+    Ok(if options.d { DEBUG_MAX } else { level })
 }
 
 fn warnings(both: &BothOptions) -> Vec<String> {

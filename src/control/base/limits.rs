@@ -22,9 +22,9 @@ pub(crate) const SET_UPS_OF_A_SOURCE: usize = 16;
 /// Time after which a test that has a slot and has moved nothing makes room for one whose streams are there.
 pub(crate) const FIRST_BYTE: Duration = Duration::from_secs(1);
 /// Time between two checks whether a test has moved its first byte.
-pub(crate) const FIRST_BYTE_LOOK: Duration = Duration::from_millis(10);
+pub(crate) const FIRST_BYTE_CHECK: Duration = Duration::from_millis(10);
 /// Time between two checks whether a test still moves.
-pub(crate) const MOVING_LOOK: Duration = Duration::from_millis(200);
+pub(crate) const MOVING_CHECK: Duration = Duration::from_millis(200);
 /// Longest time that a test may stand still when others want its slot, however long it has moved before.
 pub(crate) const STILL_MAX: Duration = Duration::from_secs(10);
 /// Time for which a client that was told that the server is busy counts as waiting.
@@ -46,7 +46,7 @@ pub(crate) const TURNED_AWAY: usize = 256;
 /// Pause after a failed accept before the next one.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest time that a set-up waits for another one of the same host to let go of what both need.
-pub(crate) const TURN: Duration = Duration::from_secs(5);
+pub(crate) const SETUP_LOCK: Duration = Duration::from_secs(5);
 /// Time in which the next step of a set-up, or its next stream, must come.
 pub(crate) const SET_UP: Duration = Duration::from_secs(10);
 /// Time between a login and its refusal, whatever the reason, so that guessing is slow and the time tells
@@ -72,7 +72,7 @@ pub(crate) const UDP_REFUSED: Duration = Duration::from_millis(500);
 /// Time between two looks of a server for connects that are repeated because its reply was lost.
 pub(crate) const UDP_ANSWER_AGAIN: Duration = Duration::from_millis(250);
 /// Time in which the reason of a server that has failed arrives, if it has sent one.
-pub(crate) const LAST_WORDS: Duration = Duration::from_millis(100);
+pub(crate) const FAILURE_REASON: Duration = Duration::from_millis(100);
 /// Silence after which a counted UDP test is over: its last datagrams were lost.
 pub(crate) const UDP_QUIET: Duration = Duration::from_secs(5);
 /// Silence after which a counted test with an omitted part is over at a receiver that has got as many bytes
@@ -98,7 +98,7 @@ pub(crate) const LINGER: Duration = Duration::from_secs(1);
 /// be over within a second.
 pub(crate) const HURRIED_LINGER: Duration = Duration::from_millis(200);
 /// Time after a signal in which all control connections of a server are closed, whatever is still unsent.
-pub(crate) const FAREWELLS_AFTER_SIGNAL: Duration = Duration::from_millis(500);
+pub(crate) const CLOSES_AFTER_SIGNAL: Duration = Duration::from_millis(500);
 /// Most bytes that are read and discarded at the end of a connection.
 pub(crate) const LINGER_BYTES: usize = 64 * 1024;
 /// Longest time that a client may be late with the end of its own test.

@@ -23,7 +23,7 @@ pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let outer = CONTAINED.replace(true);
     let done = panic::catch_unwind(AssertUnwindSafe(work));
     CONTAINED.set(outer);
-    done.map_err(|payload| LAST.take().unwrap_or_else(|| words(payload.as_ref())))
+    done.map_err(|payload| LAST.take().unwrap_or_else(|| message(payload.as_ref())))
 }
 
 /// Runs a future to its end; a panic in it becomes an error, as with [`contain`].
@@ -46,7 +46,7 @@ fn keep_quiet() {
         panic::set_hook(Box::new(move |info| {
             if CONTAINED.get() {
                 let place = info.location().map_or_else(String::new, |place| format!("{place}: "));
-                LAST.set(Some(place + &words(info.payload())));
+                LAST.set(Some(place + &message(info.payload())));
             } else {
                 print(info);
             }
@@ -54,7 +54,7 @@ fn keep_quiet() {
     });
 }
 
-fn words(payload: &dyn Any) -> String {
+fn message(payload: &dyn Any) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "no reason given".to_owned()).replace('\n', " ")

@@ -86,7 +86,7 @@ pub(crate) fn device_clause(name: &str) -> String {
 /// Chooses the congestion control of a data connection.
 pub(crate) fn set_congestion(socket: &Socket, name: &str) -> Result<(), SetupError> {
     socket.set_congestion(name).map_err(|source| {
-        let way_out = match source.raw_os_error() {
+        let fix = match source.raw_os_error() {
             Some(libc::EPERM) => format!(
                 "without root there is {}; sysctl net.ipv4.tcp_allowed_congestion_control allows others",
                 congestion_controls("allowed")
@@ -96,7 +96,7 @@ pub(crate) fn set_congestion(socket: &Socket, name: &str) -> Result<(), SetupErr
                 congestion_controls("available")
             ),
         };
-        SetupError::Congestion { name: name.to_owned(), source, way_out }
+        SetupError::Congestion { name: name.to_owned(), source, fix }
     })
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn check_busy_poll(local: &LocalConfig) -> Result<(), SetupError> {
 pub(crate) fn set_busy_poll(socket: &Socket, local: &LocalConfig) -> Result<(), SetupError> {
     let Some(micros) = local.busy_poll else { return Ok(()) };
     socket.set_busy_poll(micros).map_err(|source| {
-        let way_out = match source.raw_os_error() {
+        let fix = match source.raw_os_error() {
             Some(libc::EPERM) => {
                 let allowed = fs::read_to_string("/proc/sys/net/core/busy_read").ok();
                 // Other network namespaces than the first do not show it.
@@ -155,7 +155,7 @@ pub(crate) fn set_busy_poll(socket: &Socket, local: &LocalConfig) -> Result<(), 
             }
             _ => "this kernel, or its sockets of this protocol, cannot poll; drop --busy-poll".to_owned(),
         };
-        SetupError::BusyPoll { micros, source, way_out }
+        SetupError::BusyPoll { micros, source, fix }
     })
 }
 

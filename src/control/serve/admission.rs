@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::router::{Accepted, Control, Destination, Router};
-use super::sources::{Source, who_goes};
+use super::sources::{Source, eviction_victim};
 use crate::control::base::limits;
 use crate::protocol::{Cookie, State};
 use crate::sys::{Socket, receive_now};
@@ -81,7 +81,7 @@ impl Admission {
     pub(super) fn evict_one(&self) {
         self.forget_admitted();
         let mut waiting = self.waiting.borrow_mut();
-        match who_goes(waiting.iter().map(|one| (one.source, 1))) {
+        match eviction_victim(waiting.iter().map(|one| (one.source, 1))) {
             Some(goes) => drop(waiting.remove(goes)),
             None => drop(self.router.evict_one()),
         }
@@ -111,7 +111,7 @@ impl Admission {
         let goes = if of_source() >= limits::WAITING_OF_A_SOURCE {
             waiting.iter().position(|one| one.source == source)
         } else if waiting.len() >= limits::WAITING_CONNECTIONS {
-            who_goes(waiting.iter().map(|one| (one.source, 1)))
+            eviction_victim(waiting.iter().map(|one| (one.source, 1)))
         } else {
             None
         };

@@ -9,35 +9,35 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::admission::Admission;
-use super::members::{Lent, Members};
-use super::router::{Accepted, Control, Entry, Router, Streams};
+use super::listener_group::{LentMember, ListenerGroup};
+use super::router::{Accepted, Control, Entry, IncomingStreams, Router};
 use crate::config::{Family, ServerConfig};
+use crate::control::base::fixes;
 use crate::control::base::socket_options::device_clause;
-use crate::control::base::way_out;
 use crate::error::SetupError;
 use crate::protocol::ErrorCode;
 use crate::sys::{ListenAddress, Socket, Transport, listen_on, listener_at};
 
 /// A listening server.
 pub(crate) struct Listener {
-    entrance: Entrance,
+    handle: ListenerHandle,
     controls: mpsc::UnboundedReceiver<Control>,
 }
 
 /// A session's access to the listener. All copies are one; the port is in use as long as one is there.
 #[derive(Clone)]
-pub(crate) struct Entrance {
-    members: Members,
+pub(crate) struct ListenerHandle {
+    group: ListenerGroup,
     admission: Admission,
 }
 
 /// Accepts the data connections of one test, until it is dropped.
-pub(crate) struct StreamDoor {
-    streams: Streams,
+pub(crate) struct StreamAcceptor {
+    streams: IncomingStreams,
     /// Tells why the server could not take one of them.
     turned_away: mpsc::UnboundedReceiver<io::Error>,
     /// The listening socket that takes the connections of this host meanwhile, if they need one of their own.
-    _lent: Option<Lent>,
+    _lent: Option<LentMember>,
     /// Why no listening socket with the window of this test could be had, so that the window is set when the
     /// connections are made already.
     pub(crate) late_window: Option<io::Error>,
@@ -62,8 +62,8 @@ impl Listener {
         controls: mpsc::UnboundedReceiver<Control>,
     ) -> Result<Self, SetupError> {
         let (address, first) = listen(config, port)?;
-        let members = Members::start(address, first, admission.clone())?;
-        Ok(Self { entrance: Entrance { members, admission }, controls })
+        let group = ListenerGroup::start(address, first, admission.clone())?;
+        Ok(Self { handle: ListenerHandle { group, admission }, controls })
     }
 
     /// Listens anew on the same port if the network device that it listens on was replaced by another one of
@@ -74,34 +74,34 @@ impl Listener {
     /// # Errors
     /// As [`Self::open`].
     pub(crate) async fn renew(self, config: &ServerConfig) -> Result<Self, SetupError> {
-        if !self.entrance.members.have_lost_device() {
+        if !self.handle.group.have_lost_device() {
             return Ok(self);
         }
-        let Self { entrance: Entrance { members, admission }, controls } = self;
-        let port = members.address().local.port();
+        let Self { handle: ListenerHandle { group, admission }, controls } = self;
+        let port = group.address().local.port();
         // Two sockets cannot listen on one port, so the old ones must be closed.
-        members.close().await;
+        group.close().await;
         Self::open_on(config, port, admission, controls)
     }
 
     /// The port that it listens on, which the system has chosen if the user has asked for port 0.
     pub(crate) fn port(&self) -> u16 {
-        self.entrance.members.address().local.port()
+        self.handle.group.address().local.port()
     }
 
     /// The handle that sessions get copies of.
-    pub(crate) fn entrance(&self) -> &Entrance {
-        &self.entrance
+    pub(crate) fn handle(&self) -> &ListenerHandle {
+        &self.handle
     }
 
     /// Gives no further client a test; all set-ups hear that the server is busy.
     pub(crate) fn close(&self) {
-        self.entrance.admission.router.close();
+        self.handle.admission.router.close();
     }
 
     /// Whether a test has one of the server's slots.
     pub(crate) fn runs_a_test(&self) -> bool {
-        self.entrance.admission.router.runs_a_test()
+        self.handle.admission.router.runs_a_test()
     }
 
     /// Waits for the next client that may begin its set-up.
@@ -110,7 +110,7 @@ impl Listener {
     }
 }
 
-impl Entrance {
+impl ListenerHandle {
     /// Takes connections with the cookie of this test as its streams from now on. There are `count` of them,
     /// they come from `host`, and they have a window of that many bytes from the start if one is given.
     ///
@@ -123,8 +123,8 @@ impl Entrance {
         (transport, window_bytes): (Transport, Option<u32>),
         host: IpAddr,
         count: usize,
-    ) -> Result<StreamDoor, SetupError> {
-        let (lent, late_window) = match self.members.prepare(transport, window_bytes, host) {
+    ) -> Result<StreamAcceptor, SetupError> {
+        let (lent, late_window) = match self.group.prepare(transport, window_bytes, host) {
             Ok(lent) => (lent, None),
             // Plain connections can be had all the same.
             Err(SetupError::StreamListen { source, .. }) if transport == Transport::Tcp => {
@@ -132,8 +132,8 @@ impl Entrance {
             }
             Err(error) => return Err(error),
         };
-        let turned_away = self.members.turned_away(host);
-        Ok(StreamDoor { streams: entry.expect_streams(count), turned_away, _lent: lent, late_window })
+        let turned_away = self.group.turned_away(host);
+        Ok(StreamAcceptor { streams: entry.expect_streams(count), turned_away, _lent: lent, late_window })
     }
 
     /// Says "busy" to a client that was admitted already.
@@ -144,7 +144,7 @@ impl Entrance {
     }
 }
 
-impl StreamDoor {
+impl StreamAcceptor {
     /// The next data connection of the test, in the order of the cookies.
     ///
     /// # Errors
@@ -204,8 +204,8 @@ fn listen_error(address: &ListenAddress, source: io::Error) -> SetupError {
             SetupError::SocketOption { what: device_clause(device), code: ErrorCode::BIND_DEVICE, source }
         }
         _ => {
-            let way_out = way_out::of_listening(address.local, &source, listener_at);
-            SetupError::Listen { address: address.local.to_string(), source, way_out }
+            let fix = fixes::of_listening(address.local, &source, listener_at);
+            SetupError::Listen { address: address.local.to_string(), source, fix }
         }
     }
 }

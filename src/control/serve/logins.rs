@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::auth::{Gatekeeper, Reason, Refusal};
+use crate::auth::{Authenticator, Reason, Refusal};
 use crate::control::base::limits;
 use crate::error::SetupError;
 use crate::sys::start_thread;
@@ -29,13 +29,13 @@ struct Question {
 impl Logins {
     /// Starts the thread. It ends with this value; nobody waits for it, since a file system that is gone may
     /// hold it for ever.
-    pub(crate) fn judged_by(mut gatekeeper: Gatekeeper) -> Result<Self, SetupError> {
+    pub(crate) fn judged_by(mut authenticator: Authenticator) -> Result<Self, SetupError> {
         let (questions, asked) = mpsc::sync_channel::<Question>(limits::WAITING_LOGINS);
         let judge = move || {
             for Question { token, client, answer } in asked {
                 // Whoever has asked and is gone by now need not be judged, and should not use up a guess.
                 if !answer.is_closed() {
-                    let judged = gatekeeper.admit(token.as_deref(), client, SystemTime::now());
+                    let judged = authenticator.admit(token.as_deref(), client, SystemTime::now());
                     let _ = answer.send(judged);
                 }
             }

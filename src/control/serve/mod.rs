@@ -3,9 +3,9 @@
 pub(super) mod admission;
 pub(super) mod budget;
 pub(super) mod listener;
+pub(super) mod listener_group;
 pub(super) mod logins;
-pub(super) mod members;
 pub(super) mod router;
+pub(super) mod setup_lock;
 pub(super) mod slots;
 pub(super) mod sources;
-pub(super) mod turns;

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout_at;
 
 use super::slots::{Entered, Slots, Verdict};
-use super::sources::{Source, who_goes};
+use super::sources::{Source, eviction_victim};
 use crate::control::base::limits;
 use crate::protocol::Cookie;
 use crate::sys::Socket;
@@ -21,12 +21,12 @@ use crate::sys::Socket;
 pub(crate) struct Router(Rc<Shared>);
 
 struct Shared {
-    state: RefCell<State>,
+    state: RefCell<RouterState>,
     /// Notified when a test that waits for a slot may get it.
     changed: Notify,
 }
 
-struct State {
+struct RouterState {
     slots: Slots,
     tests: Vec<Test>,
     /// Sources whose login was refused and that have not heard of it yet, the oldest first.
@@ -86,7 +86,7 @@ pub(crate) enum Destination {
 }
 
 /// Receives the data connections of one test until this is dropped.
-pub(crate) struct Streams {
+pub(crate) struct IncomingStreams {
     accepted: mpsc::Receiver<Accepted>,
     router: Router,
     id: u64,
@@ -102,7 +102,8 @@ pub(crate) struct Penalty {
 impl Router {
     /// A router without tests, of which `slots` may run side by side.
     pub(crate) fn new(slots: usize) -> Self {
-        let state = State { slots: Slots::new(slots), tests: Vec::new(), refused: Vec::new(), next_id: 0 };
+        let state =
+            RouterState { slots: Slots::new(slots), tests: Vec::new(), refused: Vec::new(), next_id: 0 };
         Self(Rc::new(Shared { state: RefCell::new(state), changed: Notify::new() }))
     }
 
@@ -181,7 +182,7 @@ impl Router {
     }
 }
 
-impl State {
+impl RouterState {
     fn new_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
@@ -196,10 +197,10 @@ impl State {
 
 impl Entry {
     /// Takes connections with the cookie of this test as its streams from now on; there are `count` of them.
-    pub(crate) fn expect_streams(&self, count: usize) -> Streams {
+    pub(crate) fn expect_streams(&self, count: usize) -> IncomingStreams {
         let (streams, accepted) = mpsc::channel(count);
         self.router.set_streams(self.id, Some(streams));
-        Streams { accepted, router: self.router.clone(), id: self.id }
+        IncomingStreams { accepted, router: self.router.clone(), id: self.id }
     }
 
     /// Waits for one of the server's slots when all streams are there, which takes
@@ -263,7 +264,7 @@ impl Entry {
         self.excuse();
         let mut state = self.router.0.state.borrow_mut();
         if state.refused.len() >= limits::WAITING_REFUSALS {
-            let goes = who_goes(state.refused.iter().map(|refused| (refused.source, 1)));
+            let goes = eviction_victim(state.refused.iter().map(|refused| (refused.source, 1)));
             goes.map(|goes| state.refused.remove(goes));
         }
         let (stay, leave) = oneshot::channel();
@@ -283,7 +284,7 @@ impl Drop for Entry {
     }
 }
 
-impl Streams {
+impl IncomingStreams {
     /// The next data connection of the test, in the order of the cookies.
     pub(crate) async fn next(&mut self) -> Accepted {
         match self.accepted.recv().await {
@@ -294,7 +295,7 @@ impl Streams {
     }
 }
 
-impl Drop for Streams {
+impl Drop for IncomingStreams {
     fn drop(&mut self) {
         self.router.set_streams(self.id, None);
     }
@@ -381,12 +382,12 @@ mod tests {
             Destination::Control(_) | Destination::Nowhere => None,
         };
         assert!(leads_to(1).is_none() && leads_to(2).is_none());
-        let door = first.expect_streams(1);
+        let incoming = first.expect_streams(1);
         let other = second.expect_streams(1);
         assert!(!router.is_closed());
         assert!(!leads_to(1).unwrap().same_channel(&leads_to(2).unwrap()));
         assert!(leads_to(3).is_none());
-        drop((door, other));
+        drop((incoming, other));
         assert!(leads_to(1).is_none() && router.is_closed());
     }
 

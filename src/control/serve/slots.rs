@@ -18,14 +18,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::sources::{Fruitless, Network, Source, TurnedAway, who_goes};
+use super::sources::{Fruitless, Network, Source, TurnedAway, eviction_victim};
 use crate::control::base::limits;
 
 /// The slots of a server, and the tests that have one or want one.
 #[derive(Debug)]
 pub(super) struct Slots {
     count: usize,
-    claims: Vec<Claim>,
+    claims: Vec<SlotClaim>,
     fruitless: Fruitless,
     turned_away: TurnedAway,
     /// No further test gets a slot.
@@ -34,7 +34,7 @@ pub(super) struct Slots {
 
 /// A test from its cookie to its end.
 #[derive(Debug)]
-struct Claim {
+struct SlotClaim {
     id: u64,
     source: Source,
     stage: Stage,
@@ -155,7 +155,7 @@ impl Slots {
         }
         let evicted = self.make_room(source);
         evicted.into_iter().for_each(|evicted| self.claim(evicted).stage = Stage::Going);
-        self.claims.push(Claim { id, source, stage: Stage::SetUp, connections: 1, excused: false });
+        self.claims.push(SlotClaim { id, source, stage: Stage::SetUp, connections: 1, excused: false });
         Entered::In { evicted }
     }
 
@@ -163,7 +163,7 @@ impl Slots {
     /// its number.
     pub(super) fn evict(&mut self) -> Option<u64> {
         let evictable = self.claims.iter().filter(|claim| claim.stage.is_evictable());
-        let goes = who_goes(evictable.clone().map(|claim| (claim.source, claim.connections)))?;
+        let goes = eviction_victim(evictable.clone().map(|claim| (claim.source, claim.connections)))?;
         let evicted = evictable.map(|claim| claim.id).nth(goes)?;
         self.claim(evicted).stage = Stage::Going;
         Some(evicted)
@@ -330,7 +330,7 @@ impl Slots {
         if evictable().count() < limits::SET_UPS {
             return None;
         }
-        let goes = who_goes(evictable().map(|claim| (claim.source, 1)))?;
+        let goes = eviction_victim(evictable().map(|claim| (claim.source, 1)))?;
         evictable().nth(goes).map(|claim| claim.id)
     }
 
@@ -343,12 +343,12 @@ impl Slots {
         self.claims.iter().filter(|claim| claim.stage.has_slot()).count()
     }
 
-    fn claim(&mut self, id: u64) -> &mut Claim {
+    fn claim(&mut self, id: u64) -> &mut SlotClaim {
         self.claims.iter_mut().find(|claim| claim.id == id).expect("a test is here until it is over")
     }
 }
 
-impl Claim {
+impl SlotClaim {
     fn is_moving(&self, now: Instant) -> bool {
         matches!(self.stage, Stage::Running(progress) if progress.is_moving(now))
     }

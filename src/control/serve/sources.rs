@@ -43,7 +43,7 @@ impl Source {
 /// The index of the item that has to go when there are too many: the first one of the source that has most,
 /// in the network that has most, so that whoever fills a server makes room by itself. Each item is given by
 /// its source and its weight.
-pub(super) fn who_goes(all: impl Iterator<Item = (Source, usize)> + Clone) -> Option<usize> {
+pub(super) fn eviction_victim(all: impl Iterator<Item = (Source, usize)> + Clone) -> Option<usize> {
     let (mut networks, mut sources) = (HashMap::new(), HashMap::new());
     for (source, weight) in all.clone() {
         *networks.entry(source.network()).or_insert(0) += weight;
@@ -101,22 +101,22 @@ impl<Key: Copy + Eq + Hash, Value: Default> Memory<Key, Value> {
 
 /// Counts the tests of each source (`--max-tests-per-minute`).
 #[derive(Debug)]
-pub(crate) struct Visits {
+pub(crate) struct TestRateLimiter {
     /// Tests that a source may have within a minute; `None` for any number.
     most: Option<NonZeroU32>,
-    sources: Memory<Source, Visitor>,
-    networks: Memory<Network, Visitor>,
+    sources: Memory<Source, RecentTests>,
+    networks: Memory<Network, RecentTests>,
 }
 
 #[derive(Debug, Default)]
-struct Visitor {
+struct RecentTests {
     /// When its tests of the last minute began, the oldest first.
     tests: VecDeque<Instant>,
     /// Whether it has been turned away since its last test.
     turned_away: bool,
 }
 
-impl Visitor {
+impl RecentTests {
     /// Whether it has had `most` tests or more within the last minute.
     fn has_had(&mut self, most: u32, now: Instant) -> bool {
         while self.tests.front().is_some_and(|&begun| now.duration_since(begun) >= MINUTE) {
@@ -133,9 +133,9 @@ impl Visitor {
 
 /// The answer to a source that wants a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Visit {
+pub(crate) enum RateDecision {
     /// It may have a test.
-    Welcome,
+    Allowed,
     /// It has had as many tests within the last minute as it may have.
     TooMany {
         /// Whether it hears this for the first time since its last test, so that the report tells of it.
@@ -143,32 +143,32 @@ pub(crate) enum Visit {
     },
 }
 
-impl Visits {
+impl TestRateLimiter {
     /// No source has had a test yet.
     pub(crate) fn new(most: Option<NonZeroU32>) -> Self {
         Self { most, sources: Memory::default(), networks: Memory::default() }
     }
 
     /// Whether this source may have a test now, which is not counted yet.
-    pub(crate) fn may_come(&mut self, source: Source, now: Instant) -> Visit {
-        let Some(most) = self.most else { return Visit::Welcome };
-        let visitor = self.sources.touch(source, (now, MINUTE));
+    pub(crate) fn check(&mut self, source: Source, now: Instant) -> RateDecision {
+        let Some(most) = self.most else { return RateDecision::Allowed };
+        let recent = self.sources.touch(source, (now, MINUTE));
         let network = self.networks.touch(source.network(), (now, MINUTE));
         let all_of_it = most.get().saturating_mul(SOURCES_OF_A_NETWORK);
-        if visitor.has_had(most.get(), now) || network.has_had(all_of_it, now) {
-            return Visit::TooMany { is_news: !std::mem::replace(&mut visitor.turned_away, true) };
+        if recent.has_had(most.get(), now) || network.has_had(all_of_it, now) {
+            return RateDecision::TooMany { is_news: !std::mem::replace(&mut recent.turned_away, true) };
         }
-        Visit::Welcome
+        RateDecision::Allowed
     }
 
     /// Counts a test that begins, if the source may have it.
-    pub(crate) fn note(&mut self, source: Source, now: Instant) -> Visit {
-        let visit = self.may_come(source, now);
-        if self.most.is_some() && visit == Visit::Welcome {
+    pub(crate) fn note(&mut self, source: Source, now: Instant) -> RateDecision {
+        let decision = self.check(source, now);
+        if self.most.is_some() && decision == RateDecision::Allowed {
             self.sources.touch(source, (now, MINUTE)).note(now);
             self.networks.touch(source.network(), (now, MINUTE)).note(now);
         }
-        visit
+        decision
     }
 }
 
@@ -255,7 +255,7 @@ struct Filled {
 
 /// Whether a failure or a test is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Telling {
+pub(crate) enum ReportDecision {
     /// It is reported.
     Yes,
     /// It is reported, as the last one of this source for the rest of the minute.
@@ -266,25 +266,25 @@ pub(crate) enum Telling {
 
 impl Reported {
     /// Counts a failed set-up of this source.
-    pub(crate) fn failure(&mut self, source: Source, now: Instant) -> Telling {
+    pub(crate) fn failure(&mut self, source: Source, now: Instant) -> ReportDecision {
         Self::count(&mut self.failures, source, now, limits::FAILURES_TOLD)
     }
 
     /// Counts a test of this source that begins.
-    pub(crate) fn test(&mut self, source: Source, now: Instant) -> Telling {
+    pub(crate) fn test(&mut self, source: Source, now: Instant) -> ReportDecision {
         Self::count(&mut self.tests, source, now, limits::TESTS_TOLD)
     }
 
-    fn count(memory: &mut Memory<Source, Filled>, source: Source, now: Instant, most: u32) -> Telling {
+    fn count(memory: &mut Memory<Source, Filled>, source: Source, now: Instant, most: u32) -> ReportDecision {
         let filled = memory.touch(source, (now, MINUTE));
         if filled.since.is_none_or(|since| now.duration_since(since) >= MINUTE) {
             *filled = Filled { since: Some(now), count: 0 };
         }
         filled.count = filled.count.saturating_add(1);
         match filled.count.cmp(&most) {
-            std::cmp::Ordering::Less => Telling::Yes,
-            std::cmp::Ordering::Equal => Telling::Last,
-            std::cmp::Ordering::Greater => Telling::No,
+            std::cmp::Ordering::Less => ReportDecision::Yes,
+            std::cmp::Ordering::Equal => ReportDecision::Last,
+            std::cmp::Ordering::Greater => ReportDecision::No,
         }
     }
 }
@@ -307,60 +307,64 @@ mod tests {
 
     #[test]
     fn a_source_has_so_many_tests_in_any_minute() {
-        let mut visits = Visits::new(NonZeroU32::new(2));
+        let mut test_rates = TestRateLimiter::new(NonZeroU32::new(2));
         let start = Instant::now();
-        let mut come = |host: &str, secs| visits.note(source(host), start + Duration::from_secs(secs));
-        assert_eq!(come("192.0.2.1", 0), Visit::Welcome);
-        assert_eq!(come("192.0.2.1", 30), Visit::Welcome);
-        assert_eq!(come("192.0.2.1", 31), Visit::TooMany { is_news: true });
-        assert_eq!(come("192.0.2.1", 59), Visit::TooMany { is_news: false });
-        assert_eq!(come("192.0.2.2", 59), Visit::Welcome);
-        assert_eq!(come("192.0.2.1", 60), Visit::Welcome);
-        assert_eq!(come("192.0.2.1", 61), Visit::TooMany { is_news: true });
-        assert_eq!(come("192.0.2.1", 90), Visit::Welcome);
+        let mut come = |host: &str, secs| test_rates.note(source(host), start + Duration::from_secs(secs));
+        assert_eq!(come("192.0.2.1", 0), RateDecision::Allowed);
+        assert_eq!(come("192.0.2.1", 30), RateDecision::Allowed);
+        assert_eq!(come("192.0.2.1", 31), RateDecision::TooMany { is_news: true });
+        assert_eq!(come("192.0.2.1", 59), RateDecision::TooMany { is_news: false });
+        assert_eq!(come("192.0.2.2", 59), RateDecision::Allowed);
+        assert_eq!(come("192.0.2.1", 60), RateDecision::Allowed);
+        assert_eq!(come("192.0.2.1", 61), RateDecision::TooMany { is_news: true });
+        assert_eq!(come("192.0.2.1", 90), RateDecision::Allowed);
     }
 
     #[test]
     fn any_number_of_sources_takes_no_more_memory() {
-        let mut visits = Visits::new(NonZeroU32::new(1));
+        let mut test_rates = TestRateLimiter::new(NonZeroU32::new(1));
         let start = Instant::now();
         for number in 0..10_000_u32 {
             let address = IpAddr::V4(number.into());
             let now = start + Duration::from_millis(number.into());
-            assert_eq!(visits.note(Source::of(address), now), Visit::Welcome);
+            assert_eq!(test_rates.note(Source::of(address), now), RateDecision::Allowed);
         }
-        assert!(visits.sources.0.len() <= SOURCES_MAX, "{}", visits.sources.0.len());
+        assert!(test_rates.sources.0.len() <= SOURCES_MAX, "{}", test_rates.sources.0.len());
         let last = Source::of(IpAddr::V4(9_999.into()));
-        assert_eq!(visits.note(last, start + Duration::from_secs(11)), Visit::TooMany { is_news: true });
+        assert_eq!(
+            test_rates.note(last, start + Duration::from_secs(11)),
+            RateDecision::TooMany { is_news: true }
+        );
     }
     #[test]
     fn a_network_counts_as_four_sources_however_many_it_has() {
-        let mut visits = Visits::new(NonZeroU32::new(2));
+        let mut test_rates = TestRateLimiter::new(NonZeroU32::new(2));
         let now = Instant::now();
         let welcome = (0..100).filter(|number| {
-            visits.note(source(&format!("2001:db8:1:{number:x}::1")), now) == Visit::Welcome
+            test_rates.note(source(&format!("2001:db8:1:{number:x}::1")), now) == RateDecision::Allowed
         });
         assert_eq!(welcome.count(), 8);
-        assert_eq!(visits.note(source("2001:db8:2::1"), now), Visit::Welcome);
+        assert_eq!(test_rates.note(source("2001:db8:2::1"), now), RateDecision::Allowed);
         assert_eq!(source("2001:db8:1:2::1").network(), source("2001:db8:1:ffff::1").network());
         assert_ne!(source("192.0.2.1").network(), source("192.0.2.2").network());
     }
 
     #[test]
     fn asking_is_no_test() {
-        let mut visits = Visits::new(NonZeroU32::new(1));
+        let mut test_rates = TestRateLimiter::new(NonZeroU32::new(1));
         let now = Instant::now();
         for _ in 0..3 {
-            assert_eq!(visits.may_come(source("192.0.2.1"), now), Visit::Welcome);
+            assert_eq!(test_rates.check(source("192.0.2.1"), now), RateDecision::Allowed);
         }
-        assert_eq!(visits.note(source("192.0.2.1"), now), Visit::Welcome);
-        assert_eq!(visits.may_come(source("192.0.2.1"), now), Visit::TooMany { is_news: true });
-        assert_eq!(visits.note(source("192.0.2.1"), now), Visit::TooMany { is_news: false });
+        assert_eq!(test_rates.note(source("192.0.2.1"), now), RateDecision::Allowed);
+        assert_eq!(test_rates.check(source("192.0.2.1"), now), RateDecision::TooMany { is_news: true });
+        assert_eq!(test_rates.note(source("192.0.2.1"), now), RateDecision::TooMany { is_news: false });
     }
 
     #[test]
     fn whoever_has_most_makes_room() {
-        let goes = |all: &[(&str, usize)]| who_goes(all.iter().map(|(text, weight)| (source(text), *weight)));
+        let goes =
+            |all: &[(&str, usize)]| eviction_victim(all.iter().map(|(text, weight)| (source(text), *weight)));
         assert_eq!(goes(&[]), None);
         assert_eq!(goes(&[("192.0.2.1", 1), ("192.0.2.2", 1), ("192.0.2.2", 1)]), Some(1));
         assert_eq!(goes(&[("192.0.2.1", 3), ("192.0.2.2", 1), ("192.0.2.2", 1)]), Some(0));
@@ -407,13 +411,13 @@ mod tests {
         for _ in 0..=limits::FAILURES_TOLD {
             told.push(reported.failure(source("192.0.2.1"), now));
         }
-        let yes = told.iter().filter(|told| **told == Telling::Yes).count();
+        let yes = told.iter().filter(|told| **told == ReportDecision::Yes).count();
         assert_eq!(yes + 1, usize::try_from(limits::FAILURES_TOLD).unwrap());
-        assert_eq!(told[told.len() - 2..], [Telling::Last, Telling::No]);
-        assert_eq!(reported.failure(source("192.0.2.2"), now), Telling::Yes);
-        assert_eq!(reported.test(source("192.0.2.1"), now), Telling::Yes);
+        assert_eq!(told[told.len() - 2..], [ReportDecision::Last, ReportDecision::No]);
+        assert_eq!(reported.failure(source("192.0.2.2"), now), ReportDecision::Yes);
+        assert_eq!(reported.test(source("192.0.2.1"), now), ReportDecision::Yes);
         let almost = now + Duration::from_secs(59);
-        assert_eq!(reported.failure(source("192.0.2.1"), almost), Telling::No);
-        assert_eq!(reported.failure(source("192.0.2.1"), now + MINUTE), Telling::Yes);
+        assert_eq!(reported.failure(source("192.0.2.1"), almost), ReportDecision::No);
+        assert_eq!(reported.failure(source("192.0.2.1"), now + MINUTE), ReportDecision::Yes);
     }
 }

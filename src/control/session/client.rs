@@ -12,16 +12,16 @@ use super::ending;
 use super::link::{Link, late};
 use super::outcome::{RunOutcome, RunReport};
 use super::results::{CpuMeter, Measured, read_results};
-use super::running::{Ended, Patience, Schedule, run_until_end};
+use super::running::{Ended, RunLimits, Schedule, run_until_end};
 use crate::auth::Credentials;
 use crate::config::ranges::DATAGRAM_BYTES;
 use crate::config::{ClientConfig, EndCondition, EngineChoice, Flow, Placement, Role, TestConfig};
 use crate::control::base::runtime::{RuntimeKind, block_on};
 use crate::control::base::signals::Signals;
-use crate::control::base::{limits, socket_options, way_out};
+use crate::control::base::{fixes, limits, socket_options};
 use crate::control::streams::connect::{check_protocol, connect_control, connect_with_cookie};
-use crate::control::streams::places::Places;
 use crate::control::streams::set::Streams;
+use crate::control::streams::thread_placement::ThreadPlacement;
 use crate::control::streams::{part, udp};
 use crate::engine;
 use crate::error::{Interruption, PeerError, RunError, SetupError, due};
@@ -35,11 +35,11 @@ use crate::sys::{Socket, random_bytes};
 
 /// An iperf3 receiver counts what it has read when the end of the test reaches it. It gets this long to read
 /// the last bytes of a byte- or block-counted test, after its kernel has acknowledged them.
-const SETTLE: Duration = Duration::from_millis(5);
+const LAST_BYTES_WAIT: Duration = Duration::from_millis(5);
 /// Time for an iperf3 receiver to read the last datagrams of a UDP test, which it does as they come.
-const UDP_SETTLE: Duration = Duration::from_millis(2);
+const LAST_DATAGRAMS_WAIT: Duration = Duration::from_millis(2);
 /// Time between two looks at what is unacknowledged.
-const SETTLE_LOOK: Duration = Duration::from_millis(1);
+const UNACKNOWLEDGED_POLL: Duration = Duration::from_millis(1);
 
 /// Somebody at a terminal hears after this time what is waited for.
 const TELL_AFTER: Duration = Duration::from_secs(1);
@@ -87,8 +87,9 @@ async fn run(
     runtime: RuntimeKind,
     mut signals: Signals,
 ) -> Result<(), RunError> {
-    let _pinned = way_out::pin(config.local.cpu, "-A")?;
-    let places = Places::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
+    let _pinned = fixes::pin(config.local.cpu, "-A")?;
+    let thread_placement =
+        ThreadPlacement::find(config.local.cpus.as_ref().unwrap_or(&Placement::Auto), "--cpus")?;
     socket_options::check_busy_poll(&config.local)?;
     engine::check(config.local.engine)
         .map_err(|missing| SetupError::Engine { choice: config.local.engine, missing })?;
@@ -109,7 +110,7 @@ async fn run(
     let mut client = Client {
         config,
         credentials,
-        places,
+        thread_placement,
         report,
         link,
         local,
@@ -144,7 +145,7 @@ async fn run(
 struct Client<'a> {
     config: &'a ClientConfig,
     credentials: Option<Credentials>,
-    places: Places,
+    thread_placement: ThreadPlacement,
     report: &'a RunReport<'a>,
     link: Link,
     /// Where the control connection comes from and leads to.
@@ -166,14 +167,14 @@ impl Client<'_> {
         let mut streams = match set_up {
             Ok(streams) => streams,
             Err(error) => {
-                self.say_farewell(&error).await;
+                self.send_final_state(&error).await;
                 return Err(error);
             }
         };
         let outcome = self.run_and_exchange(&mut streams, signals).await;
         if let Err(error @ RunError::Interrupted(_)) = &outcome {
             // At once: a server that goes on sending would hold up the end of its streams.
-            self.say_farewell(error).await;
+            self.send_final_state(error).await;
         }
         if matches!(outcome, Err(RunError::Peer(PeerError::Silent { .. }))) {
             streams.cut_off_receivers().await;
@@ -198,7 +199,7 @@ impl Client<'_> {
         // Readers of iperf3's documents expect its zeros.
         self.report_end(TestEnd { peer_unknown: self.config.output.extras, ..end }, None);
         if !error.is_interrupted() {
-            self.say_farewell(&error).await;
+            self.send_final_state(&error).await;
         }
         Err(error)
     }
@@ -225,9 +226,9 @@ impl Client<'_> {
         };
         let test = Arc::clone(&self.info.test);
         let local = &self.config.local;
-        let places = self.places.clone();
+        let thread_placement = self.thread_placement.clone();
         // While the server thinks: to count the processors takes a while.
-        let streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local, places);
+        let streams = Streams::new(Role::Client, Arc::clone(&test), local.engine, local, thread_placement);
         self.expect_consent(consent).await?;
 
         let mut streams = streams.with_peer(self.extension.is_spoken());
@@ -257,13 +258,13 @@ impl Client<'_> {
     ) -> Result<Socket, RunError> {
         let (config, server, report) = (self.config, self.server, self.report);
         let (started, too_early) = (Notify::new(), Notify::new());
-        let saying = udp::Saying::to(test, self.extension, cookie);
+        let plan = udp::ConnectPlan::to(test, self.extension, cookie);
         let is_last = Streams::planned(Role::Client, test).len() == usize::from(index) + 1;
         let open = async {
             match test.protocol.udp() {
                 Some(_) => {
                     let wait = Wait::of(config, "the server's answer over UDP", limits::UDP_REPLY);
-                    let stream = (index, flow, saying);
+                    let stream = (index, flow, plan);
                     told(wait, report, udp::connect_stream(config, test, server, stream, &started)).await
                 }
                 None => {
@@ -292,7 +293,7 @@ impl Client<'_> {
     /// A server that does not answer over UDP, or ends a data connection at once, may have said why on the
     /// control connection.
     async fn better_reason(&mut self, error: RunError) -> RunError {
-        match self.link.state_within(limits::LAST_WORDS, "a reason").await {
+        match self.link.state_within(limits::FAILURE_REASON, "a reason").await {
             Ok(state @ (State::ServerError | State::ServerTerminate | State::AccessDenied)) => {
                 self.refusal(state, "a data connection").await.into()
             }
@@ -309,8 +310,8 @@ impl Client<'_> {
         let start = Instant::now();
         streams.start(start);
         let receive_timeout = self.config.local.receive_timeout;
-        let patience = Patience { receive_timeout, rates: Vec::new(), longest: None, entry: None };
-        let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start, patience);
+        let run_limits = RunLimits { receive_timeout, rates: Vec::new(), longest: None, entry: None };
+        let schedule = Schedule::new(Role::Client, &self.info.test, self.info.interval, start, run_limits);
         let tell = |event| self.report.emit(event);
         let ended = run_until_end(streams, &mut self.link, signals, &tell, schedule).await;
         let lost = match ended {
@@ -343,7 +344,7 @@ impl Client<'_> {
         &mut self,
         streams: &mut Streams,
     ) -> Result<(Measured, Results, Option<PeerError>), RunError> {
-        self.settle(streams).await;
+        self.wait_for_delivery(streams).await;
         self.link.write_state(State::TestEnd).await?;
         streams.stop_senders();
         self.expect_readiness().await?;
@@ -358,8 +359,8 @@ impl Client<'_> {
         // A server that goes on sending after it has asked for results gains no time by that.
         let wait = limits::ANSWER.saturating_sub(is_ready.elapsed());
         let theirs = read_results(&self.receive_results(streams, wait).await?, streams)?;
-        let last_word = self.expect(State::DisplayResults, "the end of the exchange").await;
-        Ok((own, theirs, last_word.err()))
+        let final_state = self.expect(State::DisplayResults, "the end of the exchange").await;
+        Ok((own, theirs, final_state.err()))
     }
 
     /// The server's part, if it is a ringperf. The test is none the worse without it, so it is given up at a
@@ -386,12 +387,16 @@ impl Client<'_> {
         part.map_err(|why| self.report.emit(ending::part_is_unknown("server", why))).ok()
     }
 
-    /// The server's results, which begin within `patience`. A server that has failed, or is being ended,
+    /// The server's results, which begin within `begins_within`. A server that has failed, or is being ended,
     /// sends a state in their place, which reads as the first byte of a length. None of results without a
     /// report is that long, and none at all is as long as SERVER_ERROR says.
-    async fn receive_results(&mut self, streams: &Streams, patience: Duration) -> Result<Vec<u8>, PeerError> {
+    async fn receive_results(
+        &mut self,
+        streams: &Streams,
+        begins_within: Duration,
+    ) -> Result<Vec<u8>, PeerError> {
         let wait = Wait::of(self.config, "the server's results", limits::ANSWER);
-        let first = told(wait, self.report, self.link.peek_within(patience, "results")).await;
+        let first = told(wait, self.report, self.link.peek_within(begins_within, "results")).await;
         let first = first.map_err(|error| late(error, "results", limits::ANSWER))?;
         match State::from_byte(first) {
             Some(State::ServerTerminate) if self.config.test.server_output => {}
@@ -432,7 +437,7 @@ impl Client<'_> {
 
     /// Lets an iperf3 server read the last bytes of a counted test, and the last datagrams of any, before it
     /// hears of the end, since then it stops counting.
-    async fn settle(&self, streams: &mut Streams) {
+    async fn wait_for_delivery(&self, streams: &mut Streams) {
         let counted = matches!(self.config.test.end, EndCondition::Bytes(_) | EndCondition::Blocks(_));
         let whole = counted || self.config.local.file.is_some();
         if !(whole || streams.is_udp()) || streams.of(Flow::Send).next().is_none() {
@@ -444,11 +449,11 @@ impl Client<'_> {
         }
         let deadline = Instant::now() + limits::DRAIN;
         while streams.unacknowledged_bytes() > 0 && Instant::now() < deadline {
-            sleep(SETTLE_LOOK).await;
+            sleep(UNACKNOWLEDGED_POLL).await;
         }
         match (streams.is_udp(), self.extension.is_spoken()) {
-            (true, _) => sleep(UDP_SETTLE).await,
-            (false, false) => sleep(SETTLE).await,
+            (true, _) => sleep(LAST_DATAGRAMS_WAIT).await,
+            (false, false) => sleep(LAST_BYTES_WAIT).await,
             // It reads on to the end of its data connections.
             (false, true) => {}
         }
@@ -468,8 +473,8 @@ impl Client<'_> {
     }
 
     /// Tells the server why it is left alone, as far as the protocol has words for it.
-    async fn say_farewell(&mut self, error: &RunError) {
-        let last_word = match error {
+    async fn send_final_state(&mut self, error: &RunError) {
+        let final_state = match error {
             RunError::Interrupted(_) => {
                 self.link.hurry();
                 State::ClientTerminate
@@ -480,7 +485,7 @@ impl Client<'_> {
             RunError::Setup(_) | RunError::Peer(_) | RunError::Limit(_) => State::IperfDone,
         };
         // The error is what matters now; the server may well be gone.
-        let _ = self.link.write_state(last_word).await;
+        let _ = self.link.write_state(final_state).await;
     }
 
     async fn next_state(&mut self, waiting_for: &'static str) -> Result<State, PeerError> {
@@ -501,7 +506,7 @@ impl Client<'_> {
         let mut state = self.next_state(waiting_for).await?;
         if state == State::Hello {
             let wait = Wait::of(self.config, "the rest of the server's hello", limits::SET_UP);
-            let hello = self.link.frame_within("hello", ServerHello::MAX_BYTES, limits::SET_UP);
+            let hello = self.link.frame_within("hello", ServerHello::BYTES_MAX, limits::SET_UP);
             let hello = told(wait, self.report, hello).await?;
             match ServerHello::decode(&hello) {
                 Ok(hello) => self.extension = hello.extension.common(Extension::OWN),

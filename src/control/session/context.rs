@@ -6,9 +6,9 @@ use crate::config::ServerConfig;
 use crate::control::base::runtime::RuntimeKind;
 use crate::control::serve::budget::Budget;
 use crate::control::serve::logins::Logins;
-use crate::control::serve::sources::{Reported, Visits};
-use crate::control::serve::turns::Turns;
-use crate::control::streams::udp_door::Porters;
+use crate::control::serve::setup_lock::SetupLock;
+use crate::control::serve::sources::{Reported, TestRateLimiter};
+use crate::control::streams::udp_demux::UdpListeners;
 
 /// What all sessions of a server share.
 pub(crate) struct ServerContext {
@@ -17,10 +17,10 @@ pub(crate) struct ServerContext {
     pub(crate) logins: Option<Logins>,
     pub(crate) runtime: RuntimeKind,
     pub(crate) budget: Budget,
-    pub(crate) visits: RefCell<Visits>,
+    pub(crate) test_rates: RefCell<TestRateLimiter>,
     pub(crate) reported: RefCell<Reported>,
-    pub(crate) porters: Porters,
-    pub(crate) turns: Turns,
+    pub(crate) udp_listeners: UdpListeners,
+    pub(crate) setup_lock: SetupLock,
 }
 
 impl ServerContext {
@@ -30,10 +30,10 @@ impl ServerContext {
             logins,
             runtime,
             budget: Budget::new(config.limits.total, config.limits.tests),
-            visits: RefCell::new(Visits::new(config.limits.tests_per_minute)),
+            test_rates: RefCell::new(TestRateLimiter::new(config.limits.tests_per_minute)),
             reported: RefCell::default(),
-            porters: Porters::default(),
-            turns: Turns::default(),
+            udp_listeners: UdpListeners::default(),
+            setup_lock: SetupLock::default(),
         }
     }
 }

@@ -37,7 +37,7 @@ const LOG_STATES: u8 = 3;
 
 /// A control connection.
 pub(super) struct Link {
-    transport: Transport,
+    transport: ControlStream,
     /// This connection once more, for options and for shutdown(2) from anywhere.
     socket: Socket,
     chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
@@ -50,7 +50,7 @@ pub(super) struct Link {
 
 /// How bytes get in and out.
 #[derive(Clone)]
-enum Transport {
+enum ControlStream {
     Uring(Rc<tokio_uring::net::TcpStream>),
     Plain(Rc<tokio::net::TcpStream>),
 }
@@ -67,11 +67,11 @@ impl Link {
             RuntimeKind::Uring => {
                 // An io_uring read of a non-blocking socket fails at once instead of waiting.
                 stream.set_nonblocking(false)?;
-                Transport::Uring(Rc::new(tokio_uring::net::TcpStream::from_std(stream)))
+                ControlStream::Uring(Rc::new(tokio_uring::net::TcpStream::from_std(stream)))
             }
             RuntimeKind::Plain => {
                 stream.set_nonblocking(true)?;
-                Transport::Plain(Rc::new(tokio::net::TcpStream::from_std(stream)?))
+                ControlStream::Plain(Rc::new(tokio::net::TcpStream::from_std(stream)?))
             }
         };
         let (sender, chunks) = mpsc::channel(CHUNKS_WAITING);
@@ -322,7 +322,7 @@ impl Drop for Link {
     }
 }
 
-impl Transport {
+impl ControlStream {
     async fn read(&self) -> io::Result<Vec<u8>> {
         let mut buffer = Vec::with_capacity(CHUNK_BYTES);
         match self {
@@ -374,7 +374,7 @@ async fn submitted<T>(operation: impl Future<Output = T>) -> T {
 }
 
 /// Reads until the end of the connection; nobody else does.
-async fn pump(transport: Transport, chunks: mpsc::Sender<io::Result<Vec<u8>>>) {
+async fn pump(transport: ControlStream, chunks: mpsc::Sender<io::Result<Vec<u8>>>) {
     loop {
         match transport.read().await {
             Ok(chunk) if chunk.is_empty() => return,

@@ -343,7 +343,7 @@ fn sizes_report(found: &Found, flow: Flow) -> SizesReport {
             rate_share: *rate_share,
         })
         .collect();
-    others.truncate(SizesReport::MAX_OTHERS);
+    others.truncate(SizesReport::OTHERS_MAX);
     let used = &found.used;
     SizesReport { bytes: used.bytes, marked: marked(used), plain: plain(used), others }
 }
@@ -373,7 +373,7 @@ fn processor_report(stream: &Stream, card: Option<&Card>) -> Option<ProcessorRep
     let mut shares = seen.shares();
     let interrupts = card.and_then(|card| interrupt_share(&shares, card));
     let distinct = u64::try_from(shares.len()).expect("a usize fits a u64");
-    shares.truncate(ProcessorReport::MAX_SHARES);
+    shares.truncate(ProcessorReport::SHARES_MAX);
     Some(ProcessorReport {
         id: stream.connected.id,
         placed: stream.placed,

@@ -51,11 +51,12 @@ async fn wait_for_end(
     tell: &dyn Fn(RunEvent),
     mut schedule: Schedule,
 ) -> Ended {
-    let mut progress = Progress::new(schedule.start, schedule.stall, schedule.quiet_end);
-    let mut quiet: Option<Quiet> = None;
+    let mut progress = StallWatch::new(schedule.start, schedule.stall, schedule.quiet_end);
+    let mut quiet: Option<SilenceWatch> = None;
     loop {
-        let look = quiet.as_ref().map_or(progress.next_look, |quiet| progress.next_look.min(quiet.next_look));
-        let (moment, due) = schedule.next(look);
+        let check =
+            quiet.as_ref().map_or(progress.next_check, |quiet| progress.next_check.min(quiet.next_check));
+        let (moment, due) = schedule.next(check);
         tokio::select! {
             biased;
             name = signals.recv() => return Ended::Signal(name),
@@ -85,7 +86,7 @@ async fn wait_for_end(
                 Due::OmitEnd => {
                     schedule.close_omit(streams, tell);
                     tell(RunEvent::OmitOver);
-                    quiet = schedule.counted_quiet.map(|quiet| Quiet::new(Instant::now(), quiet));
+                    quiet = schedule.counted_quiet.map(|quiet| SilenceWatch::new(Instant::now(), quiet));
                     if schedule.is_done(streams) {
                         return Ended::Condition;
                     }
@@ -100,7 +101,7 @@ async fn wait_for_end(
                     schedule.held_until = None;
                     streams.held_row().into_iter().for_each(|row| tell(RunEvent::Interval(row)));
                 }
-                Due::Progress => schedule.look_for_progress(streams),
+                Due::Progress => schedule.check_progress(streams),
                 Due::Overdue => return Ended::Failed(LimitError::Overdue.into()),
                 Due::Rate => {
                     let bytes = streams.moved_bytes();
@@ -108,15 +109,15 @@ async fn wait_for_end(
                         return Ended::Failed(LimitError::RateLimit.into());
                     }
                 }
-                Due::Look if Quiet::is_over(&mut quiet, streams) => {
+                Due::Check if SilenceWatch::is_over(&mut quiet, streams) => {
                     streams.end_reception();
                     if schedule.is_done(streams) {
                         return Ended::Condition;
                     }
                 }
-                Due::Look => match progress.look(streams.awaited_bytes()) {
-                    Look::Fine => {}
-                    Look::Over(silence) => {
+                Due::Check => match progress.check(streams.awaited_bytes()) {
+                    StallCheck::Fine => {}
+                    StallCheck::Over(silence) => {
                         tell(RunEvent::Warning(format!(
                             "no datagram came for {} seconds: the last ones of the test are lost, or the sending \
                              end has stopped",
@@ -124,7 +125,7 @@ async fn wait_for_end(
                         )));
                         return Ended::Condition;
                     }
-                    Look::Stalled(silence) => return Ended::Failed(PeerError::Stalled(silence).into()),
+                    StallCheck::Stalled(silence) => return Ended::Failed(PeerError::Stalled(silence).into()),
                 },
             }
         }
@@ -132,7 +133,7 @@ async fn wait_for_end(
 }
 
 /// Comes when a test has to make room for another one, with the time for which nothing has moved in it.
-async fn has_to_go(claim: Option<&Claim>) -> Duration {
+async fn has_to_go(claim: Option<&SlotUse>) -> Duration {
     match claim {
         Some(claim) => {
             claim.entry.has_to_go().await;
@@ -143,7 +144,7 @@ async fn has_to_go(claim: Option<&Claim>) -> Duration {
 }
 
 /// What an end does not put up with while a test runs.
-pub(super) struct Patience {
+pub(super) struct RunLimits {
     /// Longest silence of those that it receives from.
     pub(super) receive_timeout: Duration,
     /// Highest rates, of a server that has limits.
@@ -155,13 +156,13 @@ pub(super) struct Patience {
 }
 
 /// What a test of a server has its slot for: that something moves.
-struct Claim {
+struct SlotUse {
     entry: Rc<Entry>,
     bytes: u64,
     /// When something was last seen to have moved, or the start.
     moved: Instant,
     pause: Duration,
-    next_look: Instant,
+    next_check: Instant,
 }
 
 /// When what is due. All times are absolute, so nothing drifts.
@@ -175,7 +176,7 @@ pub(super) struct Schedule {
     /// The row at the planned end is held back until then.
     held_until: Option<Instant>,
     overdue: Option<Instant>,
-    claim: Option<Claim>,
+    claim: Option<SlotUse>,
     rates: Vec<RateWatch>,
     stall: Duration,
     /// A counted UDP test is over after so much silence.
@@ -194,7 +195,7 @@ enum Due {
     Progress,
     Overdue,
     Rate,
-    Look,
+    Check,
 }
 
 impl Schedule {
@@ -203,7 +204,7 @@ impl Schedule {
         test: &Arc<TestConfig>,
         interval: Option<Duration>,
         start: Instant,
-        patience: Patience,
+        run_limits: RunLimits,
     ) -> Self {
         let omit = Duration::from_secs(u64::from(test.omit_secs));
         let end = test.duration().map(|duration| start + omit + duration);
@@ -224,17 +225,17 @@ impl Schedule {
             held_until: None,
             overdue: match end {
                 Some(end) => (role == Role::Server).then(|| end + limits::OVERDUE),
-                None => patience.longest.map(|longest| start + longest),
+                None => run_limits.longest.map(|longest| start + longest),
             },
-            claim: patience.entry.map(|entry| Claim {
+            claim: run_limits.entry.map(|entry| SlotUse {
                 entry,
                 bytes: 0,
                 moved: start,
                 pause,
-                next_look: start,
+                next_check: start,
             }),
-            rates: patience.rates.into_iter().map(|limit| RateWatch::new(limit, interval, start)).collect(),
-            stall: match patience.receive_timeout {
+            rates: run_limits.rates.into_iter().map(|limit| RateWatch::new(limit, interval, start)).collect(),
+            stall: match run_limits.receive_timeout {
                 _ if !receives => limits::STALL + pause,
                 // Who sets a limit knows the pace of the test; the default must not end a slow one.
                 DEFAULT_RECEIVE_TIMEOUT => DEFAULT_RECEIVE_TIMEOUT + pause,
@@ -252,24 +253,24 @@ impl Schedule {
         schedule
     }
 
-    fn next(&self, look: Instant) -> (Instant, Due) {
+    fn next(&self, check: Instant) -> (Instant, Due) {
         // Of two that are due at the same moment the earlier one of this list comes first.
         let candidates = [
             (self.next_interval, Due::Interval),
             (self.omit_end, Due::OmitEnd),
             (self.end, Due::End),
             (self.held_until, Due::HeldRow),
-            (self.claim.as_ref().map(|claim| claim.next_look), Due::Progress),
+            (self.claim.as_ref().map(|claim| claim.next_check), Due::Progress),
             (self.overdue, Due::Overdue),
             (self.rates.iter().map(RateWatch::next).min(), Due::Rate),
-            (Some(look), Due::Look),
+            (Some(check), Due::Check),
         ];
         let due = candidates.into_iter().filter_map(|(moment, due)| Some((moment?, due)));
         due.min_by_key(|(moment, _)| *moment).expect("a look is always due")
     }
 
     /// Tells the router when something has moved.
-    fn look_for_progress(&mut self, streams: &Streams) {
+    fn check_progress(&mut self, streams: &Streams) {
         let Some(claim) = &mut self.claim else { return };
         let (bytes, now) = (streams.arrived_bytes(), Instant::now());
         if std::mem::replace(&mut claim.bytes, bytes) != bytes {
@@ -277,8 +278,9 @@ impl Schedule {
             claim.entry.note_moving(claim.pause);
         }
         // Often at first, and seldom when it takes long.
-        let soon = limits::FIRST_BYTE_LOOK.max((now - self.start) / 16);
-        claim.next_look = now + if bytes == 0 { soon.min(limits::MOVING_LOOK) } else { limits::MOVING_LOOK };
+        let soon = limits::FIRST_BYTE_CHECK.max((now - self.start) / 16);
+        claim.next_check =
+            now + if bytes == 0 { soon.min(limits::MOVING_CHECK) } else { limits::MOVING_CHECK };
     }
 
     /// Whether one of the limits that are due now is exceeded.
@@ -352,7 +354,7 @@ pub(super) fn keep_last(last: &Interval, interval: Option<Duration>) -> bool {
 }
 
 /// Notices the end of a counted test at a receiver that cannot be sure to get all that it wants.
-struct Quiet {
+struct SilenceWatch {
     /// So much silence is the end.
     quiet: Duration,
     operations: u64,
@@ -360,12 +362,12 @@ struct Quiet {
     silence: Duration,
     /// How long the receivers have had all that they count.
     complete: Duration,
-    last_look: Instant,
-    next_look: Instant,
+    last_check: Instant,
+    next_check: Instant,
 }
 
-impl Quiet {
-    const LOOK_EVERY: Duration = Duration::from_millis(20);
+impl SilenceWatch {
+    const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
     fn new(start: Instant, quiet: Duration) -> Self {
         let (silence, complete) = (Duration::ZERO, Duration::ZERO);
@@ -374,23 +376,23 @@ impl Quiet {
             operations: 0,
             silence,
             complete,
-            last_look: start,
-            next_look: start + Self::LOOK_EVERY,
+            last_check: start,
+            next_check: start + Self::CHECK_INTERVAL,
         }
     }
 
     /// Whether there is such an end, and it has come.
     fn is_over(quiet: &mut Option<Self>, streams: &Streams) -> bool {
-        quiet.as_mut().is_some_and(|quiet| quiet.look(Instant::now(), streams.reception()))
+        quiet.as_mut().is_some_and(|quiet| quiet.check(Instant::now(), streams.reception()))
     }
 
     /// Whether nothing more is to be waited for.
-    fn look(&mut self, now: Instant, Reception { operations, state }: Reception) -> bool {
-        if now < self.next_look {
+    fn check(&mut self, now: Instant, Reception { operations, state }: Reception) -> bool {
+        if now < self.next_check {
             return false;
         }
-        let passed = now.saturating_duration_since(self.last_look).min(2 * Self::LOOK_EVERY);
-        (self.last_look, self.next_look) = (now, now + Self::LOOK_EVERY);
+        let passed = now.saturating_duration_since(self.last_check).min(2 * Self::CHECK_INTERVAL);
+        (self.last_check, self.next_check) = (now, now + Self::CHECK_INTERVAL);
         let is_silent = std::mem::replace(&mut self.operations, operations) == operations;
         self.silence = if is_silent { self.silence + passed } else { Duration::ZERO };
         match state {
@@ -405,17 +407,17 @@ impl Quiet {
 }
 
 /// Notices a test in which nothing moves.
-struct Progress {
+struct StallWatch {
     stall: Duration,
     quiet_end: Option<Duration>,
     bytes: u64,
     moved: Instant,
-    next_look: Instant,
+    next_check: Instant,
 }
 
 /// What a look at the progress shows.
 #[derive(Debug, PartialEq, Eq)]
-enum Look {
+enum StallCheck {
     Fine,
     /// Silence that ends a counted UDP test.
     Over(Duration),
@@ -423,27 +425,27 @@ enum Look {
     Stalled(Duration),
 }
 
-impl Progress {
-    const LOOK_EVERY: Duration = Duration::from_secs(5);
+impl StallWatch {
+    const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
     fn new(start: Instant, stall: Duration, quiet_end: Option<Duration>) -> Self {
-        let mut progress = Self { stall, quiet_end, bytes: 0, moved: start, next_look: start };
-        progress.next_look = start + progress.pause(Duration::ZERO);
+        let mut progress = Self { stall, quiet_end, bytes: 0, moved: start, next_check: start };
+        progress.next_check = start + progress.pause(Duration::ZERO);
         progress
     }
 
-    fn look(&mut self, bytes: u64) -> Look {
+    fn check(&mut self, bytes: u64) -> StallCheck {
         let now = Instant::now();
         if bytes != self.bytes {
             (self.bytes, self.moved) = (bytes, now);
         }
         let silence = now.duration_since(self.moved);
-        self.next_look = now + self.pause(silence);
+        self.next_check = now + self.pause(silence);
         match self.quiet_end {
             // Before the first byte it is the set-up that is slow, or nothing gets through at all.
-            Some(quiet) if self.bytes > 0 && silence >= quiet => Look::Over(silence),
-            _ if silence >= self.stall => Look::Stalled(self.stall),
-            _ => Look::Fine,
+            Some(quiet) if self.bytes > 0 && silence >= quiet => StallCheck::Over(silence),
+            _ if silence >= self.stall => StallCheck::Stalled(self.stall),
+            _ => StallCheck::Fine,
         }
     }
 
@@ -452,7 +454,7 @@ impl Progress {
     fn pause(&self, silence: Duration) -> Duration {
         let limit = self.quiet_end.map_or(self.stall, |quiet| quiet.min(self.stall));
         let left = limit.saturating_sub(silence).max(limit / 50);
-        left.min(limit / 8).min(Self::LOOK_EVERY)
+        left.min(limit / 8).min(Self::CHECK_INTERVAL)
     }
 }
 
@@ -460,26 +462,26 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::config::{EndCondition, EngineChoice, LocalConfig, Pacing};
-    use crate::control::streams::places::Places;
+    use crate::control::streams::thread_placement::ThreadPlacement;
     use crate::report::IntervalStream;
     use crate::stats::{TcpInterval, UdpInterval};
 
-    fn patience(receive_timeout: Duration) -> Patience {
-        Patience { receive_timeout, rates: Vec::new(), longest: None, entry: None }
+    fn run_limits(receive_timeout: Duration) -> RunLimits {
+        RunLimits { receive_timeout, rates: Vec::new(), longest: None, entry: None }
     }
 
     fn schedule(role: Role, end: EndCondition, omit_secs: u32, interval_ms: u64) -> (Schedule, Instant) {
         let test = Arc::new(TestConfig { end, omit_secs, ..TestConfig::default() });
         let start = Instant::now();
         let interval = Some(Duration::from_millis(interval_ms));
-        (Schedule::new(role, &test, interval, start, patience(DEFAULT_RECEIVE_TIMEOUT)), start)
+        (Schedule::new(role, &test, interval, start, run_limits(DEFAULT_RECEIVE_TIMEOUT)), start)
     }
 
     #[test]
     fn the_last_interval_ends_with_the_test() {
         let (schedule, start) = schedule(Role::Client, EndCondition::Time(Duration::from_secs(1)), 0, 1000);
-        let look = start + Duration::from_secs(5);
-        assert_eq!(schedule.next(look), (start + Duration::from_secs(1), Due::End));
+        let check = start + Duration::from_secs(5);
+        assert_eq!(schedule.next(check), (start + Duration::from_secs(1), Due::End));
     }
 
     #[test]
@@ -511,18 +513,19 @@ mod tests {
     fn a_server_ticks_on_when_the_end_does_not_come() {
         let (mut schedule, start) =
             schedule(Role::Server, EndCondition::Time(Duration::from_secs(1)), 0, 1000);
-        let look = start + Duration::from_secs(5);
+        let check = start + Duration::from_secs(5);
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        assert_eq!(schedule.next(look), (at(1000), Due::End));
+        assert_eq!(schedule.next(check), (at(1000), Due::End));
         let local = LocalConfig::default();
         let test = Arc::new(TestConfig::default());
-        let mut streams = Streams::new(Role::Server, test, EngineChoice::Sync, &local, Places::default());
+        let mut streams =
+            Streams::new(Role::Server, test, EngineChoice::Sync, &local, ThreadPlacement::default());
         schedule.hold_row(&mut streams);
         // The row that ends there is told when the test turns out to go on.
-        assert_eq!(schedule.next(look), (at(1100), Due::HeldRow));
+        assert_eq!(schedule.next(check), (at(1100), Due::HeldRow));
         assert!(streams.held_row().is_some() && streams.held_row().is_none());
         schedule.held_until = None;
-        assert_eq!(schedule.next(look), (at(2000), Due::Interval));
+        assert_eq!(schedule.next(check), (at(2000), Due::Interval));
         assert_eq!(schedule.overdue, Some(at(16_000)));
     }
 
@@ -530,12 +533,12 @@ mod tests {
     fn a_receiver_that_may_have_missed_what_it_counts_waits_for_silence() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let quiet = || Quiet::new(start, limits::COUNTED_QUIET);
-        let ends = |mut quiet: Quiet, state, moves: fn(u64) -> bool, until: u64| {
+        let quiet = || SilenceWatch::new(start, limits::COUNTED_QUIET);
+        let ends = |mut quiet: SilenceWatch, state, moves: fn(u64) -> bool, until: u64| {
             let mut operations = 0;
             (20..=until).step_by(20).find(|&moment| {
                 operations += u64::from(moves(moment));
-                quiet.look(at(moment), Reception { operations, state })
+                quiet.check(at(moment), Reception { operations, state })
             })
         };
         let stops = |moment| moment <= 100;
@@ -547,14 +550,14 @@ mod tests {
         assert_eq!(ends(quiet(), Awaits::Sender, |_| true, 5000), Some(500));
         // A process that was halted has not listened meanwhile.
         let (mut halted, still) = (quiet(), Reception { operations: 1, state: Awaits::Silence });
-        assert!(!halted.look(at(20), still) && !halted.look(at(9000), still));
+        assert!(!halted.check(at(20), still) && !halted.check(at(9000), still));
     }
 
     #[test]
     fn the_omit_period_comes_first() {
         let (schedule, start) = schedule(Role::Client, EndCondition::Bytes(1), 2, 500);
-        let look = start + Duration::from_secs(5);
-        assert_eq!(schedule.next(look), (start + Duration::from_millis(500), Due::Interval));
+        let check = start + Duration::from_secs(5);
+        assert_eq!(schedule.next(check), (start + Duration::from_millis(500), Due::Interval));
         assert_eq!(schedule.omit_end, Some(start + Duration::from_secs(2)));
         assert_eq!(schedule.end, None);
     }
@@ -569,7 +572,7 @@ mod tests {
             (Role::Server, DEFAULT_RECEIVE_TIMEOUT, DEFAULT_RECEIVE_TIMEOUT + pause),
             (Role::Client, Duration::from_millis(500), limits::STALL + pause),
         ] {
-            let schedule = Schedule::new(role, &test, None, Instant::now(), patience(timeout));
+            let schedule = Schedule::new(role, &test, None, Instant::now(), run_limits(timeout));
             assert_eq!(schedule.stall, stall, "{role:?}");
         }
     }
@@ -577,20 +580,20 @@ mod tests {
     #[test]
     fn silence_is_a_stall_only_when_it_lasts() {
         let long_ago = Instant::now().checked_sub(Duration::from_secs(200)).unwrap();
-        let mut progress = Progress::new(long_ago, limits::STALL, None);
-        assert_eq!(progress.look(10), Look::Fine);
-        assert_eq!(progress.look(10), Look::Fine);
+        let mut progress = StallWatch::new(long_ago, limits::STALL, None);
+        assert_eq!(progress.check(10), StallCheck::Fine);
+        assert_eq!(progress.check(10), StallCheck::Fine);
         progress.moved = long_ago;
-        assert!(matches!(progress.look(10), Look::Stalled(_)));
+        assert!(matches!(progress.check(10), StallCheck::Stalled(_)));
     }
 
     #[test]
     fn silence_ends_a_counted_udp_test_that_has_begun() {
         let start = Instant::now().checked_sub(Duration::from_secs(20)).unwrap();
-        let mut progress = Progress::new(start, limits::STALL, Some(limits::UDP_QUIET));
-        assert_eq!(progress.look(0), Look::Fine);
-        assert_eq!(progress.look(10), Look::Fine);
+        let mut progress = StallWatch::new(start, limits::STALL, Some(limits::UDP_QUIET));
+        assert_eq!(progress.check(0), StallCheck::Fine);
+        assert_eq!(progress.check(10), StallCheck::Fine);
         progress.moved = start;
-        assert!(matches!(progress.look(10), Look::Over(_)));
+        assert!(matches!(progress.check(10), StallCheck::Over(_)));
     }
 }

@@ -14,26 +14,26 @@ use super::ending;
 use super::link::Link;
 use super::rate_watch::{Limit, asked_bits_per_second};
 use super::results::{CpuMeter, Measured, read_results};
-use super::running::{Ended, Patience, Schedule, run_until_end};
+use super::running::{Ended, RunLimits, Schedule, run_until_end};
 use crate::config::{EngineChoice, Flow, LocalConfig, Role, ServerConfig, ServerLimits, TestConfig};
 use crate::control::base::signals::Signals;
-use crate::control::base::{limits, socket_options, way_out};
+use crate::control::base::{fixes, limits, socket_options};
 use crate::control::serve::budget::Share;
-use crate::control::serve::listener::{Entrance, StreamDoor};
+use crate::control::serve::listener::{ListenerHandle, StreamAcceptor};
 use crate::control::serve::router::{self, Accepted, Busy, Control, Entry, Penalty};
-use crate::control::serve::sources::{Source, Telling, Visit};
-use crate::control::serve::turns::{Matter, Turn};
+use crate::control::serve::setup_lock::{LockKey, SetupGuard};
+use crate::control::serve::sources::{RateDecision, ReportDecision, Source};
 use crate::control::streams::connect::check_protocol;
 use crate::control::streams::part;
-use crate::control::streams::places::Places;
 use crate::control::streams::set::Streams;
-use crate::control::streams::udp::answer_words_again;
-use crate::control::streams::udp_door::{Expected, UdpDoor};
+use crate::control::streams::thread_placement::ThreadPlacement;
+use crate::control::streams::udp::answer_repeated_connects;
+use crate::control::streams::udp_demux::{Expected, UdpAcceptor};
 use crate::engine;
 use crate::error::{Interruption, LimitError, PeerError, RunError, SetupError};
 use crate::protocol::{Cookie, Extension, Request, ServerError, ServerHello, State, params, results};
 use crate::report::{ReportHandle, RunEvent, SessionInfo};
-use crate::sys::{Transport, plain};
+use crate::sys::{Transport, error_message};
 
 /// What a set-up waits for at the end.
 const ALL_STREAMS: &str = "all of the client's data connections";
@@ -41,7 +41,7 @@ const ALL_STREAMS: &str = "all of the client's data connections";
 /// One test at a server.
 pub(crate) struct Session {
     context: Rc<ServerContext>,
-    entrance: Entrance,
+    handle: ListenerHandle,
     report: ReportHandle,
     signals: Signals,
     /// Number of the test.
@@ -77,8 +77,8 @@ enum Stage {
 
 /// How a session has ended, and what is left to do when its slot is free again.
 pub(crate) struct Closing {
-    pub(crate) farewell: Option<Farewell>,
-    pub(crate) standing: Standing,
+    pub(crate) graceful_close: Option<GracefulClose>,
+    pub(crate) session_end: SessionEnd,
     /// Its report says that a signal has ended the server.
     pub(crate) tells_of_signal: bool,
     /// What is still to be reported, when it does not stand in the middle of a test.
@@ -89,14 +89,14 @@ impl Closing {
     /// Reports the error of a session that has nothing else to say.
     pub(crate) fn failed(error: &RunError, report: &ReportHandle) -> Self {
         report.emit(RunEvent::Error(error.into()));
-        let standing = Standing::Failed { is_reported: true };
-        Self { farewell: None, standing, tells_of_signal: false, unreported: Vec::new() }
+        let session_end = SessionEnd::Failed { is_reported: true };
+        Self { graceful_close: None, session_end, tells_of_signal: false, unreported: Vec::new() }
     }
 }
 
 /// What a session was to its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum SessionEnd {
     /// A test that had a slot.
     Test {
         /// Not where its source has had too many of them reported.
@@ -116,7 +116,7 @@ pub(crate) enum Standing {
     TurnedAway,
 }
 
-impl Standing {
+impl SessionEnd {
     pub(crate) fn is_reported(self) -> bool {
         match self {
             Self::Test { is_reported }
@@ -128,55 +128,55 @@ impl Standing {
 }
 
 /// The end of a control connection.
-pub(crate) struct Farewell {
+pub(crate) struct GracefulClose {
     link: Link,
-    words: Option<Vec<u8>>,
+    message: Option<Vec<u8>>,
     not_before: Option<Instant>,
-    /// Ends when the words are said.
+    /// Ends when the message is sent.
     penalty: Option<Penalty>,
 }
 
-impl Farewell {
-    /// Says the last words and hangs up, which takes a second or two at most.
-    pub(crate) async fn say(mut self) {
+impl GracefulClose {
+    /// Sends the final message and closes, which takes a second or two at most.
+    pub(crate) async fn run(mut self) {
         if let (Some(moment), Some(penalty)) = (self.not_before, &mut self.penalty) {
             tokio::select! {
                 () = sleep_until(moment.into()) => {}
-                // Too many wait for their refusal. It is early for the words, so there are none.
-                () = penalty.is_cut_short() => self.words = None,
+                // Too many wait for their refusal. It is early for the message, so there is none.
+                () = penalty.is_cut_short() => self.message = None,
             }
         }
         // Before the client hears of it: it may come again at once.
         drop(self.penalty);
-        if let Some(words) = self.words {
+        if let Some(message) = self.message {
             // The client may be gone; then nobody needs to be told.
-            let _ = self.link.write(words).await;
+            let _ = self.link.write(message).await;
         }
         self.link.close().await;
     }
 }
 
 /// Where the streams of a test come in.
-enum Door<'a> {
-    Connections(StreamDoor),
-    Udp(UdpDoor<'a>),
+enum Acceptor<'a> {
+    Connections(StreamAcceptor),
+    Udp(UdpAcceptor<'a>),
 }
 
-impl Door<'_> {
+impl Acceptor<'_> {
     /// The next stream, within the time that a client has for it, and its place among those of the test.
     async fn next(&mut self, test: &TestConfig, flow: Flow) -> Result<Accepted, RunError> {
         match self {
-            Self::Connections(door) => {
+            Self::Connections(acceptor) => {
                 let silent = |_| PeerError::Silent {
                     waiting_for: "the client's next data connection",
                     after: limits::SET_UP,
                 };
-                Ok(timeout(limits::SET_UP, door.next()).await.map_err(silent)??)
+                Ok(timeout(limits::SET_UP, acceptor.next()).await.map_err(silent)??)
             }
-            Self::Udp(door) => {
+            Self::Udp(acceptor) => {
                 let silent = |_| PeerError::UdpNoClient { after: limits::SET_UP };
-                let socket = timeout(limits::SET_UP, door.next(test, flow)).await.map_err(silent)??;
-                // A client says its words one after the other.
+                let socket = timeout(limits::SET_UP, acceptor.next(test, flow)).await.map_err(silent)??;
+                // A client sends its connects one after the other.
                 Ok(Accepted { number: 0, socket })
             }
         }
@@ -190,7 +190,7 @@ impl Session {
     /// [`SetupError::System`], or [`SetupError::SocketOption`].
     pub(crate) fn new(
         context: Rc<ServerContext>,
-        entrance: Entrance,
+        handle: ListenerHandle,
         control: Control,
         (number, report): (u64, ReportHandle),
         signals: Signals,
@@ -217,7 +217,7 @@ impl Session {
         let (client, meter) = (peer.ip(), CpuMeter::start());
         Ok(Self {
             context,
-            entrance,
+            handle,
             report,
             signals,
             number,
@@ -247,56 +247,56 @@ impl Session {
         if is_interrupted {
             self.link.hurry();
         }
-        let words = outcome.as_ref().err().filter(|_| !self.told).and_then(last_words);
-        let (standing, unreported) = self.report_end(outcome);
+        let message = outcome.as_ref().err().filter(|_| !self.told).and_then(final_message);
+        let (session_end, unreported) = self.report_end(outcome);
         let penalty = self.told_at.map(|_| self.entry.penalize(Source::of(self.client)));
-        let farewell = Farewell { link: self.link, words, not_before: self.told_at, penalty };
-        let tells_of_signal = is_interrupted && standing.is_reported();
-        Closing { farewell: Some(farewell), standing, tells_of_signal, unreported }
+        let graceful_close = GracefulClose { link: self.link, message, not_before: self.told_at, penalty };
+        let tells_of_signal = is_interrupted && session_end.is_reported();
+        Closing { graceful_close: Some(graceful_close), session_end, tells_of_signal, unreported }
     }
 
     /// Reports why the session has failed, if it has and if that is for anybody to know. What there is to say
     /// of a set-up is returned.
-    fn report_end(&mut self, outcome: Result<(), RunError>) -> (Standing, Vec<RunEvent>) {
+    fn report_end(&mut self, outcome: Result<(), RunError>) -> (SessionEnd, Vec<RunEvent>) {
         if self.stage == Stage::Running {
             let is_reported = self.report.is_heard();
             let is_displaced = matches!(outcome, Err(RunError::Limit(LimitError::Displaced(_))));
             outcome.err().into_iter().for_each(|error| self.report.emit(RunEvent::Error((&error).into())));
-            let standing = match is_displaced {
-                true => Standing::Failed { is_reported },
-                false => Standing::Test { is_reported },
+            let session_end = match is_displaced {
+                true => SessionEnd::Failed { is_reported },
+                false => SessionEnd::Test { is_reported },
             };
-            return (standing, Vec::new());
+            return (session_end, Vec::new());
         }
         let is_unauthorized = matches!(outcome, Err(RunError::Limit(LimitError::Unauthorized { .. })));
         let is_turned_away =
             matches!(outcome, Err(RunError::Limit(LimitError::NoSlot) | RunError::Interrupted(_)));
         // Beside a test that goes on it would have heard that the server is busy.
         if is_turned_away || (self.entry.is_beside_a_full_server() && !is_unauthorized) {
-            return (Standing::TurnedAway, Vec::new());
+            return (SessionEnd::TurnedAway, Vec::new());
         }
         let now = Instant::now();
-        let telling = self.context.reported.borrow_mut().failure(Source::of(self.client), now);
-        let is_reported = telling != Telling::No;
+        let decision = self.context.reported.borrow_mut().failure(Source::of(self.client), now);
+        let is_reported = decision != ReportDecision::No;
         let known = (self.stage == Stage::Known).then(|| RunEvent::Session(Box::new(self.info.clone())));
-        let last = (telling == Telling::Last).then(|| self.no_more_of("failed set-ups"));
+        let last = (decision == ReportDecision::Last).then(|| self.no_more_of("failed set-ups"));
         let error = outcome.err().map(|error| RunEvent::Error((&error).into()));
         let unreported = known.into_iter().chain(last).chain(error).filter(|_| is_reported).collect();
-        let standing = if is_unauthorized {
-            Standing::Unauthorized { is_reported }
+        let session_end = if is_unauthorized {
+            SessionEnd::Unauthorized { is_reported }
         } else {
-            Standing::Failed { is_reported }
+            SessionEnd::Failed { is_reported }
         };
-        (standing, unreported)
+        (session_end, unreported)
     }
 
     /// Whether the report tells of this test, or its source has filled it with others; that is told once.
     fn choose_report(&mut self) {
-        let telling = self.context.reported.borrow_mut().test(Source::of(self.client), Instant::now());
-        match telling {
-            Telling::Yes => {}
-            Telling::Last => self.report.emit(self.no_more_of("tests")),
-            Telling::No => self.report = self.report.muted(),
+        let decision = self.context.reported.borrow_mut().test(Source::of(self.client), Instant::now());
+        match decision {
+            ReportDecision::Yes => {}
+            ReportDecision::Last => self.report.emit(self.no_more_of("tests")),
+            ReportDecision::No => self.report = self.report.muted(),
         }
     }
 
@@ -364,9 +364,9 @@ impl Session {
 
     /// Says why there will be no result, once, as far as the protocol has words for it.
     async fn tell(&mut self, error: &RunError) {
-        if let Some(words) = last_words(error).filter(|_| !std::mem::replace(&mut self.told, true)) {
+        if let Some(message) = final_message(error).filter(|_| !std::mem::replace(&mut self.told, true)) {
             // The client may be gone; then nobody needs to be told.
-            let _ = self.link.write(words).await;
+            let _ = self.link.write(message).await;
         }
     }
 
@@ -375,7 +375,7 @@ impl Session {
         &mut self,
         step: impl AsyncFnOnce(&mut Self) -> Result<T, RunError>,
     ) -> Result<T, RunError> {
-        // The session must stay whole for its last words, so the signals are taken out meanwhile.
+        // The session must stay whole for its final message, so the signals are taken out meanwhile.
         let mut signals = std::mem::replace(&mut self.signals, Signals::ignore());
         let taken = tokio::select! {
             name = signals.recv() => Err(interrupted(name)),
@@ -396,7 +396,7 @@ impl Session {
         };
         let late = |_| PeerError::Silent { waiting_for: ALL_STREAMS, after: whole };
         let Some((request, mut streams, connections)) = gathered.map_err(late)?? else { return Ok(None) };
-        let named = request.extension().names_tests_in_words().then_some(self.cookie);
+        let named = request.extension().names_tests_in_connects().then_some(self.cookie);
         let Some(taken) = self.take_slot(&connections, named).await? else { return Ok(None) };
         self.begin(&mut streams, connections, taken).await?;
         Ok(Some((request, streams)))
@@ -421,29 +421,29 @@ impl Session {
         self.check(&request.test).inspect_err(|_| self.entry.excuse())?;
         engine::check(engine).map_err(|missing| SetupError::Engine { choice: engine, missing })?;
         // Before the next line: it is all processors of this process that the client may choose from.
-        let places = self.places_for(&request)?;
+        let thread_placement = self.placement_for(&request)?;
         // Tried before any stream is there; it is the stream threads that run there, and not this one.
-        drop(way_out::pin(request.test.server_cpu, "the client's -A")?);
+        drop(fixes::pin(request.test.server_cpu, "the client's -A")?);
 
         let test = Arc::clone(&self.info.test);
         let local = self.local_config();
-        let named = request.extension().names_tests_in_words().then_some(self.cookie);
-        let turn = self.turn(&test, named).await?;
-        let mut door = self.open_door((&test, named), &local)?;
+        let named = request.extension().names_tests_in_connects().then_some(self.cookie);
+        let guard = self.lock_setup(&test, named).await?;
+        let mut acceptor = self.open_acceptor((&test, named), &local)?;
         self.invite(request.extension()).await?;
         // While the client connects: to count the processors takes a while.
-        let streams = Streams::new(Role::Server, Arc::clone(&test), engine, &local, places)
+        let streams = Streams::new(Role::Server, Arc::clone(&test), engine, &local, thread_placement)
             .kept_on(request.test.server_cpu)
             .with_peer(request.extension().is_spoken());
-        let arrived = timeout_at(deadline.into(), self.take_streams(&mut door, named)).await;
+        let arrived = timeout_at(deadline.into(), self.take_streams(&mut acceptor, named)).await;
         if !matches!(arrived, Ok(Ok(Some(_)))) {
-            self.warn_of_strangers(&door);
+            self.warn_of_strangers(&acceptor);
         }
-        drop(door);
+        drop(acceptor);
         let whole = self.context.config.limits.set_up;
         let late = |_| PeerError::Silent { waiting_for: ALL_STREAMS, after: whole };
         let connections = arrived.map_err(late)??;
-        drop(turn);
+        drop(guard);
         Ok(connections.map(|connections| (request, streams, connections)))
     }
 
@@ -463,7 +463,7 @@ impl Session {
             taken = entry.take_slot() => {
                 taken.map(Some).map_err(|Busy| RunError::from(LimitError::NoSlot))
             }
-            never = answer_words_again(connections, named.as_ref()), if is_udp => match never {},
+            never = answer_repeated_connects(connections, named.as_ref()), if is_udp => match never {},
         }
     }
 
@@ -477,7 +477,7 @@ impl Session {
         let (test, local) = (Arc::clone(&self.info.test), self.local_config());
         let source = Source::of(self.client);
         // Others of this source have come meanwhile.
-        if self.context.visits.borrow_mut().note(source, Instant::now()) != Visit::Welcome {
+        if self.context.test_rates.borrow_mut().note(source, Instant::now()) != RateDecision::Allowed {
             self.entry.excuse();
             return Err(LimitError::NoSlot.into());
         }
@@ -499,15 +499,15 @@ impl Session {
         }
         streams.wait_ready(limits::SET_UP).await?;
         streams.watch_queues();
-        streams.forget_received();
+        streams.discard_received();
         self.report.emit(RunEvent::Start(Box::new(test_start(streams))));
         Ok(self.link.write_states(&[State::TestStart, State::TestRunning]).await?)
     }
 
     /// Says of streams that have not come who has tried to open one meanwhile.
-    fn warn_of_strangers(&self, door: &Door<'_>) {
-        let Door::Udp(door) = door else { return };
-        if let Some(warning) = door.strangers() {
+    fn warn_of_strangers(&self, acceptor: &Acceptor<'_>) {
+        let Acceptor::Udp(acceptor) = acceptor else { return };
+        if let Some(warning) = acceptor.strangers() {
             self.report.emit(RunEvent::Warning(warning));
         }
     }
@@ -536,18 +536,22 @@ impl Session {
         self.context.budget.check(asked).map_err(|_| LimitError::RateLimit.into())
     }
 
-    /// Waits until no other set-up is in the way of this one. None is if the words of its streams are
+    /// Waits until no other set-up is in the way of this one. None is if the connects of its streams are
     /// `named`.
-    async fn turn(&mut self, test: &TestConfig, named: Option<Cookie>) -> Result<Option<Turn>, LimitError> {
+    async fn lock_setup(
+        &mut self,
+        test: &TestConfig,
+        named: Option<Cookie>,
+    ) -> Result<Option<SetupGuard>, LimitError> {
         let client = self.client.to_canonical();
-        let matter = match Transport::of(test.protocol) {
-            Some(_) if test.socket.window_bytes.is_some() => Matter::ConnectionsOfTheirOwn(client),
-            Some(_) => Matter::Connections(client),
+        let key = match Transport::of(test.protocol) {
+            Some(_) if test.socket.window_bytes.is_some() => LockKey::ExclusiveConnections(client),
+            Some(_) => LockKey::Connections(client),
             None if named.is_some() => return Ok(None),
-            None => Matter::Words(client),
+            None => LockKey::UdpHandshakes(client),
         };
-        let turn = timeout(limits::TURN, self.context.turns.take(matter)).await;
-        turn.map(Some).map_err(|_| LimitError::NoTurn(limits::TURN))
+        let guard = timeout(limits::SETUP_LOCK, self.context.setup_lock.take(key)).await;
+        guard.map(Some).map_err(|_| LimitError::SetupLocked(limits::SETUP_LOCK))
     }
 
     /// Lets the client know that it may open its streams, and that this is a ringperf if it is one as well.
@@ -560,11 +564,11 @@ impl Session {
     }
 
     /// Takes the data connections of the test as they come, and returns them in the order of its streams;
-    /// `None` when the client changes its mind. `named` is the cookie that words of UDP streams must have, if
-    /// they must have one.
+    /// `None` when the client changes its mind. `named` is the cookie that connects of UDP streams must have,
+    /// if they must have one.
     async fn take_streams(
         &mut self,
-        door: &mut Door<'_>,
+        acceptor: &mut Acceptor<'_>,
         named: Option<Cookie>,
     ) -> Result<Option<Vec<Accepted>>, RunError> {
         let test = Arc::clone(&self.info.test);
@@ -575,8 +579,8 @@ impl Session {
             let next = tokio::select! {
                 biased;
                 state = self.link.next_state("the client's data connections") => Err(state?),
-                accepted = door.next(&test, flow) => Ok(accepted?),
-                never = answer_words_again(&connections, named.as_ref()), if is_udp => match never {},
+                accepted = acceptor.next(&test, flow) => Ok(accepted?),
+                never = answer_repeated_connects(&connections, named.as_ref()), if is_udp => match never {},
                 () = sleep(local.receive_timeout), if receives => {
                     return Err(PeerError::Stalled(local.receive_timeout).into());
                 }
@@ -606,30 +610,30 @@ impl Session {
     }
 
     /// Where the streams of the test come in.
-    fn open_door<'c>(
+    fn open_acceptor<'c>(
         &self,
         (test, named): (&TestConfig, Option<Cookie>),
         local: &'c LocalConfig,
-    ) -> Result<Door<'c>, SetupError> {
+    ) -> Result<Acceptor<'c>, SetupError> {
         let count = Streams::planned(Role::Server, test).len();
         Ok(match Transport::of(test.protocol) {
             None => {
                 let any_source = self.context.config.limits.any_source;
                 let expected = Expected { client: self.client, cookie: named, any_source };
-                Door::Udp(self.context.porters.open_door(self.local, expected, local)?)
+                Acceptor::Udp(self.context.udp_listeners.open_acceptor(self.local, expected, local)?)
             }
             Some(transport) => {
                 let made = (transport, test.socket.window_bytes);
                 let client = self.client.to_canonical();
-                let door = self.entrance.expect_streams(&self.entry, made, client, count)?;
-                if let Some(why) = &door.late_window {
+                let acceptor = self.handle.expect_streams(&self.entry, made, client, count)?;
+                if let Some(why) = &acceptor.late_window {
                     self.report.emit(RunEvent::Warning(format!(
                         "the window of -w is set when the connections are made already, so they may be \
                          slower: no listener of their own could be had: {}",
-                        plain(why)
+                        error_message(why)
                     )));
                 }
-                Door::Connections(door)
+                Acceptor::Connections(acceptor)
             }
         })
     }
@@ -639,13 +643,13 @@ impl Session {
         streams.start(start);
         let ServerConfig { local, limits, .. } = &self.context.config;
         let own = limits.rate.map(Limit::Own);
-        let patience = Patience {
+        let run_limits = RunLimits {
             receive_timeout: local.receive_timeout,
             rates: own.into_iter().chain(self.share.take().map(Limit::Shared)).collect(),
             longest: limits.duration,
             entry: Some(Rc::clone(&self.entry)),
         };
-        let schedule = Schedule::new(Role::Server, &self.info.test, self.info.interval, start, patience);
+        let schedule = Schedule::new(Role::Server, &self.info.test, self.info.interval, start, run_limits);
         let tell = |event| self.report.emit(event);
         run_until_end(streams, &mut self.link, &mut self.signals, &tell, schedule).await
     }
@@ -670,7 +674,7 @@ impl Session {
         // Before the client knows that it may come.
         let part = part.map(|part| (self.entry.expect_streams(1), part));
         self.link.write_state(State::DisplayResults).await?;
-        match self.last_word(part, streams).await {
+        match self.final_state(part, streams).await {
             // Both sides have everything, so a client that just leaves has lost nothing.
             Ok(State::IperfDone | State::ClientTerminate) | Err(PeerError::Closed { .. }) => Ok(()),
             Ok(state) => Err(PeerError::Unexpected { state, waiting_for: "the client's last word" }.into()),
@@ -680,9 +684,9 @@ impl Session {
 
     /// What the client says last. A ringperf comes with its part before, on a connection of its own; whatever
     /// becomes of that, the test is over when the client says so.
-    async fn last_word(
+    async fn final_state(
         &mut self,
-        part: Option<(router::Streams, String)>,
+        part: Option<(router::IncomingStreams, String)>,
         streams: &Streams,
     ) -> Result<State, PeerError> {
         let client = self.client;
@@ -691,9 +695,9 @@ impl Session {
         }
         let mut heard = None;
         let swap = async {
-            if let Some((door, own)) = part {
+            if let Some((acceptor, own)) = part {
                 // A client that does not come has none; it is the one to miss something.
-                heard = part::swap_with_client(door, client, &own).await.ok();
+                heard = part::swap_with_client(acceptor, client, &own).await.ok();
             }
             std::future::pending::<Infallible>().await
         };
@@ -725,13 +729,13 @@ impl Session {
     }
 
     /// The server's own choice, be it -A; else the client's wish, within what this process may use.
-    fn places_for(&self, request: &Request) -> Result<Places, SetupError> {
+    fn placement_for(&self, request: &Request) -> Result<ThreadPlacement, SetupError> {
         let local = self.local_config();
         let wished = request.hello.as_ref().and_then(|hello| hello.cpus.as_ref());
         match (&local.cpus, wished) {
-            (Some(own), _) => Places::find(own, "--cpus"),
-            (None, Some(wished)) if local.cpu.is_none() => Places::find(wished, "--peer-cpus"),
-            (None, _) => Ok(Places::default()),
+            (Some(own), _) => ThreadPlacement::find(own, "--cpus"),
+            (None, Some(wished)) if local.cpu.is_none() => ThreadPlacement::find(wished, "--peer-cpus"),
+            (None, _) => Ok(ThreadPlacement::default()),
         }
     }
 
@@ -750,7 +754,7 @@ fn changes_mind(state: State) -> Result<(), RunError> {
 }
 
 /// What tells a client that there will be no result, as far as the protocol has words for it.
-fn last_words(error: &RunError) -> Option<Vec<u8>> {
+fn final_message(error: &RunError) -> Option<Vec<u8>> {
     match error {
         RunError::Interrupted(_) => Some(vec![State::ServerTerminate.byte()]),
         RunError::Limit(LimitError::NoSlot) => Some(vec![State::AccessDenied.byte()]),

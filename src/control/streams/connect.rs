@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use tokio::time::{timeout, timeout_at};
 
 use crate::config::{ClientConfig, Family, Protocol};
+use crate::control::base::fixes::{bind_error, of_connecting};
 use crate::control::base::limits;
 use crate::control::base::socket_options::{before_connect, bind_device};
-use crate::control::base::way_out::{bind_error, of_connecting};
 use crate::error::{PeerError, RunError, SetupError};
 use crate::protocol::{Cookie, ErrorCode};
 use crate::sys::{Socket, Transport, is_out_of_descriptors, start_thread};

@@ -2,7 +2,7 @@
 
 pub(super) mod connect;
 pub(super) mod part;
-pub(super) mod places;
 pub(super) mod set;
+pub(super) mod thread_placement;
 pub(super) mod udp;
-pub(super) mod udp_door;
+pub(super) mod udp_demux;

@@ -15,10 +15,10 @@ use super::connect::connect_from;
 use crate::config::LocalConfig;
 use crate::control::base::limits;
 use crate::control::base::socket_options::bind_device;
-use crate::control::serve::router::Streams;
+use crate::control::serve::router::IncomingStreams;
 use crate::error::SetupError;
 use crate::protocol::Cookie;
-use crate::sys::{Socket, Transport, plain};
+use crate::sys::{Socket, Transport, error_message};
 
 /// Payload of the largest segment: what every path carries (RFC 9293, 3.7.1).
 const SEGMENT_BYTES: u32 = 536;
@@ -32,7 +32,7 @@ pub(crate) enum PartLost {
     TooLong(u32),
     #[error("the connection was closed before it was complete")]
     Closed,
-    #[error("{}", plain(.0))]
+    #[error("{}", error_message(.0))]
     System(io::Error),
     #[error("{0}")]
     Option(#[from] SetupError),
@@ -79,18 +79,18 @@ pub(crate) async fn swap_with_server(
 
 /// Takes one connection from `client`, sends this end's part on it and returns the client's.
 pub(crate) async fn swap_with_client(
-    mut door: Streams,
+    mut incoming: IncomingStreams,
     client: IpAddr,
     own: &str,
 ) -> Result<Vec<u8>, PartLost> {
     let socket = loop {
-        let socket = door.next().await.socket;
+        let socket = incoming.next().await.socket;
         // Another host may have seen the cookie.
         if socket.peer_addr().is_ok_and(|peer| peer.ip().to_canonical() == client.to_canonical()) {
             break socket;
         }
     };
-    drop(door);
+    drop(incoming);
     let swap = async {
         let mut stream = TcpStream::from_std(socket.into_stream())?;
         let (mut input, mut output) = stream.split();

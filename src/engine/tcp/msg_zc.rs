@@ -10,7 +10,7 @@ use crate::engine::gate::SendGate;
 use crate::engine::payload::payload;
 use crate::engine::recorder::Recorder;
 use crate::engine::waiting::RELEASE_WAIT_MAX;
-use crate::sys::{ErrorQueue, Missing, Region, plain};
+use crate::sys::{ErrorQueue, Missing, Region, error_message};
 
 /// Most sends that may wait for their release.
 const OUTSTANDING_MAX: usize = 256;
@@ -26,7 +26,7 @@ pub(in crate::engine) struct MsgZc {
 impl MsgZc {
     pub(in crate::engine) fn prepare(job: &StreamJob) -> Result<Self, Missing> {
         job.socket.enable_zerocopy().map_err(|error| Missing {
-            reason: format!("SO_ZEROCOPY failed: {}", plain(&error)),
+            reason: format!("SO_ZEROCOPY failed: {}", error_message(&error)),
             fix: "use Linux 4.14 or later".to_owned(),
         })?;
         Ok(Self { payload: payload(job, job.block.bytes)?, outstanding: Outstanding::default() })

@@ -20,10 +20,10 @@ const MARK_OF_RATE: Duration = Duration::from_millis(1);
 const MARK_MAX: u64 = 2 * 1024 * 1024;
 /// Largest mark in bytes of a receiver that is busy most of the time: it is what limits the stream, and what
 /// waits for it grows cold and fills the receive buffer.
-const MARK_MAX_BUSY: u64 = 512 * 1024;
+const BUSY_MARK_MAX: u64 = 512 * 1024;
 /// Largest mark in bytes when the data come in on the receiver's own processor: the bytes of one wake-up
 /// should still be in its cache.
-const MARK_MAX_NEAR: u64 = 256 * 1024;
+const NEAR_MARK_MAX: u64 = 256 * 1024;
 /// A receiver is busy when it works more than this many percent of the time.
 const BUSY_PERCENT: u128 = 60;
 /// Smallest mark in bytes that is worth setting; one byte is used instead of a smaller one.
@@ -84,8 +84,8 @@ impl ReceiveMark {
         self.window_cpu = total_cpu;
         let busy = is_busy(cpu.user + cpu.system, elapsed);
         let mark_max = self.mark_max.min(match self.is_near() {
-            true => MARK_MAX_NEAR,
-            false if busy => MARK_MAX_BUSY,
+            true => NEAR_MARK_MAX,
+            false if busy => BUSY_MARK_MAX,
             false => MARK_MAX,
         });
         let wanted = wanted_mark(self.mark, bytes, elapsed, sleeps).min(mark_max);

@@ -9,7 +9,7 @@ use crate::engine::gate::SendGate;
 use crate::engine::payload::payload;
 use crate::engine::recorder::Recorder;
 use crate::engine::sizes::file_send_way;
-use crate::sys::{Missing, PayloadFile, plain};
+use crate::sys::{Missing, PayloadFile, error_message};
 
 /// Sends the file from its beginning, one block per call, or several.
 pub(in crate::engine) struct Sendfile {
@@ -22,7 +22,7 @@ impl Sendfile {
         let operation_bytes = Ways::new(job, vec![file_send_way(job)]).bytes();
         let payload = payload(job, operation_bytes)?;
         let file = PayloadFile::new(payload.as_slice()).map_err(|error| Missing {
-            reason: format!("no file for sendfile: {}", plain(&error)),
+            reason: format!("no file for sendfile: {}", error_message(&error)),
             fix: "raise the limit of open files, or set TMPDIR to a directory with room".to_owned(),
         })?;
         Ok(Self { file, operation_bytes })

@@ -10,7 +10,7 @@ use crate::engine::gate::SendGate;
 use crate::engine::payload::payload;
 use crate::engine::recorder::Recorder;
 use crate::engine::sizes::file_send_way;
-use crate::sys::{Missing, Pipe, Region, plain};
+use crate::sys::{Missing, Pipe, Region, error_message};
 
 /// Bytes of the payload's memory: a huge page, since contiguous pages become one fragment.
 const PAYLOAD_BYTES: u32 = 2 * 1024 * 1024;
@@ -35,7 +35,7 @@ impl Splice {
         let pipe_bytes =
             usize::try_from(operation_bytes.min(BLOCK_BYTES.max)).expect("fits a usize on Linux");
         let pipe = Pipe::new(pipe_bytes).map_err(|error| Missing {
-            reason: format!("no pipe for splice: {}", plain(&error)),
+            reason: format!("no pipe for splice: {}", error_message(&error)),
             fix: "raise the limit of open files, or sysctl fs.pipe-user-pages-soft".to_owned(),
         })?;
         Ok(Self { payload: payload(job, PAYLOAD_BYTES)?, pipe, operation_bytes, part_bytes, in_pipe: 0 })

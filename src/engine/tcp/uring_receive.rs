@@ -13,7 +13,7 @@ use crate::engine::recorder::Recorder;
 use crate::engine::sizes::{RECEIVE_BUFFERS, ring_receive_ways};
 use crate::engine::waiting::is_pause;
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring};
-use crate::sys::{Missing, plain};
+use crate::sys::{Missing, error_message};
 
 /// Longest wait in the kernel, and the longest that bytes below the receive mark stay unseen.
 const WAIT_MAX: Duration = Duration::from_millis(20);
@@ -37,7 +37,7 @@ impl UringReceive<Ring> {
             Operation::Receive
         } else {
             let buffers = ReceiveBuffers::new(RECEIVE_BUFFERS, buffer_bytes).map_err(|error| Missing {
-                reason: format!("no memory for receive buffers: {}", plain(&error)),
+                reason: format!("no memory for receive buffers: {}", error_message(&error)),
                 fix: "use fewer streams".to_owned(),
             })?;
             ring.register_buffers(buffers).map_err(refused)?;

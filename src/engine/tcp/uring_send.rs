@@ -14,7 +14,7 @@ use crate::engine::payload::repeating_payload;
 use crate::engine::recorder::Recorder;
 use crate::engine::sizes::{paced_depth, ring_depth, ring_send_bytes, ring_send_way, unreleased_sends};
 use crate::engine::waiting::{RELEASE_WAIT_MAX, SEND_WAIT_MAX, longest_wait};
-use crate::engine::zero_copy::Judge;
+use crate::engine::zero_copy::ZeroCopyProbe;
 use crate::sys::Missing;
 use crate::sys::uring::{Completion, Operation, Ring, SendRing, Token};
 
@@ -33,7 +33,7 @@ pub(in crate::engine) struct UringSend<R> {
     slots: Vec<Slot>,
     free: Vec<usize>,
     unsent: usize,
-    judge: Judge,
+    zero_copy_probe: ZeroCopyProbe,
 }
 
 /// One send that the kernel has not finished with.
@@ -91,7 +91,7 @@ impl<R: SendRing> UringSend<R> {
             slots: vec![Slot { bytes: 0, zero_copy, submitted }; slots],
             free: (0..slots).rev().collect(),
             unsent: 0,
-            judge: Judge::new(job.asked == EngineChoice::Auto),
+            zero_copy_probe: ZeroCopyProbe::new(job.asked == EngineChoice::Auto),
         }
     }
 
@@ -141,7 +141,7 @@ impl<R: SendRing> UringSend<R> {
             recorder.zero_copy_outstanding(u64::from(self.ring.in_flight()));
         }
         if self.zero_copy {
-            self.judge.verdict(recorder);
+            self.zero_copy_probe.verdict(recorder);
         }
     }
 
@@ -177,8 +177,10 @@ impl<R: SendRing> UringSend<R> {
         while let Some(completion) = self.ring.next_completion() {
             if completion.notification {
                 self.release(completion, recorder, now);
-                if let Some(objection) = self.judge.objection().filter(|_| self.zero_copy) {
-                    self.step_down(recorder, &objection);
+                if let Some(fallback_reason) =
+                    self.zero_copy_probe.fallback_reason().filter(|_| self.zero_copy)
+                {
+                    self.step_down(recorder, &fallback_reason);
                 }
             } else {
                 outcome = outcome.and(self.result(completion, gate, recorder, now));
@@ -227,7 +229,7 @@ impl<R: SendRing> UringSend<R> {
             let waited = now.duration_since(slot.submitted);
             recorder.zero_copy_released(u64::from(slot.bytes), completion.copied, waited);
             if slot.bytes > 0 {
-                self.judge.released(completion.copied);
+                self.zero_copy_probe.released(completion.copied);
             }
         }
         self.free_unless_held(completion, index);
@@ -245,19 +247,19 @@ impl<R: SendRing> UringSend<R> {
         if matches!(errno, libc::EAGAIN | libc::EINTR) {
             return Ok(());
         }
-        match self.judge.objection_to_failure(errno).filter(|_| zero_copy) {
-            Some(objection) => {
-                self.step_down(recorder, &objection);
+        match self.zero_copy_probe.fallback_reason_of_failure(errno).filter(|_| zero_copy) {
+            Some(fallback_reason) => {
+                self.step_down(recorder, &fallback_reason);
                 Ok(())
             }
             None => Err(io::Error::from_raw_os_error(errno)),
         }
     }
 
-    fn step_down(&mut self, recorder: &mut Recorder, objection: &str) {
+    fn step_down(&mut self, recorder: &mut Recorder, fallback_reason: &str) {
         if self.zero_copy {
             self.zero_copy = false;
-            Judge::step_down(recorder, objection);
+            ZeroCopyProbe::step_down(recorder, fallback_reason);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::recorder::Recorder;
 use crate::engine::{StreamJob, UdpJob};
-use crate::protocol::{DatagramHeader, UdpWord, is_udp_word};
+use crate::protocol::{DatagramHeader, UdpConnect, is_udp_handshake};
 use crate::stats::DatagramTracker;
 use crate::sys::Message;
 
@@ -17,11 +17,11 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Account {
     udp: UdpJob,
     datagram_bytes: usize,
-    /// They are as long as a word of the handshake.
-    may_be_words: bool,
+    /// They are as long as a connect with a cookie.
+    may_be_connects: bool,
     tracker: DatagramTracker,
     messages: u64,
-    settled_messages: u64,
+    published_messages: u64,
     passed_bytes: u64,
     /// Since when nothing has come to a stream that was told to stop.
     quiet_since: Option<Instant>,
@@ -41,10 +41,10 @@ impl Account {
         Self {
             udp,
             datagram_bytes,
-            may_be_words: datagram_bytes == UdpWord::NAMED_BYTES,
+            may_be_connects: datagram_bytes == UdpConnect::NAMED_BYTES,
             tracker,
             messages: 0,
-            settled_messages: 0,
+            published_messages: 0,
             passed_bytes: 0,
             quiet_since: None,
         }
@@ -56,7 +56,7 @@ impl Account {
     }
 
     /// Counts one message, found at `found` if the kernel does not say when it arrived. Datagrams of another
-    /// length than the test's are foreign to it, except for words of the handshake that are repeated or late.
+    /// length than the test's are foreign to it, except for those of the handshake that are repeated or late.
     pub(super) fn take(&mut self, message: &Message<'_>, found: Duration, recorder: &mut Recorder) {
         let bytes = self.count(message, found);
         if bytes > 0 {
@@ -84,14 +84,14 @@ impl Account {
             match DatagramHeader::read(self.udp.counters_64bit, datagram) {
                 Some(header)
                     if length == self.datagram_bytes
-                        && !(self.may_be_words && is_udp_word(datagram, length)) =>
+                        && !(self.may_be_connects && is_udp_handshake(datagram, length)) =>
                 {
                     let sent = Duration::from_secs(header.seconds.into())
                         + Duration::from_micros(header.microseconds.into());
                     self.tracker.take(header.sequence, sent, arrived);
                     bytes += length;
                 }
-                _ if is_udp_word(datagram, length) => {}
+                _ if is_udp_handshake(datagram, length) => {}
                 _ => self.tracker.foreign(),
             }
             payload = rest;
@@ -102,7 +102,7 @@ impl Account {
 
     /// Lets others see what has been counted up to `now` since the last call, when `before` bytes had come.
     /// Says whether anything came, be it foreign: datagrams of the test may wait behind it.
-    pub(super) fn settle(
+    pub(super) fn publish_counts(
         &mut self,
         job: &StreamJob,
         recorder: &mut Recorder,
@@ -111,8 +111,8 @@ impl Account {
     ) -> bool {
         let counters = self.tracker.counters();
         recorder.received_datagrams(counters);
-        let came = self.messages > self.settled_messages;
-        self.settled_messages = self.messages;
+        let came = self.messages > self.published_messages;
+        self.published_messages = self.messages;
         if recorder.bytes() == before {
             return came;
         }

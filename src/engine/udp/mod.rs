@@ -28,7 +28,7 @@ pub(super) use uring_send::UdpUringSend;
 use super::StreamJob;
 use super::recorder::Recorder;
 use crate::config::Pacing;
-use crate::sys::{MESSAGE_BYTES_MAX, Missing, SEGMENTS_MAX, plain, tells_of_the_way};
+use crate::sys::{MESSAGE_BYTES_MAX, Missing, SEGMENTS_MAX, error_message, is_path_error};
 
 /// Longest stretch of missed sending that a paced sender makes up for.
 pub(super) const CATCH_UP_MAX: Duration = Duration::from_millis(100);
@@ -200,7 +200,7 @@ impl Layout {
                 match error.raw_os_error() {
                     Some(errno) if is_temporary(errno) && !job.stop.is_set() => {}
                     Some(errno) if is_temporary(errno) => return Ok(()),
-                    Some(errno) if tells_of_the_way(errno) && job.stop.is_set() => return Ok(()),
+                    Some(errno) if is_path_error(errno) && job.stop.is_set() => return Ok(()),
                     Some(errno) => match self.remedy(job, (errno, Instant::now()), setback, recorder)? {
                         Remedy::Pause(pause) => std::thread::sleep(pause),
                         Remedy::OneByOne => {}
@@ -220,7 +220,7 @@ fn give_segmentation_up(job: &StreamJob, refused: Option<i32>, recorder: &mut Re
     // Best effort: a socket that refuses even that fails at the next send.
     let _ = job.socket.set_segment_bytes(0);
     if let Some(errno) = refused {
-        let why = plain(&io::Error::from_raw_os_error(errno));
+        let why = error_message(&io::Error::from_raw_os_error(errno));
         let reason = format!(
             "the kernel refused to cut a send into datagrams of {} bytes ({why}), so each is sent by itself",
             job.block.bytes
@@ -252,7 +252,10 @@ fn too_large(job: &StreamJob) -> Option<Missing> {
 /// Lets the kernel cut sends into datagrams, where it can.
 fn segmentation(job: &StreamJob) -> Result<(), Missing> {
     job.socket.set_segment_bytes(job.block.bytes).map_err(|error| Missing {
-        reason: format!("no UDP segmentation offload, so each datagram is sent by itself: {}", plain(&error)),
+        reason: format!(
+            "no UDP segmentation offload, so each datagram is sent by itself: {}",
+            error_message(&error)
+        ),
         fix: "use Linux 4.18 or later".to_owned(),
     })
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::too_large;
 use crate::engine::StreamJob;
 use crate::engine::recorder::Recorder;
-use crate::sys::{plain, tells_of_the_way};
+use crate::sys::{error_message, is_path_error};
 
 /// Nothing left for so long: there is no way to the peer.
 const MOST: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ impl Setback {
     ) -> io::Result<Duration> {
         let since = *self.since.get_or_insert(now);
         // EINVAL is what a blackhole route says, and a route whose own address is gone.
-        let may_pass = tells_of_the_way(errno) || errno == libc::EINVAL;
+        let may_pass = is_path_error(errno) || errno == libc::EINVAL;
         if !may_pass || now.duration_since(since) >= MOST {
             return Err(send_error(job, errno));
         }
@@ -104,12 +104,14 @@ pub(super) fn send_error(job: &StreamJob, errno: i32) -> io::Error {
         | libc::EHOSTDOWN
         | libc::ENONET
         | libc::ENETDOWN
-        | libc::EINVAL => {
-            Error::new(error.kind(), format!("there is no way to the peer over UDP: {}", plain(&error)))
-        }
-        errno if tells_of_the_way(errno) => {
-            Error::new(error.kind(), format!("somebody on the way refuses the datagrams: {}", plain(&error)))
-        }
+        | libc::EINVAL => Error::new(
+            error.kind(),
+            format!("there is no way to the peer over UDP: {}", error_message(&error)),
+        ),
+        errno if is_path_error(errno) => Error::new(
+            error.kind(),
+            format!("somebody on the way refuses the datagrams: {}", error_message(&error)),
+        ),
         _ => error,
     }
 }

@@ -9,7 +9,7 @@ use super::uring_receive::{drops_before, pass_over, prepare_socket, slot_bytes};
 use crate::engine::recorder::Recorder;
 use crate::engine::waiting::is_pause;
 use crate::engine::{StreamJob, UdpJob};
-use crate::sys::{Missing, ReceiveSlots, monotonic_now, plain, use_exact_timers};
+use crate::sys::{Missing, ReceiveSlots, error_message, monotonic_now, use_exact_timers};
 
 /// Messages of one system call when each may hold many datagrams ...
 const LARGE_SLOTS: usize = 8;
@@ -36,7 +36,7 @@ impl UdpSyncReceive {
             (false, false) => 1,
         };
         let slots = ReceiveSlots::new(count, slot_bytes(job, together)).map_err(|error| Missing {
-            reason: format!("no memory for receive buffers: {}", plain(&error)),
+            reason: format!("no memory for receive buffers: {}", error_message(&error)),
             fix: "use fewer streams".to_owned(),
         })?;
         Ok((Self { slots, udp, drops_before: drops_before(job) }, note))
@@ -62,7 +62,7 @@ impl UdpSyncReceive {
                 Err(error) => pass_over(error, recorder)?,
             }
             let now = Instant::now();
-            let came = account.settle(job, recorder, before, now);
+            let came = account.publish_counts(job, recorder, before, now);
             if account.is_over(job.stop.since(), came, since, now) {
                 account.close(job, recorder);
                 return Ok(());

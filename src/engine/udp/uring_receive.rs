@@ -7,7 +7,7 @@ use super::pause::Pause;
 use crate::engine::recorder::Recorder;
 use crate::engine::{StreamJob, UdpJob};
 use crate::sys::uring::{Operation, ReceiveBuffers, ReceiveRing, Ring};
-use crate::sys::{Missing, monotonic_now, plain, tells_of_the_way, use_exact_timers};
+use crate::sys::{Missing, error_message, is_path_error, monotonic_now, use_exact_timers};
 
 /// Memory for the buffers of one stream: few large ones, so that they stay in the processor's cache ...
 const BUFFERS_BYTES: u32 = 1024 * 1024 + 128 * 1024;
@@ -46,7 +46,7 @@ impl UdpUringReceive<Ring> {
         let entries = u32::from(count / 2).max(8);
         let mut ring = job.ring(entries)?;
         let buffers = ReceiveBuffers::new(count, bytes).map_err(|error| Missing {
-            reason: format!("no memory for receive buffers: {}", plain(&error)),
+            reason: format!("no memory for receive buffers: {}", error_message(&error)),
             fix: "use fewer streams".to_owned(),
         })?;
         ring.register_buffers(buffers).map_err(refused)?;
@@ -78,7 +78,7 @@ impl<R: ReceiveRing> UdpUringReceive<R> {
             self.ring.wait(WAIT_MAX)?;
             let taken = self.reap(&mut account, recorder)?;
             let now = self.ring.now();
-            let came = account.settle(job, recorder, before, now);
+            let came = account.publish_counts(job, recorder, before, now);
             if account.is_over(job.stop.since(), came, since, now) {
                 account.close(job, recorder);
                 return Ok(());
@@ -138,7 +138,7 @@ pub(super) fn prepare_socket(job: &StreamJob, udp: UdpJob) -> (bool, Option<Miss
             let missing = Missing {
                 reason: format!(
                     "no UDP receive offload, so each datagram is received by itself: {}",
-                    plain(&error)
+                    error_message(&error)
                 ),
                 fix: "use Linux 5.0 or later".to_owned(),
             };
@@ -174,7 +174,7 @@ pub(super) fn slot_bytes(job: &StreamJob, together: bool) -> usize {
 /// The same error, if it is another one.
 pub(super) fn pass_over(error: io::Error, recorder: &mut Recorder) -> io::Result<()> {
     match error.raw_os_error() {
-        Some(errno) if tells_of_the_way(errno) => {
+        Some(errno) if is_path_error(errno) => {
             recorder.passed_over(errno);
             Ok(())
         }

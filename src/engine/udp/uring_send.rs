@@ -14,7 +14,7 @@ use crate::config::EngineChoice;
 use crate::engine::gate::{GateState, SendGate};
 use crate::engine::recorder::Recorder;
 use crate::engine::waiting::{RELEASE_WAIT_MAX, SEND_WAIT_MAX, longest_wait};
-use crate::engine::zero_copy::Judge;
+use crate::engine::zero_copy::ZeroCopyProbe;
 use crate::engine::{StreamJob, UdpJob};
 use crate::sys::uring::{Completion, Operation, Ring, SendRing, Token};
 use crate::sys::{Missing, use_exact_timers};
@@ -34,7 +34,7 @@ pub(in crate::engine) struct UdpUringSend<R> {
     layout: Layout,
     stamper: Stamper,
     zero_copy: bool,
-    judge: Judge,
+    zero_copy_probe: ZeroCopyProbe,
     /// What it had to do without from the start.
     note: Option<Missing>,
     slots: Vec<Slot>,
@@ -99,7 +99,7 @@ impl<R: SendRing> UdpUringSend<R> {
             note: None,
             stamper: Stamper::new(udp, layout.datagram_bytes),
             zero_copy,
-            judge: Judge::new(job.asked == EngineChoice::Auto),
+            zero_copy_probe: ZeroCopyProbe::new(job.asked == EngineChoice::Auto),
             slots: vec![Slot { bytes: 0, submitted, sent: false }; count],
             free: (0..count).rev().collect(),
             batch: VecDeque::with_capacity(count),
@@ -176,7 +176,7 @@ impl<R: SendRing> UdpUringSend<R> {
             recorder.zero_copy_outstanding(u64::from(self.ring.in_flight()));
         }
         if self.zero_copy {
-            self.judge.verdict(recorder);
+            self.zero_copy_probe.verdict(recorder);
         }
     }
 
@@ -275,7 +275,7 @@ impl<R: SendRing> UdpUringSend<R> {
                     let waited = now.duration_since(slot.submitted);
                     let bytes = u64::try_from(slot.bytes).expect("a usize fits a u64");
                     recorder.zero_copy_released(bytes, completion.copied, waited);
-                    self.judge.released(completion.copied);
+                    self.zero_copy_probe.released(completion.copied);
                 }
             } else {
                 self.result(&completion, index, recorder);
@@ -284,9 +284,9 @@ impl<R: SendRing> UdpUringSend<R> {
                 self.free.push(index);
             }
         }
-        if let Some(objection) = self.judge.objection().filter(|_| self.zero_copy) {
+        if let Some(fallback_reason) = self.zero_copy_probe.fallback_reason().filter(|_| self.zero_copy) {
             self.zero_copy = false;
-            Judge::step_down(recorder, &objection);
+            ZeroCopyProbe::step_down(recorder, &fallback_reason);
         }
     }
 
@@ -308,17 +308,18 @@ impl<R: SendRing> UdpUringSend<R> {
 
     /// Whether that failure is one of sends by reference, so that a second try would fail as well.
     fn gives_zero_copy_up(&self, errno: i32) -> bool {
-        self.zero_copy && self.judge.objection_to_failure(errno).is_some()
+        self.zero_copy && self.zero_copy_probe.fallback_reason_of_failure(errno).is_some()
     }
 
     /// Something was refused. The batch still holds what was not sent.
     fn failed(&mut self, job: &StreamJob, errno: i32, recorder: &mut Recorder) -> io::Result<()> {
         // A send of several datagrams may have been refused because it is one.
         let is_about_segments = self.layout.per_slot > 1 && is_refused_segmentation(errno);
-        let objection = self.judge.objection_to_failure(errno).filter(|_| self.zero_copy);
-        if let Some(objection) = objection.filter(|_| !is_about_segments) {
+        let fallback_reason =
+            self.zero_copy_probe.fallback_reason_of_failure(errno).filter(|_| self.zero_copy);
+        if let Some(fallback_reason) = fallback_reason.filter(|_| !is_about_segments) {
             self.zero_copy = false;
-            Judge::step_down(recorder, &objection);
+            ZeroCopyProbe::step_down(recorder, &fallback_reason);
             return Ok(());
         }
         let refused = (errno, self.ring.now());

@@ -66,7 +66,7 @@ pub struct StrangeHello;
 
 impl ServerHello {
     /// Most bytes of its JSON: with state and length word it has no more than 512.
-    pub const MAX_BYTES: u32 = 507;
+    pub const BYTES_MAX: u32 = 507;
 
     /// This ringperf's.
     #[must_use]
@@ -121,7 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::extension::MAX_VERSION_BYTES;
+    use crate::protocol::extension::VERSION_BYTES_MAX;
 
     fn hello_of(member: &str) -> Option<Hello> {
         Hello::of(&parse_object(format!("{{\"ringperf\":{member}}}").as_bytes()).unwrap())
@@ -210,9 +210,9 @@ mod tests {
 
     #[test]
     fn it_fits_whatever_the_version_is_called() {
-        let hello = ServerHello { version: "v".repeat(MAX_VERSION_BYTES), extension: Extension(u32::MAX) };
+        let hello = ServerHello { version: "v".repeat(VERSION_BYTES_MAX), extension: Extension(u32::MAX) };
         let text = hello.encode();
-        assert!(u32::try_from(text.len()).unwrap() <= ServerHello::MAX_BYTES);
+        assert!(u32::try_from(text.len()).unwrap() <= ServerHello::BYTES_MAX);
         assert_eq!(ServerHello::decode(text.as_bytes()).unwrap(), hello);
     }
 

@@ -9,8 +9,8 @@
 //! | member `ringperf` of the parameters | 0 | each client, to any server | [`Hello`] |
 //! | hello: state 0x52, length word, object | 1 | server, before CREATE_STREAMS | [`ServerHello`] |
 //! | part: length word, object, on its own connection | 1 | both, after DISPLAY_RESULTS | [`PeerReport`] |
-//! | word of a UDP stream, repeated in all directions | 1 | client | [`UdpWord::Bare`] |
-//! | word of a UDP stream with the cookie of the test | 2 | client | [`UdpWord::Named`] |
+//! | word of a UDP stream, repeated in all directions | 1 | client | [`UdpConnect::Bare`] |
+//! | word of a UDP stream with the cookie of the test | 2 | client | [`UdpConnect::Named`] |
 //! | challenge to such a word | 2 | server, with `--udp-any-source` | [`UdpChallenge`] |
 //!
 //! *Since* is the number of the extension. Results and errors are iperf3's, whoever the peer is.
@@ -35,10 +35,10 @@ pub use part::{
     BusyPollReport, EngineReport, InterruptShare, LatencyReport, PacingReport, PartError, PeerReport,
     ProcessorReport, ProcessorShare, QueueReport, ReceivedDatagrams, SizesReport, TriedSizes,
 };
-pub use words::{UdpChallenge, UdpWord, is_udp_word};
+pub use words::{UdpChallenge, UdpConnect, is_udp_handshake};
 
 /// Longest name of a version that is believed, in bytes.
-const MAX_VERSION_BYTES: usize = 64;
+const VERSION_BYTES_MAX: usize = 64;
 
 /// How much of the extension an end understands. A larger number contains all smaller ones, so what counts
 /// between two ends is the smaller of theirs.
@@ -48,10 +48,10 @@ pub struct Extension(u32);
 impl Extension {
     /// An iperf3's: nothing.
     pub const NONE: Self = Self(0);
-    /// The first that has the cookie of the test in the words of UDP streams.
-    const NAMED_WORDS: Self = Self(2);
+    /// The first that has the cookie of the test in the connects of UDP streams.
+    const NAMED_CONNECTS: Self = Self(2);
     /// This ringperf's.
-    pub const OWN: Self = Self::NAMED_WORDS;
+    pub const OWN: Self = Self::NAMED_CONNECTS;
 
     /// What two ends have in common.
     #[must_use]
@@ -65,10 +65,10 @@ impl Extension {
         self > Self::NONE
     }
 
-    /// Whether the words of UDP streams say which test they are of, see [`UdpWord`].
+    /// Whether the connects of UDP streams say which test they are of, see [`UdpConnect`].
     #[must_use]
-    pub fn names_tests_in_words(self) -> bool {
-        self >= Self::NAMED_WORDS
+    pub fn names_tests_in_connects(self) -> bool {
+        self >= Self::NAMED_CONNECTS
     }
 
     /// The one that stands under `"extension"`; none where that is no number of one.
@@ -80,5 +80,5 @@ impl Extension {
 
 /// Whether a ringperf may be called by this version.
 fn is_version(text: &str) -> bool {
-    (1..=MAX_VERSION_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=VERSION_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

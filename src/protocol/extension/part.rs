@@ -11,23 +11,23 @@ use crate::stats::{Percentiles, ZeroCopy};
 use crate::units::to_f64;
 
 /// Largest count: what iperf3 has room for.
-const MAX_COUNT: u64 = i64::MAX.unsigned_abs();
+const COUNT_MAX: u64 = i64::MAX.unsigned_abs();
 /// Longest time in seconds that anybody is believed to have worked or waited.
-const MAX_SECONDS: f64 = 1e9;
+const SECONDS_MAX: f64 = 1e9;
 /// Longest of the times in a distribution, in microseconds: what is recorded ends at a minute.
-const MAX_TIME_US: f64 = 61e6;
+const TIME_US_MAX: f64 = 61e6;
 /// Largest rate in bits per second that 128 streams together can be asked for.
-const MAX_RATE: f64 = 128.0 * 9.3e18;
+const RATE_MAX: f64 = 128.0 * 9.3e18;
 /// Largest processor number.
-const MAX_CPU: u32 = 65_535;
+const CPU_MAX: u32 = 65_535;
 /// Longest polling in microseconds: what the kernel has room for.
-const MAX_POLL_US: u32 = i32::MAX.unsigned_abs();
+const POLL_US_MAX: u32 = i32::MAX.unsigned_abs();
 /// Longest name of an engine ...
-const MAX_NAME_BYTES: usize = 64;
+const NAME_BYTES_MAX: usize = 64;
 /// ... and longest sentence about one, in bytes.
-const MAX_SENTENCE_BYTES: usize = 1024;
+const SENTENCE_BYTES_MAX: usize = 1024;
 /// Largest ratio of two rates that is believed.
-const MAX_SHARE: f64 = 1e9;
+const SHARE_MAX: f64 = 1e9;
 /// How far sums of rounded numbers may be off.
 const ROUNDING: f64 = 1.000_001;
 
@@ -111,13 +111,13 @@ pub struct SizesReport {
     #[serde(default)]
     pub plain: Option<bool>,
     /// The other ways that were tried.
-    #[cfg_attr(test, schemars(length(max = Self::MAX_OTHERS)))]
+    #[cfg_attr(test, schemars(length(max = Self::OTHERS_MAX)))]
     pub others: Vec<TriedSizes>,
 }
 
 impl SizesReport {
     /// Most ways that are tried beside the one that is used.
-    pub const MAX_OTHERS: usize = 8;
+    pub const OTHERS_MAX: usize = 8;
 }
 
 /// A way to move bytes that was tried beside the one that is used.
@@ -153,7 +153,7 @@ pub struct ProcessorReport {
     /// Different processors on which it was found.
     pub distinct: u64,
     /// The most frequent ones of these, the most frequent first.
-    #[cfg_attr(test, schemars(length(max = Self::MAX_SHARES)))]
+    #[cfg_attr(test, schemars(length(max = Self::SHARES_MAX)))]
     pub shares: Vec<ProcessorShare>,
     /// How often it was beside the interrupts of the network card; absent if no card is known, or not who
     /// serves its interrupts.
@@ -177,7 +177,7 @@ pub struct InterruptShare {
 
 impl ProcessorReport {
     /// Most processors that are named for one stream.
-    pub const MAX_SHARES: usize = 8;
+    pub const SHARES_MAX: usize = 8;
 }
 
 /// How often a thread was on one processor.
@@ -322,11 +322,11 @@ impl PeerReport {
 impl EngineReport {
     fn check(&self, ids: &[u32]) -> Result<(), PartError> {
         for (key, name) in [("asked", &self.asked), ("used", &self.used)] {
-            possible(key, (1..=MAX_NAME_BYTES).contains(&name.len()) && is_graphic(name))?;
+            possible(key, (1..=NAME_BYTES_MAX).contains(&name.len()) && is_graphic(name))?;
         }
-        possible("reason", self.reason.len() <= MAX_SENTENCE_BYTES)?;
-        possible("fix", self.fix.len() <= MAX_SENTENCE_BYTES)?;
-        possible("placement", self.placement.as_ref().is_none_or(|text| text.len() <= MAX_SENTENCE_BYTES))?;
+        possible("reason", self.reason.len() <= SENTENCE_BYTES_MAX)?;
+        possible("fix", self.fix.len() <= SENTENCE_BYTES_MAX)?;
+        possible("placement", self.placement.as_ref().is_none_or(|text| text.len() <= SENTENCE_BYTES_MAX))?;
         counts(&[("operations", self.operations)])?;
         if let Some(sends) = &self.zero_copy {
             counts(&[
@@ -355,17 +355,17 @@ impl EngineReport {
 impl SizesReport {
     fn check(&self) -> Result<(), PartError> {
         possible("bytes", self.bytes > 0 && self.others.iter().all(|other| other.bytes > 0))?;
-        possible("others", self.others.len() <= Self::MAX_OTHERS)?;
+        possible("others", self.others.len() <= Self::OTHERS_MAX)?;
         let shares = || self.others.iter().filter_map(|other| other.rate_share);
-        possible("rate_share", shares().all(|share| (0.0..=MAX_SHARE).contains(&share)))
+        possible("rate_share", shares().all(|share| (0.0..=SHARE_MAX).contains(&share)))
     }
 }
 
 impl BusyPollReport {
     fn check(&self, ids: &[u32]) -> Result<(), PartError> {
         let Self { asked_us, set_us, streams, napi_streams } = *self;
-        let is_time = |micros| micros <= MAX_POLL_US;
-        possible("asked_us", (1..=MAX_POLL_US).contains(&asked_us))?;
+        let is_time = |micros| micros <= POLL_US_MAX;
+        possible("asked_us", (1..=POLL_US_MAX).contains(&asked_us))?;
         possible("set_us", set_us.is_none_or(is_time))?;
         possible("streams", usize::try_from(streams).is_ok_and(|streams| streams <= ids.len()))?;
         possible("napi_streams", napi_streams.is_none_or(|of_napi| of_napi <= streams))
@@ -376,12 +376,12 @@ impl ProcessorReport {
     fn check(&self) -> Result<(), PartError> {
         let Self { placed, looks, moves, distinct, shares, .. } = self;
         counts(&[("looks", *looks)])?;
-        possible("placed", placed.is_none_or(|cpu| cpu <= MAX_CPU))?;
+        possible("placed", placed.is_none_or(|cpu| cpu <= CPU_MAX))?;
         possible("moves", moves <= looks)?;
         possible("distinct", distinct <= looks)?;
         let named = u64::try_from(shares.len()).unwrap_or(u64::MAX);
-        possible("shares", shares.len() <= Self::MAX_SHARES && named <= *distinct)?;
-        possible("cpu", shares.iter().all(|share| share.cpu <= MAX_CPU))?;
+        possible("shares", shares.len() <= Self::SHARES_MAX && named <= *distinct)?;
+        possible("cpu", shares.iter().all(|share| share.cpu <= CPU_MAX))?;
         let are_shares = shares.iter().all(|share| (0.0..=100.0).contains(&share.percent));
         let sum: f64 = shares.iter().map(|share| share.percent).sum();
         possible("percent", are_shares && sum <= 100.0 * ROUNDING)?;
@@ -399,7 +399,7 @@ impl InterruptShare {
 
 impl PacingReport {
     fn check(&self) -> Result<(), PartError> {
-        let is_rate = |rate: f64| (0.0..=MAX_RATE).contains(&rate);
+        let is_rate = |rate: f64| (0.0..=RATE_MAX).contains(&rate);
         possible("target_bits_per_second", is_rate(self.target_bits_per_second))?;
         possible("achieved_bits_per_second", is_rate(self.achieved_bits_per_second))?;
         counts(&[("bursts", self.bursts), ("burst_max", self.burst_max)])?;
@@ -427,8 +427,8 @@ impl ReceivedDatagrams {
 impl QueueReport {
     fn check(&self) -> Result<(), PartError> {
         // The kernel lets a device have almost any name.
-        possible("device", (1..=MAX_NAME_BYTES).contains(&self.device.len()))?;
-        possible("kind", (1..=MAX_NAME_BYTES).contains(&self.kind.len()) && is_graphic(&self.kind))?;
+        possible("device", (1..=NAME_BYTES_MAX).contains(&self.device.len()))?;
+        possible("kind", (1..=NAME_BYTES_MAX).contains(&self.kind.len()) && is_graphic(&self.kind))?;
         counts(&[("dropped_packets", self.dropped_packets.unwrap_or(0))])
     }
 }
@@ -438,18 +438,18 @@ fn possible(key: &'static str, is_possible: bool) -> Result<(), PartError> {
 }
 
 fn seconds(key: &'static str, seconds: Option<f64>) -> Result<(), PartError> {
-    possible(key, seconds.is_none_or(|seconds| (0.0..=MAX_SECONDS).contains(&seconds)))
+    possible(key, seconds.is_none_or(|seconds| (0.0..=SECONDS_MAX).contains(&seconds)))
 }
 
 fn counts(counts: &[(&'static str, u64)]) -> Result<(), PartError> {
-    counts.iter().try_for_each(|(key, count)| possible(key, *count <= MAX_COUNT))
+    counts.iter().try_for_each(|(key, count)| possible(key, *count <= COUNT_MAX))
 }
 
 /// Times that grow, of at least one.
 fn percentiles(key: &'static str, times: Option<&Percentiles>) -> Result<(), PartError> {
     let Some(&Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us }) = times else { return Ok(()) };
-    let grow = [0.0, p50_us, p90_us, p99_us, p999_us, max_us, MAX_TIME_US].is_sorted();
-    possible(key, (1..=MAX_COUNT).contains(&count) && grow)
+    let grow = [0.0, p50_us, p90_us, p99_us, p999_us, max_us, TIME_US_MAX].is_sorted();
+    possible(key, (1..=COUNT_MAX).contains(&count) && grow)
 }
 
 /// Each of these numbers is that of a stream of the test, and of no other element.
@@ -615,7 +615,7 @@ mod tests {
         let told = |queues: &str| RECORDED.replacen("\"queues\":[", &format!("\"queues\":[{queues},"), 1);
         assert_eq!(decode(&told(&queue)).unwrap().queues[0].dropped_packets, None);
         assert!(matches!(decode(&told(&many)), Err(PartError::Impossible("queues"))));
-        let long = RECORDED.replacen("a reason", &"r".repeat(MAX_SENTENCE_BYTES + 1), 1);
+        let long = RECORDED.replacen("a reason", &"r".repeat(SENTENCE_BYTES_MAX + 1), 1);
         assert!(matches!(decode(&long), Err(PartError::Impossible("reason"))));
         assert!(decode("{}").is_err() && decode("[]").is_err());
     }
@@ -663,7 +663,7 @@ mod tests {
             let text = format!("{}{lie}{}", &RECORDED[..start], &RECORDED[end..]);
             if let Ok(part) = decode(&text) {
                 let value: serde_json::Value = serde_json::from_str(&part.encode()).unwrap();
-                prop_assert!(numbers(&value).into_iter().all(|number| (0.0..=MAX_RATE).contains(&number)));
+                prop_assert!(numbers(&value).into_iter().all(|number| (0.0..=RATE_MAX).contains(&number)));
                 prop_assert_eq!(decode(&part.encode()).unwrap(), part);
             }
         }

@@ -130,7 +130,7 @@ fn the_hello_of_another_version() {
         [(0, false, false), (1, true, false), (2, true, true), (u32::MAX, true, true)]
     {
         let common = Extension(extension).common(Extension::OWN);
-        assert_eq!((common.is_spoken(), common.names_tests_in_words()), (is_spoken, names_tests));
+        assert_eq!((common.is_spoken(), common.names_tests_in_connects()), (is_spoken, names_tests));
     }
 }
 
@@ -139,12 +139,12 @@ fn the_recorded_words() {
     let cookie = Cookie::from_wire(COOKIE);
     let challenge = UdpChallenge::from_random(CHALLENGE);
     for (word, recorded) in [
-        (UdpWord::first(None), &b"9876"[..]),
-        (UdpWord::first(Some(cookie)), NAMED),
-        (UdpWord::Named { cookie, echo: challenge }, NAMED_AGAIN),
+        (UdpConnect::first(None), &b"9876"[..]),
+        (UdpConnect::first(Some(cookie)), NAMED),
+        (UdpConnect::Named { cookie, echo: challenge }, NAMED_AGAIN),
     ] {
         assert_eq!(word.encode(), recorded);
-        assert_eq!(UdpWord::decode(recorded), Some(word));
+        assert_eq!(UdpConnect::decode(recorded), Some(word));
     }
     assert_eq!(challenge.encode(), CHALLENGED);
     assert_eq!(UdpChallenge::decode(CHALLENGED), Some(challenge));
@@ -155,13 +155,13 @@ fn the_words_of_another_version() {
     // An iperf3 and an older ringperf say and hear the four bytes only, which is no word of a test that has
     // its cookie in it; nor is the other one of a test that has not.
     let cookie = Cookie::from_wire(COOKIE);
-    let [bare, named] = [&UDP_CONNECT[..], NAMED].map(|word| UdpWord::decode(word).unwrap());
+    let [bare, named] = [&UDP_CONNECT[..], NAMED].map(|word| UdpConnect::decode(word).unwrap());
     assert!(bare.is_of(None) && !bare.is_of(Some(&cookie)));
     assert!(named.is_of(Some(&cookie)) && !named.is_of(None));
     // To an iperf3's answer there is nothing to repeat.
     assert_eq!(UdpChallenge::decode(&UDP_REPLY), None);
     // A later version cannot put anything behind them without a new number: it would be a datagram of a test.
-    assert_eq!(UdpWord::decode(&[NAMED, b"x"].concat()), None);
+    assert_eq!(UdpConnect::decode(&[NAMED, b"x"].concat()), None);
     assert_eq!(UdpChallenge::decode(&[CHALLENGED, b"x"].concat()), None);
 }
 

@@ -4,7 +4,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 
 use crate::protocol::{Cookie, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_reply};
 
-/// What a client says to open a stream.
+/// What a client sends to open a stream: a connect.
 ///
 /// | Bytes | Field | |
 /// |---|---|---|
@@ -12,7 +12,7 @@ use crate::protocol::{Cookie, UDP_CONNECT, UDP_REPLY, is_udp_connect, is_udp_rep
 /// | 37 | the cookie of the test | from extension 2 on |
 /// | 8 | the server's [`UdpChallenge`], zeros before there is one | the same |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UdpWord {
+pub enum UdpConnect {
     /// The four bytes, in any spelling.
     Bare,
     /// With the test that the stream belongs to.
@@ -24,11 +24,11 @@ pub enum UdpWord {
     },
 }
 
-impl UdpWord {
+impl UdpConnect {
     /// Bytes of a [`Self::Named`].
     pub const NAMED_BYTES: usize = UDP_CONNECT.len() + Cookie::LEN + UdpChallenge::LEN;
 
-    /// The first word of a stream; with a `cookie` if the server understands that.
+    /// The first connect of a stream; with a `cookie` if the server understands that.
     #[must_use]
     pub fn first(cookie: Option<Cookie>) -> Self {
         cookie.map_or(Self::Bare, |cookie| Self::Named { cookie, echo: UdpChallenge::default() })
@@ -43,7 +43,7 @@ impl UdpWord {
         }
     }
 
-    /// What a datagram says; `None` if it is no such word.
+    /// What a datagram says; `None` if it is no connect.
     #[must_use]
     pub fn decode(datagram: &[u8]) -> Option<Self> {
         if is_udp_connect(datagram) {
@@ -54,7 +54,7 @@ impl UdpWord {
         Some(Self::Named { cookie: Cookie::from_wire(*cookie), echo: UdpChallenge(echo.try_into().ok()?) })
     }
 
-    /// Whether it belongs to the test whose words have this cookie, or none. How long that takes tells
+    /// Whether it belongs to the test whose connects have this cookie, or none. How long that takes tells
     /// nothing of the cookie.
     #[must_use]
     pub fn is_of(&self, test: Option<&Cookie>) -> bool {
@@ -73,7 +73,7 @@ pub struct UdpChallenge([u8; UdpChallenge::LEN]);
 
 impl UdpChallenge {
     const LEN: usize = 8;
-    /// Bytes of its datagram: fewer than any datagram of a test has, and than the word that it answers.
+    /// Bytes of its datagram: fewer than any datagram of a test has, and than the connect that it answers.
     pub const BYTES: usize = UDP_REPLY.len() + Self::LEN;
 
     /// One that nobody can guess, of random bytes.
@@ -108,15 +108,15 @@ fn is_same(one: &[u8], other: &[u8]) -> bool {
 /// Whether a datagram of so many bytes, which begins like this, is of a handshake, be it said once more or
 /// late: a ringperf is not surprised by it.
 ///
-/// Where datagrams of a test are as long as a word with a cookie, the cookie's characters stand where they
+/// Where datagrams of a test are as long as a connect with a cookie, the cookie's characters stand where they
 /// have the microseconds of a time, and are far more than a second has.
 #[must_use]
-pub fn is_udp_word(beginning: &[u8], bytes: usize) -> bool {
+pub fn is_udp_handshake(beginning: &[u8], bytes: usize) -> bool {
     const BARE_BYTES: usize = UDP_CONNECT.len();
     match bytes {
         BARE_BYTES => is_udp_connect(beginning) || is_udp_reply(beginning),
         UdpChallenge::BYTES => beginning.starts_with(&UDP_REPLY),
-        UdpWord::NAMED_BYTES => {
+        UdpConnect::NAMED_BYTES => {
             let cookie = beginning.strip_prefix(&UDP_CONNECT).and_then(|rest| rest.first_chunk::<4>());
             cookie.is_some_and(|characters| characters.iter().all(u8::is_ascii_alphanumeric))
         }
@@ -134,10 +134,10 @@ mod tests {
     #[test]
     fn a_word_is_of_one_test_only() {
         let [cookie, other] = [7, 8].map(|random| Cookie::from_random([random; 36]));
-        let bare = UdpWord::first(None);
-        let named = UdpWord::first(Some(cookie));
+        let bare = UdpConnect::first(None);
+        let named = UdpConnect::first(Some(cookie));
         assert_eq!(bare.encode(), UDP_CONNECT);
-        assert_eq!(named.encode().len(), UdpWord::NAMED_BYTES);
+        assert_eq!(named.encode().len(), UdpConnect::NAMED_BYTES);
         assert!(bare.is_of(None) && !bare.is_of(Some(&cookie)));
         assert!(named.is_of(Some(&cookie)) && !named.is_of(Some(&other)) && !named.is_of(None));
         // Not only up to the first NUL, as for an iperf3's connections.
@@ -146,32 +146,32 @@ mod tests {
             bytes[0] = 0;
             Cookie::from_wire(bytes)
         };
-        assert!(!UdpWord::first(Some(nul(1))).is_of(Some(&nul(2))));
+        assert!(!UdpConnect::first(Some(nul(1))).is_of(Some(&nul(2))));
         let encoded = named.encode();
         for wrong in
             [&encoded[1..], &encoded[..encoded.len() - 1], &[&encoded[..], b"x"].concat(), b"", b"98765"]
         {
-            assert_eq!(UdpWord::decode(wrong), None, "{wrong:?}");
+            assert_eq!(UdpConnect::decode(wrong), None, "{wrong:?}");
         }
     }
 
     #[test]
     fn words_are_no_datagrams_of_a_test() {
-        let word = UdpWord::first(Some(Cookie::from_random([9; 36]))).encode();
+        let word = UdpConnect::first(Some(Cookie::from_random([9; 36]))).encode();
         let challenge = UdpChallenge([0xff; 8]).encode();
         for word in [&UDP_CONNECT[..], &UDP_REPLY, &challenge, &word] {
-            assert!(is_udp_word(word, word.len()));
+            assert!(is_udp_handshake(word, word.len()));
             // Of longer ones no more than a header may be known.
-            assert!(is_udp_word(&word[..word.len().min(12)], word.len()));
-            assert!(!is_udp_word(word, word.len() + 1));
+            assert!(is_udp_handshake(&word[..word.len().min(12)], word.len()));
+            assert!(!is_udp_handshake(word, word.len() + 1));
         }
-        let [bytes, word_seconds] = [UdpWord::NAMED_BYTES, 0x3938_3736];
+        let [bytes, word_seconds] = [UdpConnect::NAMED_BYTES, 0x3938_3736];
         let mut datagram = vec![0; bytes];
         for (seconds, microseconds) in [(0, 0), (u32::try_from(word_seconds).unwrap(), 999_999)] {
             DatagramHeader { seconds, microseconds, sequence: 1 }.write(true, &mut datagram);
-            assert!(!is_udp_word(&datagram, bytes));
+            assert!(!is_udp_handshake(&datagram, bytes));
         }
-        assert!(!is_udp_word(b"", bytes) && !is_udp_word(b"98", bytes));
+        assert!(!is_udp_handshake(b"", bytes) && !is_udp_handshake(b"98", bytes));
     }
 
     proptest! {
@@ -185,13 +185,13 @@ mod tests {
             let mut characters = [b'c'; Cookie::LEN];
             characters[..32].copy_from_slice(&cookie);
             let (cookie, echo) = (Cookie::from_wire(characters), UdpChallenge::from_random(random));
-            let word = UdpWord::Named { cookie, echo };
-            prop_assert_eq!(UdpWord::decode(&word.encode()), Some(word));
+            let word = UdpConnect::Named { cookie, echo };
+            prop_assert_eq!(UdpConnect::decode(&word.encode()), Some(word));
             prop_assert_eq!(UdpChallenge::decode(&echo.encode()), Some(echo));
             prop_assert_eq!(echo.encode().len(), UdpChallenge::BYTES);
             prop_assert_eq!(echo.is_met_by(&UdpChallenge::from_random(other)), random == other);
-            if let Some(word) = UdpWord::decode(&bytes) {
-                prop_assert!(word == UdpWord::Bare || word.encode() == bytes);
+            if let Some(word) = UdpConnect::decode(&bytes) {
+                prop_assert!(word == UdpConnect::Bare || word.encode() == bytes);
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::keys::Keys;
+use super::keys::ParamKeys;
 use super::{Hello, ParamsError, Request};
 use crate::config::ranges::{
     BLOCK_BYTES, BURST_BLOCKS, CONGESTION_BYTES, DATAGRAM_BYTES, FLOW_LABEL, MSS_BYTES, OFFLOAD_BYTES,
@@ -22,7 +22,7 @@ use crate::protocol::{Value, parse_object};
 /// # Errors
 /// See [`ParamsError`]; [`ParamsError::code`] is what the client should be told.
 pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
-    let keys = Keys(parse_object(bytes)?);
+    let keys = ParamKeys(parse_object(bytes)?);
     let hello = Hello::of(&keys.0);
     let protocol = keys.protocol()?;
     let test = TestConfig {
@@ -53,7 +53,7 @@ pub fn decode(bytes: &[u8]) -> Result<Request, ParamsError> {
     Ok(Request { test, client_version, auth_token: keys.token(), hello })
 }
 
-impl Keys {
+impl ParamKeys {
     /// If several keys are there, SCTP goes before UDP and that before TCP, since iperf3 looks at them in the
     /// opposite order and keeps the last.
     fn protocol(&self) -> Result<Protocol, ParamsError> {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Hello, MAX_PARAMS_BYTES, ParamsTooLong, Request};
+use super::{Hello, PARAMS_BYTES_MAX, ParamsTooLong, Request};
 use crate::config::ranges::DATAGRAM_BYTES;
 use crate::config::{Direction, EndCondition, Protocol};
 
 /// The version of iperf3 whose protocol this is; servers do not look at it.
 const CLIENT_VERSION: &str = "3.21";
 /// Most datagrams that one segmentation offload takes (the kernel's `UDP_MAX_SEGMENTS`).
-const MAX_SEGMENTS: u32 = 128;
+const SEGMENTS_MAX: u32 = 128;
 
 /// The text to send after [`crate::protocol::State::ParamExchange`]: compact, with the keys in the order of
 /// iperf3 3.21.
@@ -20,11 +20,11 @@ const MAX_SEGMENTS: u32 = 128;
 /// anyway.
 ///
 /// # Errors
-/// The text would be longer than [`MAX_PARAMS_BYTES`].
+/// The text would be longer than [`PARAMS_BYTES_MAX`].
 pub fn encode(request: &Request) -> Result<String, ParamsTooLong> {
     let text = serde_json::to_string(&Wire::new(request)).expect("plain numbers and strings are always JSON");
     match text.len() {
-        0..=MAX_PARAMS_BYTES => Ok(text),
+        0..=PARAMS_BYTES_MAX => Ok(text),
         bytes => Err(ParamsTooLong { bytes }),
     }
 }
@@ -171,7 +171,7 @@ impl OffloadWire {
                 gro_bf_size: DATAGRAM_BYTES.max,
             };
         }
-        let segments = (DATAGRAM_BYTES.max / datagram_bytes).min(MAX_SEGMENTS);
+        let segments = (DATAGRAM_BYTES.max / datagram_bytes).min(SEGMENTS_MAX);
         Self {
             gso: 1,
             gso_dg_size: datagram_bytes,
@@ -369,8 +369,8 @@ mod tests {
             encode(&Request { test, client_version: None, auth_token: None, hello: None })
         };
         let without = with_title(0).unwrap().len();
-        let room = MAX_PARAMS_BYTES - without;
-        assert_eq!(with_title(room).map(|text| text.len()), Ok(MAX_PARAMS_BYTES));
+        let room = PARAMS_BYTES_MAX - without;
+        assert_eq!(with_title(room).map(|text| text.len()), Ok(PARAMS_BYTES_MAX));
         let error = with_title(room + 1).unwrap_err();
         assert_eq!(error, ParamsTooLong { bytes: 8193 });
         assert!(error.to_string().contains("8193") && error.to_string().contains("--title"), "{error}");

@@ -5,9 +5,9 @@ use crate::config::ranges::{AMOUNT, Range};
 use crate::protocol::{ErrorCode, Object, Value};
 
 /// The members of a request.
-pub(super) struct Keys(pub(super) Object);
+pub(super) struct ParamKeys(pub(super) Object);
 
-impl Keys {
+impl ParamKeys {
     /// A boolean of which only the presence counts.
     pub(super) fn flag(&self, key: &'static str) -> Result<bool, ParamsError> {
         match self.0.get(key) {

@@ -12,7 +12,7 @@ pub use decode::decode;
 pub use encode::encode;
 
 /// Most bytes of parameters that an iperf3 server reads, since 3.18 (`MAX_PARAMS_JSON_STRING`).
-pub const MAX_PARAMS_BYTES: usize = 8 * 1024;
+pub const PARAMS_BYTES_MAX: usize = 8 * 1024;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +38,7 @@ impl Request {
 /// The parameters do not fit in what servers read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the test parameters take {bytes} bytes, but a server reads at most {MAX_PARAMS_BYTES}; \
+    "the test parameters take {bytes} bytes, but a server reads at most {PARAMS_BYTES_MAX}; \
      shorten --title, --extra-data or --peer-cpus"
 )]
 pub struct ParamsTooLong {

@@ -1,13 +1,13 @@
 //! Results from a peer.
 
-use super::{MAX_REAL, MAX_STREAM_RESULTS, Results, ResultsError, ServerText, StreamResult};
+use super::{REAL_MAX, Results, ResultsError, STREAM_RESULTS_MAX, ServerText, StreamResult};
 use crate::protocol::{Object, Value, parse_object};
 use crate::stats::CpuUse;
 
 /// Highest use of processors that is believed, in percent of one: what ten thousand of them can do.
-const MAX_PERCENT: f64 = 1e6;
+const PERCENT_MAX: f64 = 1e6;
 /// Longest name of a congestion control algorithm that is believed, in bytes.
-const MAX_CONGESTION_BYTES: usize = 63;
+const CONGESTION_BYTES_MAX: usize = 63;
 
 /// What a peer has measured, every number finite and in its range.
 ///
@@ -19,9 +19,9 @@ const MAX_CONGESTION_BYTES: usize = 63;
 pub fn decode(bytes: &[u8]) -> Result<Results, ResultsError> {
     let mut root = parse_object(bytes)?;
     let server_output = server_output(&mut root);
-    let keys = Keys(&root);
+    let keys = ResultKeys(&root);
     let streams = match keys.0.get("streams") {
-        Some(Value::Array(streams)) if streams.len() <= MAX_STREAM_RESULTS => streams,
+        Some(Value::Array(streams)) if streams.len() <= STREAM_RESULTS_MAX => streams,
         Some(Value::Array(streams)) => return Err(ResultsError::TooManyStreams(streams.len())),
         _ => return Err(ResultsError::Missing { key: "streams" }),
     };
@@ -40,7 +40,7 @@ pub fn decode(bytes: &[u8]) -> Result<Results, ResultsError> {
 
 fn decode_stream(stream: &Value) -> Result<StreamResult, ResultsError> {
     let Value::Object(stream) = stream else { return Err(ResultsError::Missing { key: "id" }) };
-    let keys = Keys(stream);
+    let keys = ResultKeys(stream);
     let id = keys.count("id")?.ok_or(ResultsError::Missing { key: "id" })?;
     let required = |key| keys.count(key)?.ok_or(ResultsError::Missing { key });
     Ok(StreamResult {
@@ -58,17 +58,17 @@ fn decode_stream(stream: &Value) -> Result<StreamResult, ResultsError> {
 }
 
 /// The members of an object of the results.
-struct Keys<'a>(&'a Object);
+struct ResultKeys<'a>(&'a Object);
 
-impl Keys<'_> {
+impl ResultKeys<'_> {
     fn percent(&self, key: &'static str) -> Result<f64, ResultsError> {
-        let percent = self.real(key, -MAX_REAL)?.ok_or(ResultsError::Missing { key })?;
-        Ok(if (0.0..=MAX_PERCENT).contains(&percent) { percent } else { 0.0 })
+        let percent = self.real(key, -REAL_MAX)?.ok_or(ResultsError::Missing { key })?;
+        Ok(if (0.0..=PERCENT_MAX).contains(&percent) { percent } else { 0.0 })
     }
 
     fn real(&self, key: &'static str, min: f64) -> Result<Option<f64>, ResultsError> {
         match self.0.get(key).and_then(Value::number) {
-            Some(number) if !(min..=MAX_REAL).contains(&number) => Err(ResultsError::Range { key }),
+            Some(number) if !(min..=REAL_MAX).contains(&number) => Err(ResultsError::Range { key }),
             number => Ok(number),
         }
     }
@@ -92,7 +92,7 @@ impl Keys<'_> {
     fn congestion(&self) -> Option<String> {
         let name = self.0.get("congestion_used")?.text()?;
         let believable =
-            (1..=MAX_CONGESTION_BYTES).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+            (1..=CONGESTION_BYTES_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
         believable.then(|| name.to_owned())
     }
 }

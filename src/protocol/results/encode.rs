@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{MAX_REAL, Results, ServerText, StreamResult};
+use super::{REAL_MAX, Results, ServerText, StreamResult};
 
 /// The text to send, with the keys in the order of iperf3.
 ///
@@ -91,7 +91,7 @@ fn signed(count: u64) -> i64 {
 
 /// The number, or the nearest that a peer believes; 0 for what is none.
 fn in_range(number: f64) -> f64 {
-    if number.is_nan() { 0.0 } else { number.clamp(0.0, MAX_REAL) }
+    if number.is_nan() { 0.0 } else { number.clamp(0.0, REAL_MAX) }
 }
 
 #[cfg(test)]

@@ -13,14 +13,14 @@ pub use encode::encode;
 pub use sieve::{RestTooLong, Sieve};
 
 /// Most stream elements that are read: four times what a bidirectional test can have.
-pub const MAX_STREAM_RESULTS: usize = 1024;
+pub const STREAM_RESULTS_MAX: usize = 1024;
 
 /// Largest number of seconds, or of percent, that is believed; whatever is computed with it stays in range.
-const MAX_REAL: f64 = 1e9;
+const REAL_MAX: f64 = 1e9;
 /// Shortest time in seconds that anybody has measured: an iperf3 counts microseconds.
-const MIN_SECONDS: f64 = 1e-6;
+const SECONDS_MIN: f64 = 1e-6;
 /// Highest rate of a stream that is believed, in bits per second: a thousand times that of the fastest links.
-pub const MAX_BITS_PER_SECOND: f64 = 1e15;
+pub const BITS_PER_SECOND_MAX: f64 = 1e15;
 
 /// What one side has measured.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,7 @@ impl Results {
     pub fn check_rates(&self, own_seconds: impl Fn(u32) -> f64) -> Result<(), ResultsError> {
         let too_fast = self.streams.iter().find(|stream| {
             let seconds = stream.seconds().unwrap_or_else(|| own_seconds(stream.id));
-            bits_per_second(stream.bytes, seconds) > MAX_BITS_PER_SECOND
+            bits_per_second(stream.bytes, seconds) > BITS_PER_SECOND_MAX
         });
         too_fast.map_or(Ok(()), |stream| Err(ResultsError::Rate { id: stream.id, bytes: stream.bytes }))
     }
@@ -92,7 +92,7 @@ impl StreamResult {
     #[must_use]
     pub fn seconds(&self) -> Option<f64> {
         let seconds = self.end_seconds - self.start_seconds;
-        (seconds >= MIN_SECONDS).then_some(seconds)
+        (seconds >= SECONDS_MIN).then_some(seconds)
     }
 }
 
@@ -123,7 +123,7 @@ pub enum ResultsError {
         bytes: u64,
     },
     /// More streams than any test has.
-    #[error("the results have {0} streams, more than {MAX_STREAM_RESULTS}")]
+    #[error("the results have {0} streams, more than {STREAM_RESULTS_MAX}")]
     TooManyStreams(usize),
 }
 

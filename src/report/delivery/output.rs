@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 
-use crate::sys::{open_unless_misled, plain};
+use crate::sys::{error_message, open_trusted};
 
 /// Where the output of a reporter goes.
 pub enum Sink {
@@ -80,7 +80,7 @@ impl LogFile {
 /// Does not wait for somebody to read a pipe, which is an error if nobody does.
 fn append_to(path: &Path) -> io::Result<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT | OFlag::O_NONBLOCK;
-    let opened = open_unless_misled(path, flags, Mode::from_bits_truncate(0o666));
+    let opened = open_trusted(path, flags, Mode::from_bits_truncate(0o666));
     let file = opened.map_err(|error| match error.raw_os_error() {
         Some(libc::ENXIO) => io::Error::new(error.kind(), "it is a pipe that nobody reads"),
         _ => error,
@@ -99,7 +99,7 @@ pub(super) struct Output {
 
 /// A sink has begun to fail.
 #[derive(Debug, thiserror::Error)]
-#[error("unable to write the report{whereto}: {}", plain(source))]
+#[error("unable to write the report{whereto}: {}", error_message(source))]
 pub(super) struct Failure {
     /// Empty, or a clause with the name of the file.
     whereto: String,

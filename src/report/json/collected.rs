@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::config::{Flow, Role};
 use crate::protocol::PeerReport;
-use crate::sys::plain;
+use crate::sys::error_message;
 
 use crate::report::document::{Document, End, Interval, Nothing, Own, Start};
 use crate::report::spool::{Spool, Values};
 use crate::report::totals::PEER_UNKNOWN;
 use crate::report::{
-    self, ERROR, FailureText, Introduction, MAX_RECORD_BYTES, RunEvent, ServerOutput, SessionInfo, TestEnd,
+    self, ERROR, FailureText, Introduction, RECORD_BYTES_MAX, RunEvent, ServerOutput, SessionInfo, TestEnd,
     TestStart,
 };
 
@@ -133,7 +133,7 @@ impl Collected {
         for line in self.intervals.values() {
             bytes += line.as_ref().map_or(0, |line| line.len() + 1);
             match read_interval(line) {
-                Ok(interval) if bytes < MAX_RECORD_BYTES => intervals.push(interval),
+                Ok(interval) if bytes < RECORD_BYTES_MAX => intervals.push(interval),
                 Ok(_) => gap = Some(too_many()),
                 Err(error) => gap = Some(unreadable(&error)),
             }
@@ -187,13 +187,13 @@ pub(super) fn read_interval(line: io::Result<String>) -> io::Result<Interval> {
 
 /// The warning where a report that is sent leaves off.
 fn too_many() -> String {
-    let most = MAX_RECORD_BYTES >> 20;
+    let most = RECORD_BYTES_MAX >> 20;
     format!("later intervals are left out: {most} MiB are enough for a report that is sent")
 }
 
 /// The warning where a document breaks off its intervals.
 pub(super) fn unreadable(error: &io::Error) -> String {
-    format!("intervals are missing, their temporary file cannot be read: {}", plain(error))
+    format!("intervals are missing, their temporary file cannot be read: {}", error_message(error))
 }
 
 /// The text of a value in one line.

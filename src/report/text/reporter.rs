@@ -14,7 +14,7 @@ use super::summary::summary;
 use crate::report::escape::{escape, escape_lines, push_lines};
 use crate::report::json;
 use crate::report::{
-    ERROR, FailureText, Interval, Introduction, MAX_RECORD_BYTES, Reporter, RunEvent, ServerOutput,
+    ERROR, FailureText, Interval, Introduction, RECORD_BYTES_MAX, Reporter, RunEvent, ServerOutput,
     SessionInfo, TestEnd,
 };
 
@@ -274,7 +274,7 @@ impl Test {
     /// Keeps whole events only, so that a record that is full ends with a complete line.
     fn record(&mut self, text: &str) {
         let wanted = self.session.role == Role::Server && self.session.test.server_output;
-        if wanted && self.record.len() + text.len() <= MAX_RECORD_BYTES {
+        if wanted && self.record.len() + text.len() <= RECORD_BYTES_MAX {
             self.record += text;
         }
     }
@@ -491,9 +491,9 @@ Accepted connection from 127.0.0.1, port 40000
         printed(&mut server, &RunEvent::Session(Box::new(fixtures::session(Role::Server, test))));
         let interval = RunEvent::Interval(fixtures::interval(Role::Server, Direction::Forward, 128, 0));
         let printed: usize = (0..1000).map(|_| printed(&mut server, &interval).len()).sum();
-        assert!(printed > MAX_RECORD_BYTES);
+        assert!(printed > RECORD_BYTES_MAX);
         let Some(ServerOutput::Text(record)) = server.server_output() else { panic!("not text") };
-        assert!(record.len() <= MAX_RECORD_BYTES && record.len() > MAX_RECORD_BYTES / 2);
+        assert!(record.len() <= RECORD_BYTES_MAX && record.len() > RECORD_BYTES_MAX / 2);
         assert!(record.ends_with('\n'));
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Longest step from one transit time to the next, in nanoseconds. No network makes a longer one: somebody
 /// has set a clock, such as that of the day from which the kernel's times of arrival are, or has invented a
 /// time.
-const MAX_STEP_NS: u64 = 60_000_000_000;
+const STEP_NS_MAX: u64 = 60_000_000_000;
 
 /// Jitter by RFC 1889, in the integer form of its appendix A.8.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +23,7 @@ impl Jitter {
         let step = self.last_transit_ns.map_or(0, |last| transit.abs_diff(last));
         self.last_transit_ns = Some(transit);
         // What was measured from a clock before it was set says nothing about the time after it.
-        let step = if step > MAX_STEP_NS { 0 } else { step };
+        let step = if step > STEP_NS_MAX { 0 } else { step };
         self.sixteenths_ns = self.sixteenths_ns - (self.sixteenths_ns + 8) / 16 + step;
     }
 

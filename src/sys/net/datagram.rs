@@ -141,7 +141,7 @@ impl Socket {
     }
 
     /// Discards the messages that have arrived so far, at most `most` of them.
-    pub fn forget_received(&self, most: u32) {
+    pub fn discard_received(&self, most: u32) {
         for _ in 0..most {
             match self.receive_now(&mut [0; 1]) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -156,7 +156,7 @@ impl Socket {
 /// says of earlier datagrams, which anybody can say who knows the ports, or what this machine's own filter,
 /// routes and devices say for the moment.
 #[must_use]
-pub fn tells_of_the_way(errno: i32) -> bool {
+pub fn is_path_error(errno: i32) -> bool {
     // Of ICMP `icmp_err_convert` of net/ipv4/icmp.c and `udp_err` of net/ipv4/udp.c, of ICMPv6
     // `icmpv6_err_convert` of net/ipv6/icmp.c.
     let says_icmp = matches!(
@@ -193,7 +193,7 @@ pub struct Message<'a> {
 
 impl<'a> Message<'a> {
     pub(in crate::sys) fn new(payload: &'a [u8], bytes: usize, control: &[u8]) -> Self {
-        let control = Control::parse(control);
+        let control = AncillaryData::parse(control);
         Self {
             payload,
             bytes,
@@ -206,13 +206,13 @@ impl<'a> Message<'a> {
 
 /// The ancillary data of a message: what the kernel says about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Control {
+struct AncillaryData {
     segment_bytes: Option<usize>,
     socket_drops: Option<u32>,
     arrived: Option<Duration>,
 }
 
-impl Control {
+impl AncillaryData {
     /// Reads control messages as they lie in memory: length, level, type, data, each aligned to a word.
     fn parse(mut bytes: &[u8]) -> Self {
         const HEADER: usize = size_of::<libc::cmsghdr>();
@@ -473,7 +473,7 @@ pub(super) mod tests {
         }
         let drops = far.socket_drops().unwrap();
         assert!((50..100).contains(&drops), "{drops}");
-        far.forget_received(1000);
+        far.discard_received(1000);
         near.send(&[0; 1000]).unwrap();
         let mut received = ReceiveSlots::new(1, 16).unwrap();
         assert_eq!(received.receive(&far, true).unwrap(), 1);
@@ -492,15 +492,15 @@ pub(super) mod tests {
 
     #[test]
     fn broken_control_messages_are_ignored() {
-        assert_eq!(Control::parse(&[]), Control::default());
-        assert_eq!(Control::parse(&[0xff; 40]), Control::default());
-        assert_eq!(Control::parse(&[0; 40]), Control::default());
+        assert_eq!(AncillaryData::parse(&[]), AncillaryData::default());
+        assert_eq!(AncillaryData::parse(&[0xff; 40]), AncillaryData::default());
+        assert_eq!(AncillaryData::parse(&[0; 40]), AncillaryData::default());
         let mut bytes = 20_usize.to_ne_bytes().to_vec();
         bytes.extend(libc::SOL_UDP.to_ne_bytes());
         bytes.extend(UDP_GRO.to_ne_bytes());
         bytes.extend(1460_i32.to_ne_bytes());
         bytes.extend([0; 4]);
-        assert_eq!(Control::parse(&bytes).segment_bytes, Some(1460));
-        assert_eq!(Control::parse(&bytes[..19]), Control::default());
+        assert_eq!(AncillaryData::parse(&bytes).segment_bytes, Some(1460));
+        assert_eq!(AncillaryData::parse(&bytes[..19]), AncillaryData::default());
     }
 }

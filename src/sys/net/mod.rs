@@ -18,7 +18,7 @@ pub use card::{Card, OutgoingDevice};
 pub(super) use datagram::CONTROL_BYTES;
 #[cfg(test)]
 pub(super) use datagram::tests::pair as datagram_pair;
-pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots, tells_of_the_way};
+pub use datagram::{MESSAGE_BYTES_MAX, Message, ReceiveSlots, SEGMENTS_MAX, SendSlots, is_path_error};
 pub use listen::{
     ListenAddress, SpareDescriptor, has_lost_device, is_out_of_descriptors, listen_on, receive_now,
     set_window,

@@ -47,7 +47,7 @@ impl DeviceQueue {
     ///
     /// # Errors
     /// The system's, when the kernel does not tell.
-    pub fn on_the_way_of(socket: &Socket) -> io::Result<Option<Self>> {
+    pub fn of_socket(socket: &Socket) -> io::Result<Option<Self>> {
         let index = outgoing_device(socket)?;
         Self::of_device(index)
     }
@@ -242,7 +242,7 @@ mod tests {
     fn loopback_is_a_device_without_a_queue() {
         let (near, _far) = crate::sys::net::datagram::tests::pair();
         assert_eq!(device_name(outgoing_device(&near).unwrap()), "lo");
-        assert_eq!(DeviceQueue::on_the_way_of(&near).unwrap(), None);
+        assert_eq!(DeviceQueue::of_socket(&near).unwrap(), None);
     }
 
     proptest! {

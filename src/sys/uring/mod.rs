@@ -11,10 +11,10 @@ mod buffers;
 mod operations;
 mod payload;
 mod ring;
-mod seam;
+mod traits;
 
 pub use buffers::ReceiveBuffers;
 pub use operations::Operation;
 pub(super) use ring::BUSY_POLL_STEP;
 pub use ring::{Ring, RingBuilder, SetupError, probe};
-pub use seam::{AnyRing, Completion, ReceiveRing, SendRing, Token};
+pub use traits::{AnyRing, Completion, ReceiveRing, SendRing, Token};

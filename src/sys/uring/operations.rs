@@ -3,7 +3,7 @@
 use io_uring::register::Restriction;
 use io_uring::{opcode, squeue};
 
-use super::seam::Token;
+use super::traits::Token;
 
 /// What a loop asks of its ring. The kernel refuses everything else once the ring is enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

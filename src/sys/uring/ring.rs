@@ -12,10 +12,10 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use super::buffers::{GROUP, ReceiveBuffers};
 use super::operations::{InFlight, Operation, UserData, restrictions};
 use super::payload::Payload;
-use super::seam::{AnyRing, Completion, ReceiveRing, SendRing, Token};
+use super::traits::{AnyRing, Completion, ReceiveRing, SendRing, Token};
 use crate::sys::headroom::take;
 use crate::sys::net::CONTROL_BYTES;
-use crate::sys::{Message, Region, Socket, plain};
+use crate::sys::{Message, Region, Socket, error_message};
 
 /// `IORING_SEND_ZC_REPORT_USAGE` of include/uapi/linux/io_uring.h.
 const SEND_ZC_REPORT_USAGE: u16 = 1 << 3;
@@ -39,7 +39,7 @@ pub const BUSY_POLL_STEP: &str = "having io_uring poll the network card";
 
 /// Why a ring could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("{step}: {}", plain(source))]
+#[error("{step}: {}", error_message(source))]
 pub struct SetupError {
     /// The system call or the missing feature.
     pub step: &'static str,
@@ -356,18 +356,18 @@ impl Ring {
     fn let_go(&mut self) -> bool {
         if self.in_flight.count() > 0 {
             self.cancel_all();
-            self.settle(DROP_WAIT_MAX);
+            self.drain(DROP_WAIT_MAX);
         }
         if self.in_flight.count() > 0 {
             // Sends by reference that a peer does not read stay queued for as long as it likes, even after
             // shutdown(2). Each test of such a peer would cost its memory for ever.
             self.socket.disconnect();
-            self.settle(DROP_WAIT_MAX);
+            self.drain(DROP_WAIT_MAX);
         }
         self.in_flight.count() == 0
     }
 
-    fn settle(&mut self, longest: Duration) {
+    fn drain(&mut self, longest: Duration) {
         let deadline = Instant::now() + longest;
         while self.in_flight.count() > 0 && Instant::now() < deadline {
             if self.wait(Duration::from_millis(50)).is_err() {
@@ -487,7 +487,7 @@ mod tests {
     }
 
     /// Completions until nothing is in flight.
-    fn settle(ring: &mut Ring) -> Vec<Completion> {
+    fn drain(ring: &mut Ring) -> Vec<Completion> {
         let mut seen = Vec::new();
         while ring.in_flight() > 0 {
             ring.wait(Duration::from_millis(100)).unwrap();
@@ -504,7 +504,7 @@ mod tests {
         let mut ring = ring.enable(&[Operation::Send, Operation::SendZeroCopy]).unwrap();
         ring.push_send(4096, 1);
         ring.push_send_zc(1000, 2);
-        let seen = settle(&mut ring);
+        let seen = drain(&mut ring);
         assert_eq!(seen.len(), 3, "{seen:?}");
         assert_eq!(seen.iter().find(|c| c.token == Token::Send(1)).unwrap().result, 4096);
         assert!(seen.iter().any(|c| c.token == Token::Send(2) && c.more && c.result == 1000));
@@ -573,10 +573,10 @@ mod tests {
         let mut ring = ring.enable(&[Operation::Receive]).unwrap();
         near.write_all(&[1; 5000]).unwrap();
         ring.push_receive(1000, true);
-        assert_eq!(settle(&mut ring)[0].result, 1000);
+        assert_eq!(drain(&mut ring)[0].result, 1000);
         assert_eq!(ring.receive_plainly(1500, true).unwrap(), 1500);
         ring.push_receive(8192, true);
-        assert_eq!(settle(&mut ring)[0].result, 2500);
+        assert_eq!(drain(&mut ring)[0].result, 2500);
     }
 
     #[test]
@@ -591,7 +591,7 @@ mod tests {
             ring.push_send_slot(slot.into(), 1000, slot == 3, slot != 3);
         }
         assert!(ring.slot_mut(0).is_none());
-        let seen = settle(&mut ring);
+        let seen = drain(&mut ring);
         assert_eq!(seen.len(), 5, "the zero-copy send has a notification: {seen:?}");
         assert!((0..4).all(|slot| ring.slot_mut(slot).is_some()));
         let mut buffer = [0; 1000];
@@ -636,7 +636,7 @@ mod tests {
         // What is given up has no completion but its own.
         ring.push_receive(2000, false);
         ring.cancel_all();
-        let rest = settle(&mut ring);
+        let rest = drain(&mut ring);
         let given_up = |c: &Completion| (c.token, c.result) == (Token::Receive, -libc::ECANCELED);
         assert_eq!(rest.iter().filter(|c| given_up(c)).count(), 1, "{rest:?}");
         assert!(rest.iter().all(|c| given_up(c) || c.token == Token::SendSlot(0)), "{rest:?}");
@@ -765,17 +765,17 @@ mod tests {
         ring.register_payload(payload()).unwrap();
         let mut ring = ring.enable(&[Operation::SendZeroCopy]).unwrap();
         ring.push_send(1000, 1);
-        assert_eq!(settle(&mut ring)[0].result, -libc::EACCES, "a copying send");
+        assert_eq!(drain(&mut ring)[0].result, -libc::EACCES, "a copying send");
         let entry = opcode::Nop::new().build();
         ring.push(entry, Token::Send(2));
-        assert_eq!(settle(&mut ring)[0].result, -libc::EACCES, "an operation of no loop");
+        assert_eq!(drain(&mut ring)[0].result, -libc::EACCES, "an operation of no loop");
         let entry = ring.zero_copy_send(ring.payload.start(1000), 1000).flags(squeue::Flags::ASYNC);
         ring.push(entry, Token::Send(3));
-        assert_eq!(settle(&mut ring)[0].result, -libc::EACCES, "a thread of the kernel's");
+        assert_eq!(drain(&mut ring)[0].result, -libc::EACCES, "a thread of the kernel's");
         let refused = ring.uring.submitter().register_files_update(0, &[-1]).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::EACCES), "another socket");
         ring.push_send_zc(1000, 4);
-        assert_eq!(settle(&mut ring)[0].result, 1000);
+        assert_eq!(drain(&mut ring)[0].result, 1000);
         near.read_exact(&mut [0; 1000]).unwrap();
     }
 

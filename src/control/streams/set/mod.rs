@@ -18,13 +18,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{timeout, timeout_at};
 
 pub(crate) use self::progress::{Awaits, Reception};
-use self::rows::{Held, Over};
+use self::rows::{FlowEnd, HeldRow};
 use crate::config::{
     BlockSize, Direction, EngineChoice, Flow, LocalConfig, Protocol, Role, TestConfig, Tuning,
 };
 use crate::control::base::panics::contain;
 use crate::control::base::{limits, socket_options};
-use crate::control::streams::places::Places;
+use crate::control::streams::thread_placement::ThreadPlacement;
 use crate::control::streams::udp;
 use crate::engine::{
     self, Adaptation, ByteGoal, Found, Notice, StartGate, StopToken, StreamExit, StreamJob, UdpJob,
@@ -34,8 +34,8 @@ use crate::protocol::QueueReport;
 use crate::report::{ConnectedStream, Interval};
 use crate::stats::{Counters, SharedCounters, StreamSampler, TcpSample};
 use crate::sys::{
-    Card, DeviceQueue, Missing, OutgoingDevice, Pinned, Socket, Transport, open_unless_misled,
-    start_stream_thread, start_thread,
+    Card, DeviceQueue, Missing, OutgoingDevice, Pinned, Socket, Transport, open_trusted, start_stream_thread,
+    start_thread,
 };
 
 /// Longest wait of a stream thread in a blocking call before it looks at its stop token.
@@ -56,7 +56,7 @@ pub(crate) struct Streams {
     /// Processors that the streams may run on.
     processors: u32,
     file: Option<PathBuf>,
-    places: Places,
+    thread_placement: ThreadPlacement,
     /// The device that the first stream sends through; `None` before there is one, or if it is not known.
     device: Option<OutgoingDevice>,
     /// The processor that all threads without one of their own are kept on.
@@ -76,9 +76,9 @@ pub(crate) struct Streams {
     peer_is_ringperf: bool,
     began: Instant,
     /// The end of the flow of data; `None` while data flows.
-    over: Option<Over>,
+    over: Option<FlowEnd>,
     /// The row at the planned end, held back for as long as the test may be over just behind it.
-    held: Option<Held>,
+    held: Option<HeldRow>,
     finished: bool,
     /// The queues through which a UDP test sends, as they were at its start.
     queues: Vec<DeviceQueue>,
@@ -124,7 +124,7 @@ impl Streams {
         test: Arc<TestConfig>,
         engine: EngineChoice,
         local: &LocalConfig,
-        places: Places,
+        thread_placement: ThreadPlacement,
     ) -> Self {
         let (notify, notices) = mpsc::unbounded_channel();
         let goal = |flow: Flow| {
@@ -154,7 +154,7 @@ impl Streams {
             processors: thread::available_parallelism()
                 .map_or(1, |processors| u32::try_from(processors.get()).unwrap_or(u32::MAX)),
             file: local.file.clone(),
-            places,
+            thread_placement,
             device: None,
             processor: None,
             panicked: None,
@@ -219,9 +219,9 @@ impl Streams {
         }
         socket.set_blocking(BLOCKING_WAIT).map_err(failed("setting a data connection to blocking mode"))?;
         let index = self.streams.len();
-        if self.places.is_open() {
+        if self.thread_placement.is_unresolved() {
             self.device = OutgoingDevice::of(&socket).ok();
-            self.places.settle(self.device.as_ref());
+            self.thread_placement.resolve_near(self.device.as_ref());
         }
         let connected = describe(&socket, index, flow).map_err(|source| match source.kind() {
             // A peer that resets it at once is no riddle of this machine's.
@@ -232,7 +232,7 @@ impl Streams {
         let counters = Arc::new(SharedCounters::default());
         let file = self.open_file(flow).await?;
         let job = self.job(Arc::clone(&socket), flow, Arc::clone(&counters), file);
-        let placed = self.places.of(self.role, index, Self::planned(self.role, &self.test).len());
+        let placed = self.thread_placement.of(self.role, index, Self::planned(self.role, &self.test).len());
         let thread = self.start_stream(index, job, placed)?;
         if index == 0 && self.device.is_none() {
             // While the thread prepares its engine, which is at work longer.
@@ -284,9 +284,9 @@ impl Streams {
     }
 
     /// Discards what UDP receivers got before the test begins: nobody has a right to send yet.
-    pub(crate) fn forget_received(&self) {
+    pub(crate) fn discard_received(&self) {
         if self.is_udp() {
-            self.of(Flow::Receive).for_each(|stream| udp::forget_received(&stream.socket));
+            self.of(Flow::Receive).for_each(|stream| udp::discard_received(&stream.socket));
         }
     }
 
@@ -297,7 +297,7 @@ impl Streams {
         }
         for stream in self.streams.iter().filter(|stream| stream.connected.flow == Flow::Send) {
             // Where the kernel does not tell, nothing is known of it.
-            if let Ok(Some(queue)) = DeviceQueue::on_the_way_of(&stream.socket)
+            if let Ok(Some(queue)) = DeviceQueue::of_socket(&stream.socket)
                 && !self.queues.iter().any(|known| known.device == queue.device)
             {
                 self.queues.push(queue);
@@ -483,7 +483,7 @@ impl Streams {
 
     /// Which processors were chosen as near to the card, if the user has asked for `near`.
     pub(crate) fn placement(&self) -> Option<&str> {
-        self.places.understood()
+        self.thread_placement.near_choice()
     }
 
     /// iperf3's numbers of all streams.
@@ -674,13 +674,13 @@ async fn open_within(wait: Duration, flags: OFlag, path: PathBuf) -> io::Result<
     let name = path.clone();
     // Fails to tell only when nobody waits any more.
     let own = Mode::S_IRUSR | Mode::S_IWUSR;
-    start_thread("open", move || drop(sender.send(open_unless_misled(&name, flags, own))))?;
+    start_thread("open", move || drop(sender.send(open_trusted(&name, flags, own))))?;
     match timeout(wait, opened).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(_)) => Err(io::Error::other("the thread that opens it has ended")),
         Err(_) => {
             // To be the other end for a moment lets the thread go.
-            drop(open_unless_misled(&path, OFlag::O_RDWR | OFlag::O_NONBLOCK, own));
+            drop(open_trusted(&path, OFlag::O_RDWR | OFlag::O_NONBLOCK, own));
             Err(io::Error::new(io::ErrorKind::TimedOut, "nobody has opened the other end of the pipe"))
         }
     }
@@ -712,8 +712,13 @@ mod tests {
     async fn a_thread_that_panics_ends_the_test_and_not_only_its_stream() {
         let test = Arc::new(TestConfig { parallel: 2, ..TestConfig::default() });
         let local = LocalConfig::default();
-        let mut streams =
-            Streams::new(Role::Server, Arc::clone(&test), EngineChoice::Sync, &local, Places::default());
+        let mut streams = Streams::new(
+            Role::Server,
+            Arc::clone(&test),
+            EngineChoice::Sync,
+            &local,
+            ThreadPlacement::default(),
+        );
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut peers = Vec::new();
         for _ in 0..2 {
@@ -732,8 +737,13 @@ mod tests {
     #[tokio::test]
     async fn a_thread_that_is_never_ready_is_no_fault_of_the_peer() {
         let local = LocalConfig::default();
-        let mut streams =
-            Streams::new(Role::Client, Arc::default(), EngineChoice::Sync, &local, Places::default());
+        let mut streams = Streams::new(
+            Role::Client,
+            Arc::default(),
+            EngineChoice::Sync,
+            &local,
+            ThreadPlacement::default(),
+        );
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         streams.add(Socket::from_stream(near), Flow::Send).await.unwrap();
@@ -750,8 +760,13 @@ mod tests {
         let (end, block) = (EndCondition::Blocks(1), BlockSize { bytes: 10, explicit: true });
         let test = TestConfig { direction: Direction::Reverse, end, block, ..TestConfig::default() };
         let local = LocalConfig::default();
-        let mut streams =
-            Streams::new(Role::Server, Arc::new(test), EngineChoice::Sync, &local, Places::default());
+        let mut streams = Streams::new(
+            Role::Server,
+            Arc::new(test),
+            EngineChoice::Sync,
+            &local,
+            ThreadPlacement::default(),
+        );
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let near = listener.accept().unwrap().0;

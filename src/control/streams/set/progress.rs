@@ -9,7 +9,7 @@ use crate::config::{Direction, Flow, Role};
 use crate::control::base::limits;
 use crate::engine;
 use crate::error::{PeerError, RunError, SetupError};
-use crate::sys::plain;
+use crate::sys::error_message;
 
 impl Streams {
     /// Bytes moved by all streams so far.
@@ -75,7 +75,7 @@ impl Streams {
             return None;
         }
         match faults.rfind(is_news) {
-            Some(fault) => Some(PeerError::StreamsLost { reason: plain(fault) }.into()),
+            Some(fault) => Some(PeerError::StreamsLost { reason: error_message(fault) }.into()),
             None if ended_by_peer && !self.enough_came() => {
                 Some(PeerError::StreamsLost { reason: "the peer closed them".to_owned() }.into())
             }
@@ -97,7 +97,7 @@ impl Streams {
     pub(crate) fn faults(&self) -> Vec<String> {
         let fault = |stream: &Stream| {
             let fault = stream.exit.as_ref()?.fault.as_ref()?;
-            Some(format!("a data connection failed: {}", plain(fault)))
+            Some(format!("a data connection failed: {}", error_message(fault)))
         };
         let different: BTreeSet<String> = self.streams.iter().filter_map(fault).collect();
         different.into_iter().collect()

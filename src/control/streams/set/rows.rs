@@ -9,45 +9,45 @@ use crate::stats::{Counters, TcpSample};
 
 /// When the flow of data was over at this end, and how.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Over {
+pub(super) struct FlowEnd {
     at: Instant,
     /// Whether the test came to its end, and was not ended by a failure or a signal.
     regular: bool,
 }
 
 /// The totals and the TCP_INFO of all streams at one moment, in the order of the streams.
-type Look = Vec<(Counters, Option<TcpSample>)>;
+type Snapshot = Vec<(Counters, Option<TcpSample>)>;
 
 /// Totals that become a row of their own if the test goes on until `until`.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldRow {
     at: Instant,
     until: Instant,
-    look: Look,
+    snapshot: Snapshot,
 }
 
 impl Streams {
     /// Notes that the flow of data is over now, at its regular end or not. Only the first call counts.
     pub(crate) fn note_over(&mut self, regular: bool) {
-        self.over.get_or_insert_with(|| Over { at: Instant::now(), regular });
+        self.over.get_or_insert_with(|| FlowEnd { at: Instant::now(), regular });
     }
 
     /// Closes an interval of all streams at `now` and returns it.
     pub(crate) fn interval(&mut self, now: Instant, omitted: bool) -> Interval {
-        let look = self.look();
-        self.close_interval(&look, omitted, |_| now)
+        let snapshot = self.snapshot();
+        self.close_interval(&snapshot, omitted, |_| now)
     }
 
     /// Holds back the row that ends now, at the planned end of the test. If the test is over before `until`,
     /// its last row goes on to its end instead.
     pub(crate) fn hold_row(&mut self, until: Instant) {
-        self.held = Some(Held { at: Instant::now(), until, look: self.look() });
+        self.held = Some(HeldRow { at: Instant::now(), until, snapshot: self.snapshot() });
     }
 
     /// Closes the interval that was held back, if there is one, and returns it.
     pub(crate) fn held_row(&mut self) -> Option<Interval> {
-        let Held { at, look, .. } = self.held.take()?;
-        Some(self.close_interval(&look, false, |_| at))
+        let HeldRow { at, snapshot, .. } = self.held.take()?;
+        Some(self.close_interval(&snapshot, false, |_| at))
     }
 
     /// The intervals since the last tick, each stream up to the moment at which it ended.
@@ -65,8 +65,8 @@ impl Streams {
             rows.extend(self.held_row());
         }
         let now = Instant::now();
-        let look = self.look();
-        rows.push(self.close_interval(&look, false, |stream| stream.ended.unwrap_or(now)));
+        let snapshot = self.snapshot();
+        rows.push(self.close_interval(&snapshot, false, |stream| stream.ended.unwrap_or(now)));
         rows
     }
 
@@ -110,14 +110,19 @@ impl Streams {
         }
     }
 
-    fn look(&self) -> Look {
+    fn snapshot(&self) -> Snapshot {
         self.streams.iter().map(|stream| (stream.totals(), stream.tcp_sample())).collect()
     }
 
-    fn close_interval(&mut self, look: &Look, omitted: bool, end: impl Fn(&Stream) -> Instant) -> Interval {
+    fn close_interval(
+        &mut self,
+        snapshot: &Snapshot,
+        omitted: bool,
+        end: impl Fn(&Stream) -> Instant,
+    ) -> Interval {
         let is_udp = self.is_udp();
         self.find_zeros();
-        let streams = self.streams.iter_mut().zip(look).map(|(stream, (totals, tcp))| {
+        let streams = self.streams.iter_mut().zip(snapshot).map(|(stream, (totals, tcp))| {
             // A stream that ended before the last tick has nothing more, and no time runs backwards.
             let end = end(stream).max(stream.sampler.started() + stream.sampler.elapsed());
             let sample = stream.sampler.interval(end, *totals, tcp.as_ref());

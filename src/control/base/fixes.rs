@@ -9,7 +9,7 @@ use crate::protocol::ErrorCode;
 use crate::sys::{Pinned, Topology, link_local_devices, local_addresses};
 
 /// Most addresses that are listed.
-const MOST_ADDRESSES: usize = 8;
+const ADDRESSES_MAX: usize = 8;
 
 /// The error of a socket that cannot be bound to the address that the user has chosen; `code` names the step
 /// that fails by it.
@@ -20,7 +20,7 @@ pub(crate) fn bind_error(code: ErrorCode, local: SocketAddr, source: io::Error) 
         (false, port) => format!("-B {address} --cport {port}"),
         (true, port) => format!("--cport {port}"),
     };
-    let way_out = match source.raw_os_error() {
+    let fix = match source.raw_os_error() {
         Some(libc::EINVAL) if is_link_local(address) => {
             return SetupError::Zone { option: "-B", address, devices: link_local_devices() };
         }
@@ -29,7 +29,7 @@ pub(crate) fn bind_error(code: ErrorCode, local: SocketAddr, source: io::Error) 
         Some(libc::EACCES) => "ports below 1024 are for root only".to_owned(),
         _ => String::new(),
     };
-    SetupError::From { code, from, source, way_out }
+    SetupError::From { code, from, source, fix }
 }
 
 /// What the user can do where this process cannot listen at `local`; empty if nothing. `holder` finds the
@@ -69,12 +69,12 @@ pub(crate) fn of_connecting(server: SocketAddr, source: &io::Error) -> Option<Se
 /// Keeps the calling thread on the processor that `option` asks for, if it does.
 ///
 /// # Errors
-/// [`SetupError::Place`] where this process may not use it, or [`SetupError::Affinity`].
+/// [`SetupError::ProcessorUnavailable`] where this process may not use it, or [`SetupError::Affinity`].
 pub(crate) fn pin(cpu: Option<u32>, option: &'static str) -> Result<Option<Pinned>, SetupError> {
     let Some(cpu) = cpu else { return Ok(None) };
     Pinned::to(cpu).map(Some).map_err(|source| match Topology::of_this_thread() {
         Ok(topology) if source.raw_os_error() == Some(libc::EINVAL) => {
-            SetupError::Place { cpu, option, allowed: processor_list(&topology.processors()) }
+            SetupError::ProcessorUnavailable { cpu, option, allowed: processor_list(&topology.processors()) }
         }
         _ => SetupError::Affinity(source),
     })
@@ -92,7 +92,7 @@ fn addresses_like(address: IpAddr) -> String {
         .map(|has| has.to_string())
         .collect();
     addresses.dedup();
-    let more = if addresses.len() > MOST_ADDRESSES { ", ..." } else { "" };
-    addresses.truncate(MOST_ADDRESSES);
+    let more = if addresses.len() > ADDRESSES_MAX { ", ..." } else { "" };
+    addresses.truncate(ADDRESSES_MAX);
     if addresses.is_empty() { "no such address".to_owned() } else { addresses.join(", ") + more }
 }

@@ -13,18 +13,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::guesses::{GUESSES_PER_MINUTE, Guesses};
+use super::failed_logins::{FAILED_LOGINS_PER_MINUTE, FailedLogins};
 use super::key::{Padding, PrivateKey};
 use super::replays::Replays;
 use super::token::{Claim, from_text};
-use super::users::{Standing, Users, UsersFile};
+use super::users::{PasswordCheck, Users, UsersFile};
 use super::{AuthError, KeyFlaw, ServerFlaw, unix_seconds};
 use crate::config::Authentication;
-use crate::sys::plain;
+use crate::sys::error_message;
 
 /// Judges the tokens of a server's clients.
 #[derive(Debug)]
-pub struct Gatekeeper {
+pub struct Authenticator {
     files: Files,
     /// A valid ciphertext, which is decrypted in place of a token that is none.
     decoy: Vec<u8>,
@@ -33,7 +33,7 @@ pub struct Gatekeeper {
     /// server that ran before. `None` takes them all the same.
     began: Option<i64>,
     replays: Replays,
-    guesses: Guesses,
+    failed_logins: FailedLogins,
 }
 
 /// The refusal of a token. Only this end's report has the reason; the client must not learn it.
@@ -76,7 +76,7 @@ pub enum Reason {
     )]
     Late(Duration),
     /// The file of users cannot be read.
-    #[error("cannot read the users: {}", plain(.0))]
+    #[error("cannot read the users: {}", error_message(.0))]
     Users(io::Error),
     /// The file of users does not have this user.
     #[error("unknown user")]
@@ -100,7 +100,7 @@ pub enum Reason {
     Replayed,
     /// Too many tokens from this address were refused within a minute, so this one was not judged.
     #[error(
-        "{GUESSES_PER_MINUTE} tokens from this address were refused within a minute; \
+        "{FAILED_LOGINS_PER_MINUTE} tokens from this address were refused within a minute; \
          this one is not looked at"
     )]
     TooMany,
@@ -114,7 +114,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl Gatekeeper {
+impl Authenticator {
     /// Reads the key, and the users once to see that they can be read. Tokens from before `began` are
     /// refused: a server that ran before may have taken them already.
     ///
@@ -134,8 +134,8 @@ impl Gatekeeper {
         let files = Files { key, users: UsersFile::new(&config.users) };
         files.users().map_err(|source| ServerFlaw::Users { path: config.users.clone(), source })?;
         let time_skew_secs = config.time_skew.as_secs();
-        let (replays, guesses) = (Replays::default(), Guesses::default());
-        Ok(Self { files, decoy, time_skew_secs, began, replays, guesses })
+        let (replays, failed_logins) = (Replays::default(), FailedLogins::default());
+        Ok(Self { files, decoy, time_skew_secs, began, replays, failed_logins })
     }
 
     /// Judges a token and returns the name of its user. A token is accepted once, and after too many refusals
@@ -145,14 +145,14 @@ impl Gatekeeper {
     /// The refusal. The client should get the same answer for every reason, and after the same time.
     pub fn admit(&mut self, token: Option<&str>, client: IpAddr, now: SystemTime) -> Result<String, Refusal> {
         let now = unix_seconds(now);
-        let Self { files, decoy, time_skew_secs, began, replays, guesses } = self;
-        if !guesses.may_try(client, now) {
+        let Self { files, decoy, time_skew_secs, began, replays, failed_logins } = self;
+        if !failed_logins.may_try(client, now) {
             return Err(Refusal { reason: Reason::TooMany, user: None });
         }
         let judged = Trial { steps: files, decoy, time_skew_secs: *time_skew_secs, began: *began, replays }
             .judge(token, now);
         if judged.is_err() {
-            guesses.failed(client, now);
+            failed_logins.failed(client, now);
         }
         judged
     }
@@ -201,10 +201,10 @@ impl<S: Steps> Trial<'_, S> {
             Ok(claim) => (claim.user.as_slice(), claim.password.as_slice(), claim.time),
             Err(_) => (b"-".as_slice(), b"-".as_slice(), 0),
         };
-        let known = match self.steps.users().map(|users| users.standing(user, password)) {
-            Ok(Standing::Right) => Ok(()),
-            Ok(Standing::WrongPassword) => Err(Reason::WrongPassword),
-            Ok(Standing::Unknown) => Err(Reason::UnknownUser),
+        let known = match self.steps.users().map(|users| users.check(user, password)) {
+            Ok(PasswordCheck::Right) => Ok(()),
+            Ok(PasswordCheck::WrongPassword) => Err(Reason::WrongPassword),
+            Ok(PasswordCheck::Unknown) => Err(Reason::UnknownUser),
             Err(error) => Err(Reason::Users(error)),
         };
         let (seconds, most) = (now.abs_diff(time), self.time_skew_secs);
@@ -253,7 +253,7 @@ mod tests {
     const NOW: i64 = 1_795_498_104;
     static CLIENTS: AtomicU32 = AtomicU32::new(1);
 
-    fn gatekeeper(name: &str, pkcs1_padding: bool) -> Gatekeeper {
+    fn authenticator(name: &str, pkcs1_padding: bool) -> Authenticator {
         let users = line("mario", "rossi") + &line("luigi", "verdi");
         let config = Authentication {
             private_key: PAIR.private.clone(),
@@ -261,7 +261,7 @@ mod tests {
             time_skew: Duration::from_secs(10),
             pkcs1_padding,
         };
-        Gatekeeper::load(&config, None).unwrap()
+        Authenticator::load(&config, None).unwrap()
     }
 
     fn sealed(pair: &Pair, padding: Padding, plaintext: &str) -> String {
@@ -274,20 +274,20 @@ mod tests {
     }
 
     /// The user, or what the log says.
-    fn judged(gatekeeper: &mut Gatekeeper, token: Option<&str>, now: i64) -> Result<String, String> {
+    fn judged(authenticator: &mut Authenticator, token: Option<&str>, now: i64) -> Result<String, String> {
         // Each comes from somewhere else.
         let client = Ipv4Addr::from_bits(CLIENTS.fetch_add(1, Ordering::Relaxed)).into();
-        judged_from(client, gatekeeper, token, now)
+        judged_from(client, authenticator, token, now)
     }
 
     fn judged_from(
         client: IpAddr,
-        gatekeeper: &mut Gatekeeper,
+        authenticator: &mut Authenticator,
         token: Option<&str>,
         now: i64,
     ) -> Result<String, String> {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.unsigned_abs());
-        gatekeeper.admit(token, client, now).map_err(|refusal| refusal.to_string())
+        authenticator.admit(token, client, now).map_err(|refusal| refusal.to_string())
     }
 
     /// Tokens that are refused, and the beginnings of what the log says.
@@ -327,41 +327,41 @@ mod tests {
 
     #[test]
     fn users_come_in_once_per_token() {
-        let mut gatekeeper = gatekeeper("once", false);
+        let mut authenticator = authenticator("once", false);
         for (user, password, time) in
             [("mario", "rossi", NOW), ("luigi", "verdi", NOW - 10), ("mario", "rossi", NOW + 10)]
         {
             let token = token(user, password, time);
-            assert_eq!(judged(&mut gatekeeper, Some(&token), NOW), Ok(user.to_owned()));
-            let again = judged(&mut gatekeeper, Some(&token), NOW).unwrap_err();
+            assert_eq!(judged(&mut authenticator, Some(&token), NOW), Ok(user.to_owned()));
+            let again = judged(&mut authenticator, Some(&token), NOW).unwrap_err();
             assert_eq!(again, format!("the token was used before (user \"{user}\")"));
         }
     }
 
     #[test]
     fn bad_tokens_are_refused_for_what_they_are() {
-        let mut gatekeeper = gatekeeper("bad", false);
+        let mut authenticator = authenticator("bad", false);
         for (token, reason) in bad_tokens() {
-            let refusal = judged(&mut gatekeeper, token.as_deref(), NOW).unwrap_err();
+            let refusal = judged(&mut authenticator, token.as_deref(), NOW).unwrap_err();
             assert!(refusal.starts_with(reason), "{refusal} instead of {reason}");
         }
     }
 
     #[test]
     fn a_token_of_the_future_is_not_kept_for_somebody_else() {
-        let mut gatekeeper = gatekeeper("future", false);
+        let mut authenticator = authenticator("future", false);
         let early = token("mario", "rossi", NOW + 100);
-        assert!(judged(&mut gatekeeper, Some(&early), NOW).unwrap_err().contains("ahead"));
-        let later = judged(&mut gatekeeper, Some(&early), NOW + 100).unwrap_err();
+        assert!(judged(&mut authenticator, Some(&early), NOW).unwrap_err().contains("ahead"));
+        let later = judged(&mut authenticator, Some(&early), NOW + 100).unwrap_err();
         assert!(later.starts_with("the token was used before"), "{later}");
     }
 
     #[test]
     fn who_guesses_often_is_not_listened_to_and_others_are() {
-        let mut gatekeeper = gatekeeper("guesses", false);
+        let mut authenticator = authenticator("guesses", false);
         let [guesser, other] = [1, 2].map(|last| IpAddr::from([192, 0, 2, last]));
-        let mut from = |client, token: &str, now| judged_from(client, &mut gatekeeper, Some(token), now);
-        for _ in 0..GUESSES_PER_MINUTE {
+        let mut from = |client, token: &str, now| judged_from(client, &mut authenticator, Some(token), now);
+        for _ in 0..FAILED_LOGINS_PER_MINUTE {
             assert!(from(guesser, "guess", NOW).unwrap_err().starts_with("the token is not base64"));
         }
         let good = token("mario", "rossi", NOW);
@@ -377,32 +377,32 @@ mod tests {
 
     #[test]
     fn the_old_padding_is_taken_only_where_it_is_asked_for() {
-        let mut gatekeeper = gatekeeper("padding", true);
+        let mut authenticator = authenticator("padding", true);
         let claim = format!("user: mario\npwd:  rossi\nts:   {NOW}");
         let old = sealed(&PAIR, Padding::Pkcs1, &claim);
-        assert_eq!(judged(&mut gatekeeper, Some(&old), NOW), Ok("mario".to_owned()));
+        assert_eq!(judged(&mut authenticator, Some(&old), NOW), Ok("mario".to_owned()));
         let new = sealed(&PAIR, Padding::Oaep, &claim);
         assert!(
-            judged(&mut gatekeeper, Some(&new), NOW).unwrap_err().starts_with("the token is for another")
+            judged(&mut authenticator, Some(&new), NOW).unwrap_err().starts_with("the token is for another")
         );
     }
 
     #[test]
     fn users_are_read_anew_for_each_test() {
-        let mut gatekeeper = gatekeeper("anew", false);
-        let users = gatekeeper.files.users.path().to_owned();
+        let mut authenticator = authenticator("anew", false);
+        let users = authenticator.files.users.path().to_owned();
         let fresh = || token("peach", "toadstool", NOW);
-        assert!(judged(&mut gatekeeper, Some(&fresh()), NOW).is_err());
+        assert!(judged(&mut authenticator, Some(&fresh()), NOW).is_err());
         fs::write(&users, line("peach", "toadstool")).unwrap();
-        assert_eq!(judged(&mut gatekeeper, Some(&fresh()), NOW), Ok("peach".to_owned()));
+        assert_eq!(judged(&mut authenticator, Some(&fresh()), NOW), Ok("peach".to_owned()));
         fs::remove_file(&users).unwrap();
-        let refusal = judged(&mut gatekeeper, Some(&fresh()), NOW).unwrap_err();
+        let refusal = judged(&mut authenticator, Some(&fresh()), NOW).unwrap_err();
         assert!(refusal.starts_with("cannot read the users: No such file"), "{refusal}");
     }
 
     #[test]
     fn a_token_from_before_the_start_may_have_been_used() {
-        let mut gatekeeper = Gatekeeper { began: Some(NOW), ..gatekeeper("restarted", false) };
+        let mut authenticator = Authenticator { began: Some(NOW), ..authenticator("restarted", false) };
         for (time, verdict) in [
             (NOW - 1, Err("the token is from before this server began, by 1 seconds of the client's clock")),
             (NOW - 10, Err("the token is from before this server began, by 10 seconds")),
@@ -410,7 +410,7 @@ mod tests {
             (NOW, Ok("mario")),
             (NOW + 1, Ok("mario")),
         ] {
-            let judged = judged(&mut gatekeeper, Some(&token("mario", "rossi", time)), NOW);
+            let judged = judged(&mut authenticator, Some(&token("mario", "rossi", time)), NOW);
             match verdict {
                 Ok(user) => assert_eq!(judged, Ok(user.to_owned())),
                 Err(reason) => assert!(judged.as_ref().unwrap_err().starts_with(reason), "{judged:?}"),
@@ -441,7 +441,7 @@ mod tests {
 
     #[test]
     fn every_token_costs_the_same_work() {
-        let Gatekeeper { files, decoy, time_skew_secs, mut replays, .. } = gatekeeper("work", false);
+        let Authenticator { files, decoy, time_skew_secs, mut replays, .. } = authenticator("work", false);
         let good = token("mario", "rossi", NOW);
         let good_twice = [(Some(good.clone()), "good"), (Some(good), "replayed")];
         for (token, what) in bad_tokens().into_iter().chain(good_twice) {
@@ -467,7 +467,7 @@ mod tests {
         ] {
             let time_skew = Duration::from_secs(10);
             let config = Authentication { private_key, users, time_skew, pkcs1_padding: false };
-            let error = Gatekeeper::load(&config, None).unwrap_err().to_string();
+            let error = Authenticator::load(&config, None).unwrap_err().to_string();
             assert!(error.starts_with("you must specify a path to a valid RSA private key"), "{error}");
             assert!(error.contains(text), "{error}");
         }

@@ -28,12 +28,12 @@ use crate::sys::{
 
 /// The sockets that a server listens on. All copies are one.
 #[derive(Clone)]
-pub(super) struct Members(Rc<Shared>);
+pub(super) struct ListenerGroup(Rc<Shared>);
 
 struct Shared {
     address: ListenAddress,
     admission: Admission,
-    doors: Doors,
+    waiting_tests: WaitingTests,
     /// In the order in which they were opened, which is how the kernel numbers them.
     members: RefCell<Vec<Member>>,
     /// SCTP has ports of its own.
@@ -60,18 +60,18 @@ enum Takes {
 
 /// The tests that wait for data connections. All copies are one.
 #[derive(Clone, Default)]
-struct Doors(Rc<RefCell<Vec<Door>>>);
+struct WaitingTests(Rc<RefCell<Vec<WaitingTest>>>);
 
 /// The host that a test's data connections come from, and the channel on which it hears why one is lost.
-type Door = (IpAddr, mpsc::UnboundedSender<io::Error>);
+type WaitingTest = (IpAddr, mpsc::UnboundedSender<io::Error>);
 
 /// A listening socket that takes the connections of one host until this is dropped.
-pub(super) struct Lent {
-    members: Members,
+pub(super) struct LentMember {
+    members: ListenerGroup,
     index: usize,
 }
 
-impl Members {
+impl ListenerGroup {
     /// Starts to accept from the first socket.
     ///
     /// # Errors
@@ -81,11 +81,11 @@ impl Members {
         first: TcpListener,
         admission: Admission,
     ) -> Result<Self, SetupError> {
-        let doors = Doors::default();
-        let first = Member::start(Transport::Tcp, Takes::Everybody, first, (&admission, &doors))
+        let waiting_tests = WaitingTests::default();
+        let first = Member::start(Transport::Tcp, Takes::Everybody, first, (&admission, &waiting_tests))
             .map_err(|source| SetupError::System { what: "taking a descriptor to spare", source })?;
         let members = RefCell::new(vec![first]);
-        Ok(Self(Rc::new(Shared { address, admission, doors, members, sctp: RefCell::default() })))
+        Ok(Self(Rc::new(Shared { address, admission, waiting_tests, members, sctp: RefCell::default() })))
     }
 
     /// The address that all of them listen on.
@@ -111,7 +111,7 @@ impl Members {
         transport: Transport,
         window_bytes: Option<u32>,
         host: IpAddr,
-    ) -> Result<Option<Lent>, SetupError> {
+    ) -> Result<Option<LentMember>, SetupError> {
         match (transport, window_bytes) {
             (Transport::Sctp, _) => self.listen_for_sctp().map(|()| None),
             (Transport::Tcp, None) => Ok(None),
@@ -126,7 +126,7 @@ impl Members {
     /// A channel that tells why a connection from this host was turned away, whenever one is, until it is
     /// dropped.
     pub(super) fn turned_away(&self, host: IpAddr) -> mpsc::UnboundedReceiver<io::Error> {
-        self.0.doors.open(host)
+        self.0.waiting_tests.add(host)
     }
 
     /// Closes all sockets. Connections that are being admitted stay.
@@ -140,7 +140,7 @@ impl Members {
         SetupError::StreamListen { address: self.0.address.local.to_string(), source }
     }
 
-    fn lend(&self, transport: Transport, window_bytes: u32, host: IpAddr) -> Result<Lent, SetupError> {
+    fn lend(&self, transport: Transport, window_bytes: u32, host: IpAddr) -> Result<LentMember, SetupError> {
         let failed = |source| self.failed(source);
         let index = self.find_or_open(transport, Takes::Host(None)).map_err(failed)?;
         {
@@ -151,7 +151,7 @@ impl Members {
             }
             member.takes = Takes::Host(Some(host));
         }
-        let lent = Lent { members: self.clone(), index };
+        let lent = LentMember { members: self.clone(), index };
         self.steer().map_err(failed)?;
         Ok(lent)
     }
@@ -202,36 +202,38 @@ impl Members {
 
 impl Shared {
     /// What each accepting task needs.
-    fn helpers(&self) -> (&Admission, &Doors) {
-        (&self.admission, &self.doors)
+    fn helpers(&self) -> (&Admission, &WaitingTests) {
+        (&self.admission, &self.waiting_tests)
     }
 }
 
-impl Doors {
+impl WaitingTests {
     /// Adds a test that waits for connections from this host, until the returned channel is dropped.
-    fn open(&self, host: IpAddr) -> mpsc::UnboundedReceiver<io::Error> {
-        let (door, lost) = mpsc::unbounded_channel();
-        let mut doors = self.0.borrow_mut();
-        doors.retain(|(_, door)| !door.is_closed());
-        doors.push((host, door));
+    fn add(&self, host: IpAddr) -> mpsc::UnboundedReceiver<io::Error> {
+        let (waiting_test, lost) = mpsc::unbounded_channel();
+        let mut waiting_tests = self.0.borrow_mut();
+        waiting_tests.retain(|(_, waiting_test)| !waiting_test.is_closed());
+        waiting_tests.push((host, waiting_test));
         lost
     }
 
     /// Tells all tests that wait for connections from one of these hosts why one is lost, and says whether
     /// there is such a test.
     fn lose(&self, hosts: &[IpAddr], why: &io::Error) -> bool {
-        let doors = self.0.borrow();
-        let mut losers =
-            doors.iter().filter(|(host, door)| hosts.contains(host) && !door.is_closed()).peekable();
+        let waiting_tests = self.0.borrow();
+        let mut losers = waiting_tests
+            .iter()
+            .filter(|(host, waiting_test)| hosts.contains(host) && !waiting_test.is_closed())
+            .peekable();
         let is_lost = losers.peek().is_some();
         let again = || why.raw_os_error().map_or_else(|| why.kind().into(), io::Error::from_raw_os_error);
         // Fails only for those that have just stopped waiting.
-        losers.for_each(|(_, door)| drop(door.send(again())));
+        losers.for_each(|(_, waiting_test)| drop(waiting_test.send(again())));
         is_lost
     }
 }
 
-impl Drop for Lent {
+impl Drop for LentMember {
     fn drop(&mut self) {
         if let Some(member) = self.members.0.members.borrow_mut().get_mut(self.index) {
             member.takes = Takes::Host(None);
@@ -246,10 +248,10 @@ impl Member {
         transport: Transport,
         takes: Takes,
         socket: TcpListener,
-        (admission, doors): (&Admission, &Doors),
+        (admission, waiting_tests): (&Admission, &WaitingTests),
     ) -> io::Result<Self> {
         let socket = Rc::new(socket);
-        let accepting = Accepting::start(Rc::clone(&socket), admission.clone(), doors.clone())?;
+        let accepting = Accepting::start(Rc::clone(&socket), admission.clone(), waiting_tests.clone())?;
         Ok(Self { transport, takes, socket, accepting })
     }
 }
@@ -258,9 +260,13 @@ impl Member {
 struct Accepting(JoinHandle<()>);
 
 impl Accepting {
-    fn start(listener: Rc<TcpListener>, admission: Admission, doors: Doors) -> io::Result<Self> {
+    fn start(
+        listener: Rc<TcpListener>,
+        admission: Admission,
+        waiting_tests: WaitingTests,
+    ) -> io::Result<Self> {
         let spare = SpareDescriptor::take()?;
-        Ok(Self(tokio::task::spawn_local(accept_all(listener, (admission, doors), spare))))
+        Ok(Self(tokio::task::spawn_local(accept_all(listener, (admission, waiting_tests), spare))))
     }
 
     /// Ends the task, with its reference to the listener.
@@ -278,7 +284,7 @@ impl Drop for Accepting {
 
 async fn accept_all(
     listener: Rc<TcpListener>,
-    (admission, doors): (Admission, Doors),
+    (admission, waiting_tests): (Admission, WaitingTests),
     mut spare: SpareDescriptor,
 ) {
     loop {
@@ -291,7 +297,7 @@ async fn accept_all(
                     // A test that has lost a stream never begins, and its end makes room. Else whoever has
                     // waited longest without a cookie does, unless nobody was there who needs it: the kernel
                     // looks for a descriptor first.
-                    if !hosts.is_empty() && !doors.lose(&hosts, &error) {
+                    if !hosts.is_empty() && !waiting_tests.lose(&hosts, &error) {
                         admission.evict_one();
                     }
                 }
@@ -307,17 +313,18 @@ mod tests {
 
     #[test]
     fn doors_are_told_while_they_are_open_and_forgotten_then() {
-        let (doors, [host, other]) = (Doors::default(), [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from));
+        let (waiting_tests, [host, other]) =
+            (WaitingTests::default(), [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from));
         let why = io::Error::from_raw_os_error(24);
-        assert!(!doors.lose(&[host], &why));
+        assert!(!waiting_tests.lose(&[host], &why));
         for _ in 0..1000 {
-            drop(doors.open(host));
+            drop(waiting_tests.add(host));
         }
-        assert!(!doors.lose(&[host], &why), "nobody waits any more");
-        let mut open = doors.open(host);
-        assert_eq!(doors.0.borrow().len(), 1);
-        assert!(!doors.lose(&[other], &why) && open.try_recv().is_err());
-        assert!(doors.lose(&[other, host], &why));
+        assert!(!waiting_tests.lose(&[host], &why), "nobody waits any more");
+        let mut open = waiting_tests.add(host);
+        assert_eq!(waiting_tests.0.borrow().len(), 1);
+        assert!(!waiting_tests.lose(&[other], &why) && open.try_recv().is_err());
+        assert!(waiting_tests.lose(&[other, host], &why));
         assert_eq!(open.try_recv().unwrap().raw_os_error(), Some(24));
     }
 }

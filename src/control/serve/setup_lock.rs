@@ -8,27 +8,27 @@ use tokio::sync::Notify;
 
 /// The key of a lock: what a set-up needs, and on which other set-ups of the same host may have to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Matter {
+pub(crate) enum LockKey {
     /// UDP connects of this host that carry no cookie, so that only their order tells whose stream they open.
-    Words(IpAddr),
+    UdpHandshakes(IpAddr),
     /// Data connections of this host without a window of a fixed size. Any number of set-ups may wait for
     /// such connections at the same time.
     Connections(IpAddr),
     /// All data connections of this host: they go to a socket whose window has the size that the test wants,
     /// and only their host tells which they are.
-    ConnectionsOfTheirOwn(IpAddr),
+    ExclusiveConnections(IpAddr),
 }
 
-impl Matter {
+impl LockKey {
     /// Whether no set-up may hold the other key meanwhile.
     fn excludes(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Words(host), Self::Words(other))
+            (Self::UdpHandshakes(host), Self::UdpHandshakes(other))
             | (
-                Self::ConnectionsOfTheirOwn(host),
-                Self::Connections(other) | Self::ConnectionsOfTheirOwn(other),
+                Self::ExclusiveConnections(host),
+                Self::Connections(other) | Self::ExclusiveConnections(other),
             )
-            | (Self::Connections(host), Self::ConnectionsOfTheirOwn(other)) => host == other,
+            | (Self::Connections(host), Self::ExclusiveConnections(other)) => host == other,
             _ => false,
         }
     }
@@ -36,51 +36,51 @@ impl Matter {
 
 /// The keys that set-ups hold. All copies are one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Turns(Rc<Shared>);
+pub(crate) struct SetupLock(Rc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    taken: RefCell<Vec<Matter>>,
-    given_back: Notify,
+    held: RefCell<Vec<LockKey>>,
+    released: Notify,
 }
 
 /// A key that a set-up holds until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    turns: Turns,
-    matter: Matter,
+pub(crate) struct SetupGuard {
+    lock: SetupLock,
+    key: LockKey,
 }
 
-impl Turns {
+impl SetupLock {
     /// Waits until no set-up holds a key that excludes this one, and takes it.
-    pub(crate) async fn take(&self, matter: Matter) -> Turn {
+    pub(crate) async fn take(&self, key: LockKey) -> SetupGuard {
         loop {
-            let given_back = self.0.given_back.notified();
-            if let Some(turn) = self.try_take(matter) {
-                return turn;
+            let released = self.0.released.notified();
+            if let Some(guard) = self.try_take(key) {
+                return guard;
             }
-            given_back.await;
+            released.await;
         }
     }
 
-    fn try_take(&self, matter: Matter) -> Option<Turn> {
-        let mut taken = self.0.taken.borrow_mut();
-        if taken.iter().any(|other| matter.excludes(*other)) {
+    fn try_take(&self, key: LockKey) -> Option<SetupGuard> {
+        let mut held = self.0.held.borrow_mut();
+        if held.iter().any(|other| key.excludes(*other)) {
             return None;
         }
-        taken.push(matter);
-        Some(Turn { turns: self.clone(), matter })
+        held.push(key);
+        Some(SetupGuard { lock: self.clone(), key })
     }
 }
 
-impl Drop for Turn {
+impl Drop for SetupGuard {
     fn drop(&mut self) {
-        let Shared { taken, given_back } = &*self.turns.0;
-        let mut taken = taken.borrow_mut();
-        if let Some(index) = taken.iter().position(|matter| *matter == self.matter) {
-            taken.swap_remove(index);
+        let Shared { held, released } = &*self.lock.0;
+        let mut held = held.borrow_mut();
+        if let Some(index) = held.iter().position(|key| *key == self.key) {
+            held.swap_remove(index);
         }
-        given_back.notify_waiters();
+        released.notify_waiters();
     }
 }
 
@@ -93,14 +93,14 @@ mod tests {
     use super::*;
 
     /// Which of these keys can be taken at once, when they are asked for in this order.
-    fn at_once(matters: &[Matter]) -> Vec<bool> {
-        let turns = Turns::default();
+    fn at_once(keys: &[LockKey]) -> Vec<bool> {
+        let lock = SetupLock::default();
         let mut context = Context::from_waker(Waker::noop());
-        let mut waiting: Vec<_> = matters.iter().map(|&matter| Box::pin(turns.take(matter))).collect();
-        let mut taken = Vec::new();
-        let had = waiting.iter_mut().map(|turn| match turn.as_mut().poll(&mut context) {
-            Poll::Ready(turn) => {
-                taken.push(turn);
+        let mut waiting: Vec<_> = keys.iter().map(|&key| Box::pin(lock.take(key))).collect();
+        let mut held = Vec::new();
+        let had = waiting.iter_mut().map(|guard| match guard.as_mut().poll(&mut context) {
+            Poll::Ready(guard) => {
+                held.push(guard);
                 true
             }
             Poll::Pending => false,
@@ -110,12 +110,12 @@ mod tests {
 
     #[test]
     fn one_has_a_turn_and_the_next_waits_for_it() {
-        let turns = Turns::default();
-        let words = Matter::Words([192, 0, 2, 1].into());
+        let lock = SetupLock::default();
+        let words = LockKey::UdpHandshakes([192, 0, 2, 1].into());
         let mut context = Context::from_waker(Waker::noop());
-        let mut first = pin!(turns.take(words));
+        let mut first = pin!(lock.take(words));
         let Poll::Ready(first) = first.as_mut().poll(&mut context) else { panic!("nobody else has it") };
-        let mut second = pin!(turns.take(words));
+        let mut second = pin!(lock.take(words));
         assert!(second.as_mut().poll(&mut context).is_pending());
         drop(first);
         assert!(second.as_mut().poll(&mut context).is_ready());
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn only_what_could_be_mixed_up_is_one_after_the_other() {
         let hosts: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
-        let [words, any, own] = [Matter::Words, Matter::Connections, Matter::ConnectionsOfTheirOwn];
+        let [words, any, own] = [LockKey::UdpHandshakes, LockKey::Connections, LockKey::ExclusiveConnections];
         let [here, there] = hosts;
         assert_eq!(at_once(&[words(here), words(here), words(there)]), [true, false, true]);
         assert_eq!(at_once(&[any(here), any(here), own(here), own(there)]), [true, true, false, true]);
@@ -134,17 +134,17 @@ mod tests {
 
     #[test]
     fn the_last_of_several_gives_the_turn_back() {
-        let turns = Turns::default();
+        let lock = SetupLock::default();
         let host = [192, 0, 2, 1].into();
         let mut context = Context::from_waker(Waker::noop());
-        let mut take = |matter| match pin!(turns.take(matter)).poll(&mut context) {
-            Poll::Ready(turn) => Some(turn),
+        let mut take = |key| match pin!(lock.take(key)).poll(&mut context) {
+            Poll::Ready(guard) => Some(guard),
             Poll::Pending => None,
         };
-        let (first, second) = (take(Matter::Connections(host)), take(Matter::Connections(host)));
+        let (first, second) = (take(LockKey::Connections(host)), take(LockKey::Connections(host)));
         drop(first);
-        assert!(take(Matter::ConnectionsOfTheirOwn(host)).is_none());
+        assert!(take(LockKey::ExclusiveConnections(host)).is_none());
         drop(second);
-        assert!(take(Matter::ConnectionsOfTheirOwn(host)).is_some());
+        assert!(take(LockKey::ExclusiveConnections(host)).is_some());
     }
 }

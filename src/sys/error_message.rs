@@ -4,19 +4,19 @@ use std::io;
 
 /// The system's message for an error, without Rust's "(os error N)", which nobody looks up.
 #[must_use]
-pub fn plain(error: &io::Error) -> String {
+pub fn error_message(error: &io::Error) -> String {
     let text = error.to_string();
     match (error.raw_os_error(), error.get_ref()) {
         (Some(number), _) => text.strip_suffix(&format!(" (os error {number})")).unwrap_or(&text).to_owned(),
-        (None, Some(inner)) => inner.downcast_ref().map_or(text, plain),
+        (None, Some(inner)) => inner.downcast_ref().map_or(text, error_message),
         (None, None) => text,
     }
 }
 
 /// The system's message for an error, with what the user can do where a limit is reached that can be raised.
 #[must_use]
-pub fn with_way_out(error: &io::Error) -> String {
-    let way_out = match error.raw_os_error() {
+pub fn with_fix(error: &io::Error) -> String {
+    let fix = match error.raw_os_error() {
         Some(libc::EMFILE) => "; raise the limit on open files with `ulimit -n` or LimitNOFILE=",
         Some(libc::ENFILE) => "; raise the limit on the open files of this machine with sysctl fs.file-max",
         Some(libc::ENOMEM) => {
@@ -24,7 +24,7 @@ pub fn with_way_out(error: &io::Error) -> String {
         }
         _ => "",
     };
-    plain(error) + way_out
+    error_message(error) + fix
 }
 
 #[cfg(test)]
@@ -38,9 +38,9 @@ mod tests {
             (libc::EAGAIN, "Resource temporarily unavailable"),
             (9999, "Unknown error 9999"),
         ] {
-            assert_eq!(plain(&io::Error::from_raw_os_error(number)), words);
+            assert_eq!(error_message(&io::Error::from_raw_os_error(number)), words);
         }
-        assert_eq!(plain(&io::Error::other("a reason (os error 1)")), "a reason (os error 1)");
+        assert_eq!(error_message(&io::Error::other("a reason (os error 1)")), "a reason (os error 1)");
     }
 
     #[test]
@@ -55,7 +55,7 @@ mod tests {
             (io::ErrorKind::NotFound.into(), "entity not found"),
             (resolver, "failed to lookup address information: Name or service not known"),
         ] {
-            assert_eq!(plain(&error), text);
+            assert_eq!(error_message(&error), text);
         }
     }
 }

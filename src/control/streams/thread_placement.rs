@@ -7,7 +7,7 @@ use crate::sys::{Card, OutgoingDevice, Topology};
 /// The processors of the stream threads of this end, in the order in which they are taken. With none the
 /// scheduler chooses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Places {
+pub(crate) struct ThreadPlacement {
     order: Vec<u32>,
     /// Whether the server's streams take the processors behind the client's, so that on one machine no two
     /// threads share one before they must.
@@ -15,15 +15,16 @@ pub(crate) struct Places {
     /// The processors to choose from when the network card is known; `None` if there is nothing to choose.
     near: Option<Topology>,
     /// Which processors were chosen as near to the card, in one sentence without a full stop.
-    understood: Option<String>,
+    near_choice: Option<String>,
 }
 
-impl Places {
+impl ThreadPlacement {
     /// The placement that `option` asks for, among the processors that the calling thread may use. For `near`
-    /// they are chosen by [`Self::settle`].
+    /// they are chosen by [`Self::resolve_near`].
     ///
     /// # Errors
-    /// [`RunError::Place`] when a processor of a list is not among these, or [`RunError::Affinity`].
+    /// [`RunError::ProcessorUnavailable`] when a processor of a list is not among these, or
+    /// [`RunError::Affinity`].
     pub(crate) fn find(placement: &Placement, option: &'static str) -> Result<Self, SetupError> {
         match placement {
             Placement::Auto => Ok(Self::default()),
@@ -33,23 +34,23 @@ impl Places {
 
     /// Chooses the processors near to the card of `device`, through which the first stream sends, if the user
     /// has asked for `near` and they are not chosen yet.
-    pub(crate) fn settle(&mut self, device: Option<&OutgoingDevice>) {
+    pub(crate) fn resolve_near(&mut self, device: Option<&OutgoingDevice>) {
         if let Some(topology) = self.near.take() {
-            let (order, understood) = near(&topology, device);
+            let (order, near_choice) = near(&topology, device);
             self.order = order;
-            self.understood = Some(format!("near: {understood}"));
+            self.near_choice = Some(format!("near: {near_choice}"));
         }
     }
 
-    /// Whether [`Self::settle`] still has to choose the processors.
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether [`Self::resolve_near`] still has to choose the processors.
+    pub(super) fn is_unresolved(&self) -> bool {
         self.near.is_some()
     }
 
     /// Which processors were chosen as near to the card, in one sentence without a full stop; `None` before
-    /// [`Self::settle`], and of other placements.
-    pub(super) fn understood(&self) -> Option<&str> {
-        self.understood.as_deref()
+    /// [`Self::resolve_near`], and of other placements.
+    pub(super) fn near_choice(&self) -> Option<&str> {
+        self.near_choice.as_deref()
     }
 
     /// The processor of stream number `index`, from 0, of the `streams` that this test has in all; `None`
@@ -71,13 +72,17 @@ impl Places {
             Placement::List(list) => {
                 let allowed = topology.processors();
                 if let Some(&cpu) = list.numbers().iter().find(|cpu| !allowed.contains(cpu)) {
-                    return Err(SetupError::Place { cpu, option, allowed: processor_list(&allowed) });
+                    return Err(SetupError::ProcessorUnavailable {
+                        cpu,
+                        option,
+                        allowed: processor_list(&allowed),
+                    });
                 }
                 list.numbers().to_vec()
             }
         };
         let near = (*placement == Placement::Near).then(|| topology.clone());
-        Ok(Self { order, apart: *placement == Placement::Spread, near, understood: None })
+        Ok(Self { order, apart: *placement == Placement::Spread, near, near_choice: None })
     }
 }
 
@@ -100,7 +105,7 @@ fn near(topology: &Topology, device: Option<&OutgoingDevice>) -> (Vec<u32>, Stri
     let free = free.filter(|free| !free.processors().is_empty());
     let order = free.clone().unwrap_or_else(|| nearest.clone()).with_last(interrupt_cores).across_cores();
     let count = order.len();
-    let understood = match (of_node.is_some(), free.is_some(), is_known) {
+    let near_choice = match (of_node.is_some(), free.is_some(), is_known) {
         (true, true, _) => {
             format!("processors of the NUMA node of {name} that do not serve its interrupts, {count} in all")
         }
@@ -121,7 +126,7 @@ fn near(topology: &Topology, device: Option<&OutgoingDevice>) -> (Vec<u32>, Stri
             return (Vec::new(), format!("{why}, {SCHEDULER}"));
         }
     };
-    (order, understood)
+    (order, near_choice)
 }
 
 #[cfg(test)]
@@ -133,8 +138,9 @@ mod tests {
     /// The processors of all streams at both ends of a test on one machine.
     fn both_ends(cores: &[&[u32]], placement: &str, streams: usize) -> (Vec<u32>, Vec<u32>) {
         let topology = Topology::new(cores.iter().map(|core| core.to_vec()).collect());
-        let places = Places::on(&topology, &placement.parse().unwrap(), "--cpus").unwrap();
-        let end = |role| (0..streams).map(|index| places.of(role, index, streams).unwrap()).collect();
+        let thread_placement = ThreadPlacement::on(&topology, &placement.parse().unwrap(), "--cpus").unwrap();
+        let end =
+            |role| (0..streams).map(|index| thread_placement.of(role, index, streams).unwrap()).collect();
         (end(Role::Client), end(Role::Server))
     }
 
@@ -197,18 +203,19 @@ mod tests {
     #[test]
     fn only_processors_that_may_be_used_are_taken() {
         let topology = Topology::new(vec![vec![0, 4], vec![1], vec![2]]);
-        let places = |text: &str| Places::on(&topology, &text.parse().unwrap(), "--peer-cpus");
+        let thread_placement =
+            |text: &str| ThreadPlacement::on(&topology, &text.parse().unwrap(), "--peer-cpus");
         for (list, cpu) in [("3", 3), ("0-2,4,5", 5), ("1024", 1024)] {
-            let error = places(list).unwrap_err();
+            let error = thread_placement(list).unwrap_err();
             let text = format!(
                 "unable to set CPU affinity: processor {cpu} of --peer-cpus does not exist or is not one that this \
                  process may use, which are 0-2,4"
             );
             assert_eq!(error.to_string(), text, "{list}");
         }
-        assert!(places("4,2").is_ok());
-        assert_eq!(places("auto").unwrap().of(Role::Server, 0, 1), None);
-        assert_eq!(Places::default().of(Role::Client, 5, 7), None);
+        assert!(thread_placement("4,2").is_ok());
+        assert_eq!(thread_placement("auto").unwrap().of(Role::Server, 0, 1), None);
+        assert_eq!(ThreadPlacement::default().of(Role::Client, 5, 7), None);
     }
 
     /// Two packages of two cores with two threads each; the second one has the card.
@@ -246,19 +253,22 @@ mod tests {
             (&TWO_NODES, None, Some(&[0, 1, 2, 3, 4, 5, 6, 7]), vec![], "so the scheduler has the choice"),
             (&TWO_NODES, None, None, vec![], "so the scheduler has the choice"),
         ] {
-            let (order, understood) = near_to(cores, node, interrupts);
-            assert_eq!(order, expected, "{understood}");
-            assert!(understood.contains(said), "{understood}");
+            let (order, near_choice) = near_to(cores, node, interrupts);
+            assert_eq!(order, expected, "{near_choice}");
+            assert!(near_choice.contains(said), "{near_choice}");
         }
     }
 
     #[test]
     fn near_is_settled_when_the_device_is_known() {
         let topology = Topology::new(vec![vec![0], vec![1]]);
-        let places = || Places::on(&topology, &Placement::Near, "--cpus").unwrap();
-        assert_eq!((places().of(Role::Client, 0, 1), places().understood()), (None, None));
+        let thread_placement = || ThreadPlacement::on(&topology, &Placement::Near, "--cpus").unwrap();
+        assert_eq!(
+            (thread_placement().of(Role::Client, 0, 1), thread_placement().near_choice()),
+            (None, None)
+        );
         let card = Card { node: Some(BTreeSet::from([1])), ..Card::default() };
-        for (device, place, understood) in [
+        for (device, place, near_choice) in [
             (None, None, "near: the device of the test is not known, so the scheduler has the choice"),
             (Some(("lo", None)), None, "near: lo has no card, so the scheduler has the choice"),
             (
@@ -268,15 +278,18 @@ mod tests {
             ),
         ] {
             let device = device.map(|(name, card)| OutgoingDevice { name: name.to_owned(), card });
-            let mut places = places();
-            places.settle(device.as_ref());
-            assert_eq!((places.of(Role::Server, 1, 2), places.understood()), (place, Some(understood)));
+            let mut thread_placement = thread_placement();
+            thread_placement.resolve_near(device.as_ref());
+            assert_eq!(
+                (thread_placement.of(Role::Server, 1, 2), thread_placement.near_choice()),
+                (place, Some(near_choice))
+            );
             // Once and for all.
-            places.settle(None);
-            assert_eq!(places.understood(), Some(understood));
+            thread_placement.resolve_near(None);
+            assert_eq!(thread_placement.near_choice(), Some(near_choice));
         }
-        let mut spread = Places::on(&topology, &Placement::Spread, "--cpus").unwrap();
-        spread.settle(None);
-        assert_eq!((spread.of(Role::Client, 1, 2), spread.understood()), (Some(1), None));
+        let mut spread = ThreadPlacement::on(&topology, &Placement::Spread, "--cpus").unwrap();
+        spread.resolve_near(None);
+        assert_eq!((spread.of(Role::Client, 1, 2), spread.near_choice()), (Some(1), None));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Refusals within a minute after which no more tokens from that address are judged.
-pub(super) const GUESSES_PER_MINUTE: u32 = 10;
+pub(super) const FAILED_LOGINS_PER_MINUTE: u32 = 10;
 /// Seconds after the first refusal at which the count begins anew.
 const SPAN_SECS: u64 = 60;
 /// Most addresses that are remembered; beyond that the oldest one is forgotten.
@@ -15,7 +15,7 @@ const ADDRESSES_MAX: usize = 4096;
 /// All hosts behind one address translator have the same address and fail together. That is why an address is
 /// kept out for a minute at most, and has ten attempts in each.
 #[derive(Debug, Default)]
-pub(super) struct Guesses {
+pub(super) struct FailedLogins {
     failed: HashMap<IpAddr, Failed>,
 }
 
@@ -33,11 +33,11 @@ impl Failed {
     }
 }
 
-impl Guesses {
+impl FailedLogins {
     /// Whether a token from this address is judged at `now`, in seconds since 1970.
     pub(super) fn may_try(&self, client: IpAddr, now: i64) -> bool {
         let failed = self.failed.get(&host_of(client)).filter(|failed| !failed.is_over(now));
-        failed.is_none_or(|failed| failed.count < GUESSES_PER_MINUTE)
+        failed.is_none_or(|failed| failed.count < FAILED_LOGINS_PER_MINUTE)
     }
 
     /// Counts a token from this address that was refused at `now`, in seconds since 1970.
@@ -74,30 +74,30 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn fail(guesses: &mut Guesses, client: &str, times: u32, now: i64) {
-        (0..times).for_each(|_| guesses.failed(address(client), now));
+    fn fail(failed_logins: &mut FailedLogins, client: &str, times: u32, now: i64) {
+        (0..times).for_each(|_| failed_logins.failed(address(client), now));
     }
 
     #[test]
     fn ten_a_minute_and_then_none() {
-        let mut guesses = Guesses::default();
-        fail(&mut guesses, "192.0.2.1", 9, NOW);
-        assert!(guesses.may_try(address("192.0.2.1"), NOW + 59));
-        fail(&mut guesses, "192.0.2.1", 1, NOW + 59);
-        assert!(!guesses.may_try(address("192.0.2.1"), NOW + 59));
-        assert!(guesses.may_try(address("192.0.2.2"), NOW + 59));
-        assert!(guesses.may_try(address("192.0.2.1"), NOW + 60));
-        fail(&mut guesses, "192.0.2.1", 1, NOW + 60);
-        assert!(guesses.may_try(address("192.0.2.1"), NOW + 61), "the count begins anew");
+        let mut failed_logins = FailedLogins::default();
+        fail(&mut failed_logins, "192.0.2.1", 9, NOW);
+        assert!(failed_logins.may_try(address("192.0.2.1"), NOW + 59));
+        fail(&mut failed_logins, "192.0.2.1", 1, NOW + 59);
+        assert!(!failed_logins.may_try(address("192.0.2.1"), NOW + 59));
+        assert!(failed_logins.may_try(address("192.0.2.2"), NOW + 59));
+        assert!(failed_logins.may_try(address("192.0.2.1"), NOW + 60));
+        fail(&mut failed_logins, "192.0.2.1", 1, NOW + 60);
+        assert!(failed_logins.may_try(address("192.0.2.1"), NOW + 61), "the count begins anew");
     }
 
     #[test]
     fn a_clock_that_is_set_keeps_nobody_out_for_long() {
-        let mut guesses = Guesses::default();
-        fail(&mut guesses, "192.0.2.1", 10, NOW);
-        assert!(guesses.may_try(address("192.0.2.1"), NOW - 3600));
-        fail(&mut guesses, "192.0.2.1", 10, i64::MAX);
-        assert!(guesses.may_try(address("192.0.2.1"), i64::MIN));
+        let mut failed_logins = FailedLogins::default();
+        fail(&mut failed_logins, "192.0.2.1", 10, NOW);
+        assert!(failed_logins.may_try(address("192.0.2.1"), NOW - 3600));
+        fail(&mut failed_logins, "192.0.2.1", 10, i64::MAX);
+        assert!(failed_logins.may_try(address("192.0.2.1"), i64::MIN));
     }
 
     #[test]
@@ -108,21 +108,21 @@ mod tests {
             ("::ffff:192.0.2.1", "192.0.2.1", true),
             ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
         ] {
-            let mut guesses = Guesses::default();
-            fail(&mut guesses, one, 10, NOW);
-            assert_eq!(guesses.may_try(address(other), NOW), !is_same, "{one} {other}");
+            let mut failed_logins = FailedLogins::default();
+            fail(&mut failed_logins, one, 10, NOW);
+            assert_eq!(failed_logins.may_try(address(other), NOW), !is_same, "{one} {other}");
         }
     }
 
     #[test]
     fn many_addresses_take_little_memory_and_the_newest_count() {
-        let mut guesses = Guesses::default();
+        let mut failed_logins = FailedLogins::default();
         for number in 0..10_000 {
             let client = Ipv4Addr::from_bits(number).into();
             let now = NOW + i64::from(number / 500);
-            (0..10).for_each(|_| guesses.failed(client, now));
+            (0..10).for_each(|_| failed_logins.failed(client, now));
         }
-        assert_eq!(guesses.failed.len(), ADDRESSES_MAX);
-        assert!(!guesses.may_try(Ipv4Addr::from_bits(9_999).into(), NOW + 20));
+        assert_eq!(failed_logins.failed.len(), ADDRESSES_MAX);
+        assert!(!failed_logins.may_try(Ipv4Addr::from_bits(9_999).into(), NOW + 20));
     }
 }

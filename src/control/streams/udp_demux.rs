@@ -2,7 +2,7 @@
 //!
 //! A client opens a stream with a *connect*. That of an iperf3 carries no cookie, so it belongs to the test
 //! whose client has the address that it comes from, and only one test of a host waits for such connects at a
-//! time (`turns.rs`). A ringperf's connect carries the cookie of its test.
+//! time (`setup_lock.rs`). A ringperf's connect carries the cookie of its test.
 //!
 //! Connects must come from the host of the control connection. With `--udp-any-source` those with a cookie
 //! may come from elsewhere. A client could forge their source address, and that address would then get all
@@ -23,27 +23,27 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::udp::{FORGOTTEN_MAX, RECEIVE_BUFFER_BYTES, WORD_ROOM, answer, prepare};
+use super::udp::{CONNECT_BUFFER_BYTES, DISCARDED_MAX, RECEIVE_BUFFER_BYTES, answer, prepare};
 use crate::config::{Flow, LocalConfig, TestConfig};
+use crate::control::base::fixes;
 use crate::control::base::socket_options::bind_device;
-use crate::control::base::way_out;
 use crate::error::SetupError;
-use crate::protocol::{Cookie, UdpChallenge, UdpWord};
+use crate::protocol::{Cookie, UdpChallenge, UdpConnect};
 use crate::sys::{Socket, random_bytes, udp_listener_at, unmap};
 
 /// Most connects that wait for a test. An honest client sends the next one when it has got the reply.
-const WORDS_WAITING: usize = 16;
+const CONNECTS_WAITING: usize = 16;
 
 /// The listening UDP sockets of a server, one for each of its addresses at which clients open streams. All
 /// copies are one.
 #[derive(Clone, Default)]
-pub(crate) struct Porters(Rc<RefCell<Vec<Weak<Porter>>>>);
+pub(crate) struct UdpListeners(Rc<RefCell<Vec<Weak<UdpListener>>>>);
 
 /// A UDP socket that receives all connects to one address, and the task that routes them.
-struct Porter {
+struct UdpListener {
     address: SocketAddr,
     socket: Rc<UdpSocket>,
-    guests: Rc<Guests>,
+    demux: Rc<UdpDemux>,
     listening: JoinHandle<()>,
 }
 
@@ -60,23 +60,23 @@ pub(crate) struct Expected {
 
 /// The tests that wait for connects at one address.
 #[derive(Default)]
-struct Guests(RefCell<Vec<Guest>>);
+struct UdpDemux(RefCell<Vec<PendingTest>>);
 
 /// A test that waits for connects.
-struct Guest {
+struct PendingTest {
     expected: Expected,
-    words: mpsc::Sender<(UdpWord, SocketAddr)>,
+    connects: mpsc::Sender<(UdpConnect, SocketAddr)>,
     /// The source of the last connect that belonged to no test; it may be the client, by another route.
     stranger: Rc<Cell<Option<SocketAddr>>>,
 }
 
 /// Accepts the UDP streams of one test.
-pub(crate) struct UdpDoor<'a> {
+pub(crate) struct UdpAcceptor<'a> {
     local: &'a LocalConfig,
-    porter: Rc<Porter>,
+    listener: Rc<UdpListener>,
     expected: Expected,
     /// The connects of the test, and their sources.
-    words: mpsc::Receiver<(UdpWord, SocketAddr)>,
+    connects: mpsc::Receiver<(UdpConnect, SocketAddr)>,
     /// The last source on another host than the client's, and the challenge that it has to echo.
     challenged: Option<(SocketAddr, UdpChallenge)>,
     /// The sources of the streams that are open already: a connect that is repeated opens no second stream.
@@ -84,47 +84,56 @@ pub(crate) struct UdpDoor<'a> {
     stranger: Rc<Cell<Option<SocketAddr>>>,
 }
 
-impl Porters {
+impl UdpListeners {
     /// Starts to accept the streams of a client at the address that its control connection leads to, so that
     /// replies come from there. The client may be told to open its streams then.
     ///
     /// # Errors
     /// [`SetupError::UdpListen`], or [`SetupError::SocketOption`] when the network device is not there.
-    pub(crate) fn open_door<'a>(
+    pub(crate) fn open_acceptor<'a>(
         &self,
         address: SocketAddr,
         expected: Expected,
         local: &'a LocalConfig,
-    ) -> Result<UdpDoor<'a>, SetupError> {
-        let porter = self.porter(address, local)?;
-        let (sender, words) = mpsc::channel(WORDS_WAITING);
+    ) -> Result<UdpAcceptor<'a>, SetupError> {
+        let listener = self.listener(address, local)?;
+        let (sender, connects) = mpsc::channel(CONNECTS_WAITING);
         let stranger = Rc::default();
-        let guest = Guest { expected, words: sender, stranger: Rc::clone(&stranger) };
-        porter.guests.0.borrow_mut().push(guest);
-        Ok(UdpDoor { local, porter, expected, words, challenged: None, opened: Vec::new(), stranger })
+        let pending = PendingTest { expected, connects: sender, stranger: Rc::clone(&stranger) };
+        listener.demux.0.borrow_mut().push(pending);
+        Ok(UdpAcceptor {
+            local,
+            listener,
+            expected,
+            connects,
+            challenged: None,
+            opened: Vec::new(),
+            stranger,
+        })
     }
 
-    fn porter(&self, address: SocketAddr, local: &LocalConfig) -> Result<Rc<Porter>, SetupError> {
-        let mut porters = self.0.borrow_mut();
-        porters.retain(|porter| porter.strong_count() > 0);
-        let known = porters.iter().filter_map(Weak::upgrade).find(|porter| porter.address == address);
-        if let Some(porter) = known {
-            return Ok(porter);
+    fn listener(&self, address: SocketAddr, local: &LocalConfig) -> Result<Rc<UdpListener>, SetupError> {
+        let mut udp_listeners = self.0.borrow_mut();
+        udp_listeners.retain(|listener| listener.strong_count() > 0);
+        let known =
+            udp_listeners.iter().filter_map(Weak::upgrade).find(|listener| listener.address == address);
+        if let Some(listener) = known {
+            return Ok(listener);
         }
         let failed = |source| listen_error(address, source);
         let socket = bind(address, local)?;
         // A flood of datagrams should not keep the clients' connects out.
         socket.grow_receive_buffer(RECEIVE_BUFFER_BYTES);
         let socket = Rc::new(UdpSocket::from_std(socket.into_udp()).map_err(failed)?);
-        let guests = Rc::new(Guests::default());
-        let listening = tokio::task::spawn_local(listen(Rc::clone(&socket), Rc::clone(&guests)));
-        let porter = Rc::new(Porter { address, socket, guests, listening });
-        porters.push(Rc::downgrade(&porter));
-        Ok(porter)
+        let demux = Rc::new(UdpDemux::default());
+        let listening = tokio::task::spawn_local(listen(Rc::clone(&socket), Rc::clone(&demux)));
+        let listener = Rc::new(UdpListener { address, socket, demux, listening });
+        udp_listeners.push(Rc::downgrade(&listener));
+        Ok(listener)
     }
 }
 
-impl UdpDoor<'_> {
+impl UdpAcceptor<'_> {
     /// A sentence about the last source on another host than the client's that tried to open a stream in
     /// vain.
     pub(crate) fn strangers(&self) -> Option<String> {
@@ -136,13 +145,13 @@ impl UdpDoor<'_> {
             return Some(format!("{unopened}: it tried to from {other}, but nothing gets back to there"));
         }
         let stranger = self.stranger.get().map(unmap)?;
-        let (guess, way_out) = match cookie {
+        let (guess, fix) = match cookie {
             Some(_) => ("that is the client, and", "; --udp-any-source lets them in"),
             None => ("if that is the client,", ""),
         };
         Some(format!(
             "{unopened}, but {stranger} tried to and was not heard: {guess} routing or address translation gives its \
-             datagrams another address than its control connection{way_out}"
+             datagrams another address than its control connection{fix}"
         ))
     }
 
@@ -153,16 +162,19 @@ impl UdpDoor<'_> {
     pub(crate) async fn next(&mut self, test: &TestConfig, flow: Flow) -> Result<Socket, SetupError> {
         let failed = |source| SetupError::System { what: "accepting a UDP stream", source };
         let source = loop {
-            let (word, source) =
-                self.words.recv().await.expect("the porter keeps a sender as long as the door is there");
-            if !self.opened.contains(&source) && self.is_proven(word, source)? {
+            let (connect, source) = self
+                .connects
+                .recv()
+                .await
+                .expect("the listener keeps a sender as long as the acceptor is there");
+            if !self.opened.contains(&source) && self.is_proven(connect, source)? {
                 break source;
             }
         };
         self.opened.push(source);
-        let socket = bind(self.porter.address, self.local)?;
+        let socket = bind(self.listener.address, self.local)?;
         socket.connect_udp(source).map_err(failed)?;
-        let socket = self.porter.guests.take_back(socket).map_err(failed)?;
+        let socket = self.listener.demux.take_back(socket).map_err(failed)?;
         prepare(&socket, (test, self.local), flow, &source)?;
         // The kernel has room for four bytes; a lost reply is the client's to notice.
         answer(&socket).map_err(failed)?;
@@ -171,7 +183,7 @@ impl UdpDoor<'_> {
 
     /// Whether the sender of this connect receives what is sent to its source. The client's host does, since
     /// it has made a connection. Any other source is sent a challenge that it has to echo.
-    fn is_proven(&mut self, word: UdpWord, source: SocketAddr) -> Result<bool, SetupError> {
+    fn is_proven(&mut self, connect: UdpConnect, source: SocketAddr) -> Result<bool, SetupError> {
         if self.expected.client == unmap(source).ip() {
             return Ok(true);
         }
@@ -179,12 +191,12 @@ impl UdpDoor<'_> {
             Some((challenged, challenge)) if challenged == source => challenge,
             _ => new_challenge()?,
         };
-        if matches!(word, UdpWord::Named { echo, .. } if challenge.is_met_by(&echo)) {
+        if matches!(connect, UdpConnect::Named { echo, .. } if challenge.is_met_by(&echo)) {
             return Ok(true);
         }
         self.challenged = Some((source, challenge));
         // A client that gets nothing sends its connect once more.
-        let _ = self.porter.socket.try_send_to(&challenge.encode(), source);
+        let _ = self.listener.socket.try_send_to(&challenge.encode(), source);
         Ok(false)
     }
 }
@@ -198,33 +210,33 @@ fn new_challenge() -> Result<UdpChallenge, SetupError> {
 
 impl Expected {
     /// Whether a connect of the test may come from `source`.
-    fn hears(&self, word: &UdpWord, source: IpAddr) -> bool {
-        self.client == source || self.any_source && matches!(word, UdpWord::Named { .. })
+    fn hears(&self, connect: &UdpConnect, source: IpAddr) -> bool {
+        self.client == source || self.any_source && matches!(connect, UdpConnect::Named { .. })
     }
 }
 
-impl Drop for UdpDoor<'_> {
+impl Drop for UdpAcceptor<'_> {
     fn drop(&mut self) {
-        self.porter.guests.0.borrow_mut().retain(|guest| !Rc::ptr_eq(&guest.stranger, &self.stranger));
+        self.listener.demux.0.borrow_mut().retain(|pending| !Rc::ptr_eq(&pending.stranger, &self.stranger));
     }
 }
 
-impl Drop for Porter {
+impl Drop for UdpListener {
     fn drop(&mut self) {
         self.listening.abort();
     }
 }
 
-impl Guests {
+impl UdpDemux {
     /// Hands a connect to the test that waits for it; other datagrams are dropped.
     fn route(&self, datagram: &[u8], source: SocketAddr) {
-        let Some(word) = UdpWord::decode(datagram) else { return };
-        let guests = self.0.borrow();
-        let of_word = || guests.iter().filter(|guest| word.is_of(guest.expected.cookie.as_ref()));
-        match of_word().find(|guest| guest.expected.hears(&word, unmap(source).ip())) {
+        let Some(connect) = UdpConnect::decode(datagram) else { return };
+        let tests = self.0.borrow();
+        let of_connect = || tests.iter().filter(|pending| connect.is_of(pending.expected.cookie.as_ref()));
+        match of_connect().find(|pending| pending.expected.hears(&connect, unmap(source).ip())) {
             // A client that sends more connects than it gets replies has to send them again.
-            Some(guest) => drop(guest.words.try_send((word, source))),
-            None => of_word().for_each(|guest| guest.stranger.set(Some(source))),
+            Some(pending) => drop(pending.connects.try_send((connect, source))),
+            None => of_connect().for_each(|pending| pending.stranger.set(Some(source))),
         }
     }
 
@@ -232,10 +244,10 @@ impl Guests {
     /// connects of other tests among them.
     fn take_back(&self, socket: Socket) -> io::Result<Socket> {
         let socket = socket.into_udp();
-        let mut word = [0; WORD_ROOM];
-        for _ in 0..FORGOTTEN_MAX {
-            match socket.recv_from(&mut word) {
-                Ok((bytes, source)) => self.route(&word[..bytes], source),
+        let mut buffer = [0; CONNECT_BUFFER_BYTES];
+        for _ in 0..DISCARDED_MAX {
+            match socket.recv_from(&mut buffer) {
+                Ok((bytes, source)) => self.route(&buffer[..bytes], source),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // A pending error is forgotten with the rest.
                 Err(_) => {}
@@ -246,12 +258,12 @@ impl Guests {
 }
 
 /// Receives and routes all connects until no test waits for any.
-async fn listen(socket: Rc<UdpSocket>, guests: Rc<Guests>) {
-    let mut word = [0; WORD_ROOM];
+async fn listen(socket: Rc<UdpSocket>, demux: Rc<UdpDemux>) {
+    let mut buffer = [0; CONNECT_BUFFER_BYTES];
     loop {
         // An error tells of an earlier answer that did not arrive, if anything.
-        if let Ok((bytes, source)) = socket.recv_from(&mut word).await {
-            guests.route(&word[..bytes], source);
+        if let Ok((bytes, source)) = socket.recv_from(&mut buffer).await {
+            demux.route(&buffer[..bytes], source);
         }
     }
 }
@@ -265,8 +277,8 @@ fn bind(address: SocketAddr, local: &LocalConfig) -> Result<Socket, SetupError> 
 }
 
 fn listen_error(address: SocketAddr, source: io::Error) -> SetupError {
-    let way_out = way_out::of_listening(unmap(address), &source, udp_listener_at);
-    SetupError::UdpListen { address: address.to_string(), source, way_out }
+    let fix = fixes::of_listening(unmap(address), &source, udp_listener_at);
+    SetupError::UdpListen { address: address.to_string(), source, fix }
 }
 
 #[cfg(test)]
@@ -300,9 +312,9 @@ mod tests {
     }
 
     /// Waits until all connects so far are dealt with, and checks that they open no stream.
-    async fn nobody_comes(door: &mut UdpDoor<'_>) {
+    async fn nobody_comes(acceptor: &mut UdpAcceptor<'_>) {
         let test = TestConfig::default();
-        let another = timeout(Duration::from_millis(20), door.next(&test, Flow::Send));
+        let another = timeout(Duration::from_millis(20), acceptor.next(&test, Flow::Send));
         assert!(another.await.is_err(), "nobody else has said anything");
     }
 
@@ -317,9 +329,9 @@ mod tests {
     }
 
     /// Accepts the next stream and returns its socket.
-    async fn open(door: &mut UdpDoor<'_>, client: &std::net::UdpSocket) -> Socket {
+    async fn open(acceptor: &mut UdpAcceptor<'_>, client: &std::net::UdpSocket) -> Socket {
         let test = TestConfig::default();
-        let stream = timeout(Duration::from_secs(5), door.next(&test, Flow::Receive)).await;
+        let stream = timeout(Duration::from_secs(5), acceptor.next(&test, Flow::Receive)).await;
         let stream = stream.expect("the word has come").unwrap();
         assert_eq!(stream.peer_addr().unwrap(), client.local_addr().unwrap());
         let mut answer = [0; 8];
@@ -331,10 +343,11 @@ mod tests {
     #[tokio::test]
     async fn words_find_the_test_of_their_host() {
         let tests = async {
-            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let (udp_listeners, local, address) =
+                (UdpListeners::default(), LocalConfig::default(), free_address());
             let hosts = [[127, 0, 0, 2], [127, 0, 0, 3]];
             let [mut first, mut second] =
-                hosts.map(|host| porters.open_door(address, stock(host), &local).unwrap());
+                hosts.map(|host| udp_listeners.open_acceptor(address, stock(host), &local).unwrap());
             let stranger = socket_of([127, 0, 0, 4]);
             stranger.send_to(&UDP_CONNECT, address).unwrap();
             let clients = [hosts[0], hosts[1], hosts[0], hosts[1]].map(socket_of);
@@ -350,8 +363,8 @@ mod tests {
             for client in [2, 0] {
                 streams.push(open(&mut first, &clients[client]).await);
             }
-            for door in [&mut first, &mut second] {
-                nobody_comes(door).await;
+            for acceptor in [&mut first, &mut second] {
+                nobody_comes(acceptor).await;
             }
             hears_nothing(&stranger);
         };
@@ -362,26 +375,27 @@ mod tests {
     #[tokio::test]
     async fn words_that_name_a_test_find_it() {
         let tests = async {
-            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let (udp_listeners, local, address) =
+                (UdpListeners::default(), LocalConfig::default(), free_address());
             let host = [127, 0, 0, 2];
             let named = |random| Expected { cookie: Some(cookie(random)), ..stock(host) };
             let [mut bare, mut first, mut second] = [stock(host), named(1), named(2)]
-                .map(|expected| porters.open_door(address, expected, &local).unwrap());
-            let words = [None, Some(cookie(1)), Some(cookie(2)), Some(cookie(3))].map(UdpWord::first);
-            let clients = words.map(|word| {
+                .map(|expected| udp_listeners.open_acceptor(address, expected, &local).unwrap());
+            let connects = [None, Some(cookie(1)), Some(cookie(2)), Some(cookie(3))].map(UdpConnect::first);
+            let clients = connects.map(|connect| {
                 let client = socket_of(host);
-                client.send_to(&word.encode(), address).unwrap();
+                client.send_to(&connect.encode(), address).unwrap();
                 client
             });
-            for (door, client) in [(&mut second, 2), (&mut first, 1), (&mut bare, 0)] {
-                open(door, &clients[client]).await;
-                nobody_comes(door).await;
+            for (acceptor, client) in [(&mut second, 2), (&mut first, 1), (&mut bare, 0)] {
+                open(acceptor, &clients[client]).await;
+                nobody_comes(acceptor).await;
             }
             hears_nothing(&clients[3]);
             // A test that stops waiting does not take those of the same host with it.
             drop(first);
             let client = socket_of(host);
-            client.send_to(&words[2].encode(), address).unwrap();
+            client.send_to(&connects[2].encode(), address).unwrap();
             open(&mut second, &client).await;
         };
         LocalSet::new().run_until(tests).await;
@@ -390,42 +404,43 @@ mod tests {
     #[tokio::test]
     async fn another_address_has_to_know_the_cookie_and_to_repeat_a_challenge() {
         let tests = async {
-            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let (udp_listeners, local, address) =
+                (UdpListeners::default(), LocalConfig::default(), free_address());
             let [host, elsewhere] = [[127, 0, 0, 2], [127, 0, 0, 3]];
             let named = Expected { cookie: Some(cookie(1)), any_source: true, ..stock(host) };
-            let mut door = porters.open_door(address, named, &local).unwrap();
+            let mut acceptor = udp_listeners.open_acceptor(address, named, &local).unwrap();
             let [client, other, stranger] = [elsewhere; 3].map(socket_of);
-            for word in [None, Some(cookie(2))].map(UdpWord::first) {
-                stranger.send_to(&word.encode(), address).unwrap();
+            for connect in [None, Some(cookie(2))].map(UdpConnect::first) {
+                stranger.send_to(&connect.encode(), address).unwrap();
             }
-            nobody_comes(&mut door).await;
+            nobody_comes(&mut acceptor).await;
             hears_nothing(&stranger);
-            assert_eq!(door.strangers(), None, "nothing tells who that was");
+            assert_eq!(acceptor.strangers(), None, "nothing tells who that was");
 
-            let first = UdpWord::first(Some(cookie(1))).encode();
+            let first = UdpConnect::first(Some(cookie(1))).encode();
             client.send_to(&first, address).unwrap();
             client.send_to(&first, address).unwrap();
-            nobody_comes(&mut door).await;
+            nobody_comes(&mut acceptor).await;
             let (asked, again) = (hears(&client), hears(&client));
             assert!(asked == again && asked.len() < first.len(), "a word that is repeated changes nothing");
-            let said = door.strangers().unwrap();
+            let said = acceptor.strangers().unwrap();
             assert!(said.contains(&client.local_addr().unwrap().to_string()), "{said}");
 
             let echo = UdpChallenge::decode(&asked).unwrap();
-            let repeated = UdpWord::Named { cookie: cookie(1), echo }.encode();
+            let repeated = UdpConnect::Named { cookie: cookie(1), echo }.encode();
             // The challenge of one address does not help another one, nor does another test's cookie.
             other.send_to(&repeated, address).unwrap();
-            stranger.send_to(&UdpWord::Named { cookie: cookie(2), echo }.encode(), address).unwrap();
-            nobody_comes(&mut door).await;
+            stranger.send_to(&UdpConnect::Named { cookie: cookie(2), echo }.encode(), address).unwrap();
+            nobody_comes(&mut acceptor).await;
             assert_ne!(hears(&other), asked);
             hears_nothing(&stranger);
 
             client.send_to(&first, address).unwrap();
-            nobody_comes(&mut door).await;
+            nobody_comes(&mut acceptor).await;
             let echo = UdpChallenge::decode(&hears(&client)).unwrap();
-            client.send_to(&UdpWord::Named { cookie: cookie(1), echo }.encode(), address).unwrap();
-            open(&mut door, &client).await;
-            assert_eq!(door.strangers(), None);
+            client.send_to(&UdpConnect::Named { cookie: cookie(1), echo }.encode(), address).unwrap();
+            open(&mut acceptor, &client).await;
+            assert_eq!(acceptor.strangers(), None);
         };
         LocalSet::new().run_until(tests).await;
     }
@@ -433,14 +448,15 @@ mod tests {
     #[tokio::test]
     async fn without_the_option_another_address_is_named_and_not_heard() {
         let tests = async {
-            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let (udp_listeners, local, address) =
+                (UdpListeners::default(), LocalConfig::default(), free_address());
             let named = Expected { cookie: Some(cookie(1)), ..stock([127, 0, 0, 2]) };
-            let mut door = porters.open_door(address, named, &local).unwrap();
+            let mut acceptor = udp_listeners.open_acceptor(address, named, &local).unwrap();
             let client = socket_of([127, 0, 0, 3]);
-            client.send_to(&UdpWord::first(Some(cookie(1))).encode(), address).unwrap();
-            nobody_comes(&mut door).await;
+            client.send_to(&UdpConnect::first(Some(cookie(1))).encode(), address).unwrap();
+            nobody_comes(&mut acceptor).await;
             hears_nothing(&client);
-            let said = door.strangers().unwrap();
+            let said = acceptor.strangers().unwrap();
             let source = client.local_addr().unwrap().to_string();
             assert!(said.contains(&source) && said.contains("--udp-any-source"), "{said}");
         };
@@ -450,18 +466,19 @@ mod tests {
     #[tokio::test]
     async fn a_word_that_strays_into_another_streams_socket_is_not_lost() {
         let tests = async {
-            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
+            let (udp_listeners, local, address) =
+                (UdpListeners::default(), LocalConfig::default(), free_address());
             let [host, other] = [[127, 0, 0, 2], [127, 0, 0, 3]];
-            let mut door = porters.open_door(address, stock(host), &local).unwrap();
+            let mut acceptor = udp_listeners.open_acceptor(address, stock(host), &local).unwrap();
             let client = socket_of(host);
             // The socket of a stream of another test, between its bind and its connect: it is the newest one.
             let socket = bind(address, &local).unwrap();
             client.send_to(&UDP_CONNECT, address).unwrap();
             let strange = socket_of(other);
             socket.connect_udp(strange.local_addr().unwrap()).unwrap();
-            let socket = door.porter.guests.take_back(socket).unwrap();
+            let socket = acceptor.listener.demux.take_back(socket).unwrap();
             assert!(socket.receive_now(&mut [0; 8]).is_err());
-            open(&mut door, &client).await;
+            open(&mut acceptor, &client).await;
         };
         LocalSet::new().run_until(tests).await;
     }
@@ -469,10 +486,11 @@ mod tests {
     #[tokio::test]
     async fn the_port_is_free_when_the_last_door_is_shut() {
         let tests = async {
-            let (porters, local, address) = (Porters::default(), LocalConfig::default(), free_address());
-            let door = porters.open_door(address, stock([127, 0, 0, 2]), &local).unwrap();
+            let (udp_listeners, local, address) =
+                (UdpListeners::default(), LocalConfig::default(), free_address());
+            let acceptor = udp_listeners.open_acceptor(address, stock([127, 0, 0, 2]), &local).unwrap();
             assert!(std::net::UdpSocket::bind(address).is_err());
-            drop(door);
+            drop(acceptor);
             tokio::task::yield_now().await;
             assert!(std::net::UdpSocket::bind(address).is_ok());
         };
