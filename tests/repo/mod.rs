@@ -7,6 +7,7 @@ mod compatibility;
 mod figures;
 mod imports;
 mod layering;
+mod names;
 mod promises;
 mod source;
 mod stops;
