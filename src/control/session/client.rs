@@ -665,7 +665,7 @@ fn interrupted(signal: &'static str) -> RunError {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::Ipv4Addr;
 
     use tokio::sync::oneshot;
 
@@ -713,8 +713,10 @@ mod tests {
 
     #[test]
     fn a_run_that_fails_has_come_to_its_error() {
-        // Nobody listens at a port that somebody has just left.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        // Nobody listens at a port that is only taken.
+        let taken = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        taken.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        let port = taken.local_addr().unwrap().as_socket().unwrap().port();
         let report = ReportHandle::start(Vec::new()).unwrap();
         let outcome = run_client(&config(port, EndCondition::Unlimited), &report, || Ok(()));
         report.finish().unwrap();
