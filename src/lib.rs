@@ -6,7 +6,8 @@
 //! 2. [`config`], [`protocol`], [`stats`]: what to do, what the wire says, what was counted. Pure.
 //! 3. [`sys`]: the kernel. All `unsafe` code of the project. Beside it [`auth`]: who may run a test.
 //! 4. [`engine`]: the data path; one blocking loop per stream thread.
-//! 5. [`report`]: the only writer of standard output.
+//! 5. [`verdict`]: from what both ends have counted to what limited a run. Pure.
+//!    [`report`]: the only writer of standard output.
 //! 6. [`error`]: what can go wrong, in kinds of whose doing it was, and the exit code.
 //! 7. [`control`]: the session: phases, deadlines, threads.
 //! 8. [`process`]: pid file and background.
@@ -25,3 +26,4 @@ pub mod report;
 pub mod stats;
 pub mod sys;
 pub mod units;
+pub mod verdict;
