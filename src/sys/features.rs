@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::error_message::error_message;
-use super::uring::{self, BUSY_POLL_STEP, SetupError};
+use super::uring::{self, BUSY_POLL_STEP, RingError};
 
 /// A feature that is missing here, and what the user can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +72,8 @@ impl Missing {
     }
 }
 
-impl From<&SetupError> for Missing {
-    fn from(error: &SetupError) -> Self {
+impl From<&RingError> for Missing {
+    fn from(error: &RingError) -> Self {
         let name = error_name(&error.source);
         let step = error.step;
         match error.source.raw_os_error() {
@@ -167,7 +167,7 @@ mod tests {
             (libc::EINVAL, "EINVAL"),
             (libc::EMFILE, "EMFILE"),
         ] {
-            let error = SetupError { step: "io_uring_setup", source: io::Error::from_raw_os_error(number) };
+            let error = RingError { step: "io_uring_setup", source: io::Error::from_raw_os_error(number) };
             let missing = Missing::from(&error);
             assert!(
                 missing.reason.contains("io_uring_setup") && missing.reason.contains(name),

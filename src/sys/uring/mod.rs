@@ -16,5 +16,5 @@ mod traits;
 pub use buffers::ReceiveBuffers;
 pub use operations::Operation;
 pub(super) use ring::BUSY_POLL_STEP;
-pub use ring::{Ring, RingBuilder, SetupError, probe};
+pub use ring::{Ring, RingBuilder, RingError, probe};
 pub use traits::{AnyRing, Completion, ReceiveRing, SendRing, Token};

@@ -40,7 +40,7 @@ pub const BUSY_POLL_STEP: &str = "having io_uring poll the network card";
 /// Why a ring could not be made.
 #[derive(Debug, thiserror::Error)]
 #[error("{step}: {}", error_message(source))]
-pub struct SetupError {
+pub struct RingError {
     /// The system call or the missing feature.
     pub step: &'static str,
     /// The system's answer.
@@ -73,14 +73,14 @@ impl RingBuilder {
     /// A ring with room for `entries` submissions and four times as many completions, on the calling thread.
     ///
     /// # Errors
-    /// [`SetupError`] with the step that the kernel refused.
-    pub fn new(socket: Arc<Socket>, entries: u32) -> Result<Self, SetupError> {
+    /// [`RingError`] with the step that the kernel refused.
+    pub fn new(socket: Arc<Socket>, entries: u32) -> Result<Self, RingError> {
         let uring = build(entries)?;
         uring
             .submitter()
             .register_files(&[socket.as_raw_fd()])
-            .map_err(|source| SetupError { step: "registering the socket with io_uring", source })?;
-        let payload = Region::new(0).map_err(|source| SetupError { step: "mapping memory", source })?;
+            .map_err(|source| RingError { step: "registering the socket with io_uring", source })?;
+        let payload = Region::new(0).map_err(|source| RingError { step: "mapping memory", source })?;
         let usual = usize::try_from(entries).expect("a u32 fits a usize on Linux") * 4;
         Ok(Self(Ring {
             uring,
@@ -99,7 +99,7 @@ impl RingBuilder {
     ///
     /// # Errors
     /// ENOMEM where the memory lock limit is too low for it.
-    pub fn register_payload(&mut self, payload: Region) -> Result<(), SetupError> {
+    pub fn register_payload(&mut self, payload: Region) -> Result<(), RingError> {
         let Self(ring) = self;
         *ring.payload = Payload::new(payload);
         // SAFETY: the vector is exactly the payload, which the ring keeps until nothing is in flight.
@@ -113,7 +113,7 @@ impl RingBuilder {
             first => first,
         };
         ring.payload.registered = registered.is_ok();
-        registered.map_err(|source| SetupError { step: "registering send buffers with io_uring", source })
+        registered.map_err(|source| RingError { step: "registering send buffers with io_uring", source })
     }
 
     /// Divides the payload into slots of `slot_bytes` bytes for [`SendRing::push_send_slot`].
@@ -125,12 +125,12 @@ impl RingBuilder {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn register_buffers(&mut self, mut buffers: ReceiveBuffers) -> Result<(), SetupError> {
+    pub fn register_buffers(&mut self, mut buffers: ReceiveBuffers) -> Result<(), RingError> {
         let Self(ring) = self;
         assert!(ring.buffers.is_none(), "receive buffers are registered once");
         buffers
             .register(&ring.uring)
-            .map_err(|source| SetupError { step: "registering a buffer ring with io_uring", source })?;
+            .map_err(|source| RingError { step: "registering a buffer ring with io_uring", source })?;
         *ring.buffers = Some(buffers);
         Ok(())
     }
@@ -139,7 +139,7 @@ impl RingBuilder {
     ///
     /// # Errors
     /// The kernel's refusal to tell.
-    pub fn has_zero_copy_sends(&self) -> Result<bool, SetupError> {
+    pub fn has_zero_copy_sends(&self) -> Result<bool, RingError> {
         Ok(operations_of(&self.0.uring)?.is_supported(opcode::SendZc::CODE))
     }
 
@@ -148,10 +148,10 @@ impl RingBuilder {
     ///
     /// # Errors
     /// EINVAL before Linux 6.9.
-    pub fn busy_poll(&mut self, micros: u32) -> Result<(), SetupError> {
+    pub fn busy_poll(&mut self, micros: u32) -> Result<(), RingError> {
         let mut napi = Napi::new().set_busy_poll_timeout(micros);
         let registered = self.0.uring.submitter().register_napi(&mut napi);
-        registered.map_err(|source| SetupError { step: BUSY_POLL_STEP, source })
+        registered.map_err(|source| RingError { step: BUSY_POLL_STEP, source })
     }
 
     /// Takes the memory that [`ReceiveRing::push_receive`] and [`ReceiveRing::receive_plainly`] receive into.
@@ -164,7 +164,7 @@ impl RingBuilder {
     ///
     /// # Errors
     /// The kernel's refusal.
-    pub fn enable(self, operations: &[Operation]) -> Result<Ring, SetupError> {
+    pub fn enable(self, operations: &[Operation]) -> Result<Ring, RingError> {
         enable(&self.0.uring, operations)?;
         Ok(self.0)
     }
@@ -407,14 +407,14 @@ impl std::fmt::Debug for Ring {
 /// Makes a small ring to see what the kernel offers; returns whether it has SEND_ZC.
 ///
 /// # Errors
-/// [`SetupError`] with what is missing.
-pub fn probe() -> Result<bool, SetupError> {
+/// [`RingError`] with what is missing.
+pub fn probe() -> Result<bool, RingError> {
     let uring = build(4)?;
     let known = operations_of(&uring)?;
     for code in [opcode::Recv::CODE, opcode::WriteFixed::CODE, opcode::Send::CODE] {
         if !known.is_supported(code) {
             let source = io::Error::from(io::ErrorKind::Unsupported);
-            return Err(SetupError { step: "looking for io_uring's send and receive", source });
+            return Err(RingError { step: "looking for io_uring's send and receive", source });
         }
     }
     enable(&uring, &[Operation::Send, Operation::Receive])?;
@@ -422,10 +422,10 @@ pub fn probe() -> Result<bool, SetupError> {
 }
 
 /// The operations that this kernel knows.
-fn operations_of(uring: &IoUring) -> Result<Probe, SetupError> {
+fn operations_of(uring: &IoUring) -> Result<Probe, RingError> {
     let mut known = Probe::new();
     let asked = uring.submitter().register_probe(&mut known);
-    asked.map_err(|source| SetupError { step: "asking io_uring for its operations", source })?;
+    asked.map_err(|source| RingError { step: "asking io_uring for its operations", source })?;
     Ok(known)
 }
 
@@ -442,24 +442,24 @@ fn control_only_header() -> libc::msghdr {
 const ENTRY_BYTES: usize = 256;
 
 /// One bar for all: what Linux 6.1 has. The ring can do nothing before it is enabled.
-fn build(entries: u32) -> Result<IoUring, SetupError> {
+fn build(entries: u32) -> Result<IoUring, RingError> {
     let mut builder = IoUring::builder();
     builder.setup_single_issuer().setup_defer_taskrun().setup_r_disabled().setup_cqsize(entries * 4);
-    let failed = |step| move |source| SetupError { step, source };
+    let failed = |step| move |source| RingError { step, source };
     let bytes = usize::try_from(entries).expect("a u32 fits a usize on Linux") * ENTRY_BYTES;
     let uring = take(bytes, || Ok(builder.build(entries))).map_err(failed("mapping memory"))?;
     let uring = uring.map_err(failed("io_uring_setup"))?;
     let parameters = uring.params();
     if !parameters.is_feature_ext_arg() || !parameters.is_feature_nodrop() {
         let source = io::Error::from(io::ErrorKind::Unsupported);
-        return Err(SetupError { step: "looking for io_uring's timed waits", source });
+        return Err(RingError { step: "looking for io_uring's timed waits", source });
     }
     Ok(uring)
 }
 
 /// Takes from a ring everything but these operations, for good, and lets it begin.
-fn enable(uring: &IoUring, operations: &[Operation]) -> Result<(), SetupError> {
-    let failed = |step| move |source| SetupError { step, source };
+fn enable(uring: &IoUring, operations: &[Operation]) -> Result<(), RingError> {
+    let failed = |step| move |source| RingError { step, source };
     let submitter = uring.submitter();
     let restricted = submitter.register_restrictions(&mut restrictions(operations));
     restricted.map_err(failed("restricting io_uring to what is needed"))?;
