@@ -17,7 +17,7 @@ mod thread;
 mod topology;
 pub mod uring;
 
-pub use clock::{monotonic_now, use_exact_timers};
+pub use clock::{clock_ticks_per_second, monotonic_now, use_exact_timers};
 pub use error_message::{error_message, with_fix};
 pub use features::{Features, Missing};
 pub use headroom::share_one_heap;
@@ -34,6 +34,6 @@ pub use process::{Fork, fork};
 pub use signal::{exit_at_signals, has_signal_come, ignore_failed_writes, ignores_hangup, note_signals};
 pub use thread::{
     Pinned, current_processor, random_bytes, set_time_slice, start_stream_thread, start_thread,
-    thread_cpu_time, thread_sleeps,
+    thread_cpu_time, thread_id, thread_sleeps,
 };
 pub use topology::{Topology, second_level_cache_bytes};

@@ -9,7 +9,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, SigmaskHow};
 use nix::sys::time::{TimeVal, TimeValLike};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 
 use super::headroom::{Reservation, take};
 use crate::stats::CpuTime;
@@ -24,6 +24,13 @@ const STREAM_BYTES: usize = 256 * 1024;
 pub fn thread_cpu_time() -> Option<CpuTime> {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).ok()?;
     Some(CpuTime { user: to_duration(usage.user_time()), system: to_duration(usage.system_time()) })
+}
+
+/// The id of the calling thread, which the folders of `/proc/self/task` are named after; that of
+/// [`std::thread::current`] is another one.
+#[must_use]
+pub fn thread_id() -> u32 {
+    u32::try_from(gettid().as_raw()).expect("ids of threads are positive")
 }
 
 /// The processor that the calling thread is on at this moment, the first one being 0; `None` where the kernel
