@@ -5,6 +5,7 @@
 
 mod cgroup;
 mod counters;
+mod fitness;
 mod pressure;
 mod processors;
 mod reading;
@@ -17,6 +18,7 @@ mod threads;
 
 pub use cgroup::{Group, Hierarchy, Quota, Throttling};
 pub use counters::{COUNTERS, Counter, CounterFile, Counters};
+pub use fitness::{Answer, Fitness, Sign, Waiting, fitness};
 pub use pressure::Pressure;
 pub use processors::Times;
 pub use reading::{Absence, Reading};
