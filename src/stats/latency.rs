@@ -77,7 +77,7 @@ impl Latency {
     }
 }
 
-/// The percentiles of a [`Latency`], in microseconds.
+/// Percentiles of a distribution of times, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Percentiles {
