@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::sys::plain;
+use crate::sys::error_message;
 
 /// A value, or why it is absent. What is absent is never taken for zero.
 pub type Reading<T> = Result<T, Absence>;
@@ -52,7 +52,7 @@ pub enum Absence {
 }
 
 fn system_words(errno: &i32) -> String {
-    plain(&io::Error::from_raw_os_error(*errno))
+    error_message(&io::Error::from_raw_os_error(*errno))
 }
 
 impl Absence {

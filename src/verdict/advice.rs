@@ -1,6 +1,6 @@
 //! What to do about a cause: commands and options, with the numbers that follow from the evidence.
 
-use super::document::{Cause, End};
+use super::cause::{Cause, End};
 use super::evidence::{AskedBy, DirectionName};
 use super::facts::{Facts, ThreadFacts};
 use super::rule::Rule;
@@ -207,7 +207,7 @@ fn at(end: End) -> &'static str {
 
 /// Four times the streams, within what a test may have.
 fn more_streams(facts: &Facts) -> u32 {
-    facts.evidence.streams.unwrap_or(1).saturating_mul(4).clamp(4, crate::config::MAX_STREAMS)
+    facts.evidence.streams.unwrap_or(1).saturating_mul(4).clamp(4, crate::config::ranges::STREAMS.max)
 }
 
 /// The smallest power of two times `least` that is not below `bytes`, and not above `most`.

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::document::End;
+use super::cause::End;
 use super::facts::{Facts, TcpFacts, ThreadFacts};
 use super::thresholds::{OCCUPIED_BEHIND_BUFFERS, OWN_PROCESSORS, RATE_PLAUSIBLE, RATE_REACHED, STOPPED};
 

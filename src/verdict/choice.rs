@@ -8,8 +8,8 @@
 use crate::config::Protocol;
 
 use super::budget::Budget;
+use super::cause::End;
 use super::datagrams;
-use super::document::End;
 use super::facts::Facts;
 use super::rule::Rule;
 use super::rules::{

@@ -4,7 +4,7 @@
 //! many are, it is the place at which they get lost.
 
 use super::budget::Budget;
-use super::document::{Cause, End};
+use super::cause::{Cause, End};
 use super::facts::Facts;
 use super::figures::Figure;
 use super::rule::Rule;

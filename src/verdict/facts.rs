@@ -6,7 +6,7 @@
 use crate::config::Protocol;
 use crate::units::to_f64;
 
-use super::document::{End, Evidence};
+use super::cause::{End, Evidence};
 use super::evidence::{
     BufferEvidence, DatagramEvidence, DeviceEvidence, DirectionEvidence, EndEvidence, QdiscEvidence,
     TcpEvidence, ThreadEvidence,

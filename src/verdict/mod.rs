@@ -6,6 +6,7 @@
 
 mod advice;
 mod budget;
+mod cause;
 mod choice;
 mod datagrams;
 mod document;
@@ -20,7 +21,8 @@ mod text;
 pub mod thresholds;
 
 pub use budget::{Budget, Share, ShareError};
-pub use document::{Cause, Confidence, End, Evidence, RuledOut, Verdict};
+pub use cause::{Cause, Confidence, End, Evidence, RuledOut};
+pub use document::Verdict;
 pub use evidence::{
     AskedBy, AskedRate, BufferEvidence, DatagramEvidence, DeviceEvidence, DirectionEvidence, DirectionName,
     EndEvidence, QdiscEvidence, TcpEvidence, ThreadEvidence,

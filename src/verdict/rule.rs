@@ -1,6 +1,6 @@
 //! A rule under way: what it wants of the facts, and what it has found.
 
-use super::document::{Cause, End, Evidence, RuledOut};
+use super::cause::{Cause, End, Evidence, RuledOut};
 use super::figures::Figure;
 use super::thresholds::{SHARE_LEAST, Threshold};
 

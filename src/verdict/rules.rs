@@ -4,7 +4,7 @@
 //! it from the others, so that this is what speaks against it where it does not match.
 
 use super::budget::{Budget, is_held_up};
-use super::document::{Cause, End};
+use super::cause::{Cause, End};
 use super::facts::{EndFacts, Facts, ThreadFacts, over_other};
 use super::figures::Figure;
 use super::rule::Rule;

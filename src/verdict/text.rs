@@ -3,7 +3,8 @@
 //! Programs find iperf3's rows by words such as sender and receiver, so no line has one of them: the ends are
 //! the sending end and the receiving end.
 
-use super::document::{Cause, Confidence, End, Evidence, RuledOut, Verdict};
+use super::cause::{Cause, Confidence, End, Evidence, RuledOut};
+use super::document::Verdict;
 use super::figures::Figure;
 
 /// Most numbers in the line of reasons.

@@ -19,7 +19,7 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("sys", &["config", "stats"]),
     ("auth", &["config", "sys"]),
     ("engine", &["config", "protocol", "stats", "sys"]),
-    ("host", &["sys"]),
+    ("host", &["units", "sys"]),
     ("verdict", &["units", "config"]),
     ("report", &["units", "config", "protocol", "stats", "sys"]),
     ("process", &["sys"]),
