@@ -85,11 +85,14 @@ fn serve(
             server.serve(|| Ok(()), tell).await
         }
     })?;
+    report.finish().map_err(io::Error::other)?;
     match served {
-        Err(error) if !error.is_interrupted() => drop(listening.send(Err(error))),
-        _ => {}
+        // Who started it waits for this, or for the end of the thread if it listened already.
+        Err(error) if !error.is_interrupted() => {
+            listening.send(Err(error)).map_err(|unsent| io::Error::other(unsent.0.expect_err("it was one")))
+        }
+        _ => Ok(()),
     }
-    report.finish().map_err(io::Error::other)
 }
 
 #[cfg(test)]

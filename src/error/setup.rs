@@ -236,11 +236,11 @@ impl SetupError {
     /// As [`super::RunError::code_for_client`].
     pub(super) fn code_for_client(&self) -> Option<ErrorCode> {
         match self {
-            Self::Engine { .. }
-            | Self::EnginesLate(_)
-            | Self::BusyPoll { .. }
-            | Self::Defect(_)
-            | Self::System { .. } => Some(ErrorCode::INIT_TEST),
+            Self::Engine { .. } | Self::BusyPoll { .. } | Self::Defect(_) | Self::System { .. } => {
+                Some(ErrorCode::INIT_TEST)
+            }
+            // A client that has asked for an engine takes INIT_TEST for the word that there is none of it.
+            Self::EnginesLate(_) => Some(ErrorCode::INIT_STREAM),
             Self::UdpListen { .. } | Self::StreamListen { .. } => Some(ErrorCode::STREAM_LISTEN),
             Self::StreamAccept(_) => Some(ErrorCode::STREAM_ACCEPT),
             Self::SocketOption { code, .. } | Self::NoProtocol { code, .. } => Some(*code),
@@ -313,6 +313,7 @@ mod tests {
             late.to_string(),
             "this machine did not have the engines of all streams ready within 10 seconds; it may be overloaded"
         );
-        assert_eq!(late.code_for_client(), Some(ErrorCode::INIT_TEST));
+        // A client takes INIT_TEST for the word that there is no such engine.
+        assert_eq!(late.code_for_client(), Some(ErrorCode::INIT_STREAM));
     }
 }

@@ -52,7 +52,7 @@ pub trait Reporter: Send {
     /// failed gets nothing of the rest of this event, and is tried again with the next one.
     ///
     /// # Errors
-    /// The writer's, or why there is nothing to write.
+    /// The writer's and no other: behind an error standard output is given up.
     fn event(&mut self, event: &RunEvent, out: &mut dyn Write) -> io::Result<()>;
 
     /// The lines for standard error, or for the log file, that an event asks for; nothing for most.

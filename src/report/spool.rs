@@ -88,7 +88,7 @@ impl<T: Record> Spool<T> {
     pub(super) fn into_values(self) -> Values<T> {
         let filed = Filed { file: self.file, position: 0, end: self.filed_bytes };
         let source = BufReader::new(filed).chain(Cursor::new(self.recent));
-        Values { source, values: PhantomData }
+        Values { source, has_failed: false, values: PhantomData }
     }
 
     /// What it holds in memory.
@@ -120,6 +120,7 @@ impl<T: Record> Spool<T> {
 #[derive(Debug)]
 pub(super) struct Values<T> {
     source: Chain<BufReader<Filed>, Cursor<Vec<u8>>>,
+    has_failed: bool,
     values: PhantomData<T>,
 }
 
@@ -141,7 +142,12 @@ impl<T: Record> Iterator for Values<T> {
     type Item = io::Result<T>;
 
     fn next(&mut self) -> Option<io::Result<T>> {
-        self.read().transpose()
+        if self.has_failed {
+            return None;
+        }
+        let next = self.read().transpose();
+        self.has_failed = matches!(next, Some(Err(_)));
+        next
     }
 }
 
@@ -226,5 +232,6 @@ mod tests {
         let mut lines = spool.values();
         assert_eq!(lines.next().unwrap().unwrap(), line(0));
         assert!(lines.next().unwrap().is_err());
+        assert!(lines.next().is_none(), "the first error is the end");
     }
 }

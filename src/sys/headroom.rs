@@ -23,7 +23,7 @@ static RESERVED_BYTES: AtomicUsize = AtomicUsize::new(0);
 pub(super) struct Reservation(usize);
 
 impl Reservation {
-    /// Counts `bytes` bytes as promised.
+    /// Counts `bytes` bytes as reserved.
     pub(super) fn of(bytes: usize) -> Self {
         RESERVED_BYTES.fetch_add(bytes, Ordering::Relaxed);
         Self(bytes)

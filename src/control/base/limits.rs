@@ -13,7 +13,8 @@ pub(crate) const WAITING_OF_A_SOURCE: usize = 32;
 pub(crate) const LEAVING_CONNECTIONS: usize = 256;
 /// Most refused logins whose answer is still held back; beyond that one of them gets none.
 pub(crate) const WAITING_REFUSALS: usize = 256;
-/// Most sockets that listen on a server's address; none is closed before the server ends.
+/// Most sockets that listen on a server's address; none is closed before the server ends
+/// or its device is lost.
 pub(crate) const LISTENERS: usize = 64;
 /// Most set-ups of all sources together, which hold no slot.
 pub(crate) const SET_UPS: usize = 256;

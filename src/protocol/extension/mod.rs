@@ -9,9 +9,9 @@
 //! | member `ringperf` of the parameters | 0 | each client, to any server | [`Hello`] |
 //! | hello: state 0x52, length word, object | 1 | server, before CREATE_STREAMS | [`ServerHello`] |
 //! | part: length word, object, on its own connection | 1 | both, after DISPLAY_RESULTS | [`PeerReport`] |
-//! | word of a UDP stream, repeated in all directions | 1 | client | [`UdpConnect::Bare`] |
-//! | word of a UDP stream with the cookie of the test | 2 | client | [`UdpConnect::Named`] |
-//! | challenge to such a word | 2 | server, with `--udp-any-source` | [`UdpChallenge`] |
+//! | connect of a UDP stream, repeated in all directions | 1 | client | [`UdpConnect::Bare`] |
+//! | connect of a UDP stream with the cookie of the test | 2 | client | [`UdpConnect::Named`] |
+//! | challenge to such a connect | 2 | server, with `--udp-any-source` | [`UdpChallenge`] |
 //!
 //! *Since* is the number of the extension. Results and errors are iperf3's, whoever the peer is.
 //!

@@ -1,4 +1,4 @@
-//! The words of UDP streams: an iperf3's four bytes, and what two ringperfs put behind them.
+//! The connects of UDP streams: an iperf3's four bytes, and what two ringperfs put behind them.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
