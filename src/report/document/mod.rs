@@ -68,12 +68,13 @@ pub struct Document {
 pub struct ReadError(#[from] serde_json::Error);
 
 impl Document {
-    /// The document that was saved as `text`, of ringperf or of iperf3. Keys that are not known are ignored.
+    /// The document that was saved as `text`, of ringperf or of iperf3. Keys that are not known are ignored,
+    /// and of equal ones the last counts: an iperf3 whose server has failed writes `error` twice.
     ///
     /// # Errors
     /// It is no JSON, or lacks what every document has.
     pub fn read(text: &str) -> Result<Self, ReadError> {
-        Ok(serde_json::from_str(text)?)
+        Ok(serde_json::from_value(serde_json::from_str(text)?)?)
     }
 
     /// A document with nothing but what every document has.

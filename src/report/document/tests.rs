@@ -101,6 +101,15 @@ fn documents_of_iperf3_are_read_and_nothing_of_them_is_lost() {
     }
 }
 
+/// The first time as the word of a server, and then as its own.
+#[test]
+fn the_last_error_of_a_server_of_iperf3_counts() {
+    let text = include_str!("recorded/iperf3_3.22_udp_server.json").trim_end();
+    let open = text.strip_suffix('}').unwrap();
+    let text = format!("{open}, \"error\": \"SERVER ERROR - no\", \"error\": \"no\"}}");
+    assert_eq!(Document::read(&text).unwrap().error.as_deref(), Some("no"));
+}
+
 /// Everything that `theirs` has is there in `ours`.
 fn assert_has(ours: &Value, theirs: &Value, path: &str) {
     match theirs {
