@@ -6,6 +6,7 @@ use crate::config::Flow;
 use crate::stats::UdpInterval;
 
 use super::Number;
+use super::number::{read_lost, read_lost_percent};
 use crate::report::totals::{self, Loss, sum_retransmits, sum_udp_intervals};
 use crate::report::{self, IntervalStream};
 
@@ -133,13 +134,13 @@ pub struct Datagrams {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jitter_ms: Option<Number>,
     /// UDP receiver: datagrams that are missing.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "read_lost", skip_serializing_if = "Option::is_none")]
     pub lost_packets: Option<u64>,
     /// UDP: datagrams sent; at a receiver those of which something is known, the missing ones included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
     /// UDP receiver: share of `packets` that is missing, in percent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "read_lost_percent", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(range(max = 100)))]
     pub lost_percent: Option<Number>,
 }

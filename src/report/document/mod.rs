@@ -70,6 +70,7 @@ pub struct ReadError(#[from] serde_json::Error);
 impl Document {
     /// The document that was saved as `text`, of ringperf or of iperf3. Keys that are not known are ignored,
     /// and of equal ones the last counts: an iperf3 whose server has failed writes `error` twice.
+    /// A loss that iperf3 lets fall below zero is read as 0.
     ///
     /// # Errors
     /// It is no JSON, or lacks what every document has.

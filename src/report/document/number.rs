@@ -1,6 +1,7 @@
 //! Numbers as iperf3's documents have them.
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::units::{to_f64, to_u64};
 
@@ -33,6 +34,25 @@ impl Serialize for Number {
     }
 }
 
+/// Reads a count of what is missing, which is 0 where iperf3 lets it fall below: what comes late is taken off
+/// the loss of its interval, also if it was counted in an earlier one. 3.12 and 3.13 write -1 as 2^64 - 1.
+pub(super) fn read_lost<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    match number.as_i64() {
+        Some(lost) => Ok(Some(u64::try_from(lost).unwrap_or(0))),
+        None if number.is_u64() => Ok(Some(0)),
+        None => Err(D::Error::custom(format_args!("{number} is no whole number"))),
+    }
+}
+
+/// Reads the share of what is missing, which falls below zero with its count.
+pub(super) fn read_lost_percent<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Number>, D::Error> {
+    let percent = Option::<Number>::deserialize(deserializer)?;
+    Ok(percent.map(|percent| Number(percent.0.max(0.0))))
+}
+
 #[cfg(test)]
 impl schemars::JsonSchema for Number {
     fn inline_schema() -> bool {
@@ -60,5 +80,31 @@ mod tests {
         let text = serde_json::to_string(&large).unwrap();
         assert_eq!(text, "[9007199254740992,18446744073709549568,1.5e+20,1e-7]");
         assert_eq!(serde_json::from_str::<[Number; 4]>(&text).unwrap(), large);
+    }
+
+    #[test]
+    fn a_loss_is_not_below_zero() {
+        let read = |text: &str| read_lost(&mut serde_json::Deserializer::from_str(text)).ok();
+        for (text, lost) in [
+            ("7", Some(Some(7))),
+            ("null", Some(None)),
+            ("-1", Some(Some(0))),
+            ("9223372036854775807", Some(Some(u64::MAX / 2))),
+            ("9223372036854775808", Some(Some(0))),
+            ("18446744073709551615", Some(Some(0))),
+            ("1.5", None),
+            ("\"7\"", None),
+        ] {
+            assert_eq!(read(text), lost, "{text}");
+        }
+        let read = |text: &str| read_lost_percent(&mut serde_json::Deserializer::from_str(text)).ok();
+        for (text, percent) in [
+            ("0.5", Some(Some(Number(0.5)))),
+            ("-0.5", Some(Some(Number(0.0)))),
+            ("null", Some(None)),
+            ("[]", None),
+        ] {
+            assert_eq!(read(text), percent, "{text}");
+        }
     }
 }

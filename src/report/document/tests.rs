@@ -110,6 +110,19 @@ fn the_last_error_of_a_server_of_iperf3_counts() {
     assert_eq!(Document::read(&text).unwrap().error.as_deref(), Some("no"));
 }
 
+/// A real loss of 0 with what iperf3 says of it where a datagram came after its interval.
+#[test]
+fn a_loss_below_zero_is_read_as_none() {
+    let whole = include_str!("recorded/iperf3_3.22_udp_server.json");
+    let none = "\"lost_packets\":\t0,";
+    for lost in ["-1", "18446744073709551615"] {
+        let text = whole.replace(none, &format!("\"lost_packets\": {lost},"));
+        let text = text.replace("\"lost_percent\":\t0,", "\"lost_percent\": -12.5,");
+        assert!(whole.matches(none).count() >= 4 && text.matches("-12.5").count() >= 4, "{text}");
+        assert_eq!(Document::read(&text).unwrap(), Document::read(whole).unwrap(), "{lost}");
+    }
+}
+
 /// Everything that `theirs` has is there in `ours`.
 fn assert_has(ours: &Value, theirs: &Value, path: &str) {
     match theirs {

@@ -6,6 +6,7 @@ use crate::config::Flow;
 
 use super::{CpuUtilization, Known, Total, directions, in_order};
 use crate::report::document::Number;
+use crate::report::document::number::{read_lost, read_lost_percent};
 use crate::report::totals::{Halves, Loss};
 use crate::report::{StreamEnd, TestEnd, UdpEnd};
 
@@ -85,10 +86,12 @@ pub struct DatagramTotals {
     /// The receiver's jitter in milliseconds; of several streams the mean.
     pub jitter_ms: Option<Number>,
     /// Datagrams that the receiver missed; null also where an iperf3 before 3.14 does not say.
+    #[serde(default, deserialize_with = "read_lost")]
     pub lost_packets: Option<u64>,
     /// Datagrams.
     pub packets: Option<u64>,
     /// Share of `packets` that was lost, in percent.
+    #[serde(default, deserialize_with = "read_lost_percent")]
     #[cfg_attr(test, schemars(range(max = 100)))]
     pub lost_percent: Option<Number>,
 }
