@@ -123,6 +123,26 @@ fn a_loss_below_zero_is_read_as_none() {
     }
 }
 
+/// Of a UDP test they have nothing but the sum of both ends in one.
+#[test]
+fn what_older_versions_of_iperf3_do_not_sum_is_not_known() {
+    let mut value: Value =
+        serde_json::from_str(include_str!("recorded/iperf3_3.12_udp_client.json")).unwrap();
+    value["end"].as_object_mut().unwrap().retain(|key, _| !key.starts_with("sum_"));
+    let document = Document::read(&value.to_string()).unwrap();
+    let End::Udp(end) = &document.end else { panic!("{:?}", document.end) };
+    assert_eq!((end.sum.total.bytes, end.sum.sender), (Some(131_072), true));
+    let written = serde_json::to_value(&document).unwrap();
+    for (sum, sender) in [("sum_sent", true), ("sum_received", false)] {
+        assert_eq!(
+            written["end"][sum],
+            json!({"start": 0, "end": null, "seconds": null, "bytes": null, "bits_per_second": null,
+                "jitter_ms": null, "lost_packets": null, "packets": null, "lost_percent": null,
+                "sender": sender})
+        );
+    }
+}
+
 /// Everything that `theirs` has is there in `ours`.
 fn assert_has(ours: &Value, theirs: &Value, path: &str) {
     match theirs {

@@ -36,7 +36,7 @@ pub enum End {
 pub struct Nothing {}
 
 /// The counted part of a test, and what was moved in it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Total {
     /// Seconds since the start of the counted part.

@@ -21,8 +21,11 @@ pub struct UdpTotals {
     /// receiver.
     pub sum: UdpSum,
     /// What the sender of the only or the first direction has counted.
+    // Older versions of iperf3 tell neither this nor the next.
+    #[serde(default = "UdpSum::sent_unknown")]
     pub sum_sent: UdpSum,
     /// What the receiver of the only or the first direction has counted.
+    #[serde(default = "UdpSum::received_unknown")]
     pub sum_received: UdpSum,
     /// As `sum`, of the second direction.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,6 +160,16 @@ impl UdpSum {
             },
             Self { total: received, datagrams: at_receiver.if_known(knows_loss), sender: false },
         ]
+    }
+
+    /// What a sender has counted that did not tell.
+    fn sent_unknown() -> Self {
+        Self { total: Total::default(), datagrams: DatagramTotals::default(), sender: true }
+    }
+
+    /// What a receiver has counted that did not tell.
+    fn received_unknown() -> Self {
+        Self { sender: false, ..Self::sent_unknown() }
     }
 }
 
