@@ -27,7 +27,7 @@ pub struct Fitness {
     /// The thread of this process that waited longest for a processor; the time that quotas took is left out
     /// as far as it is known.
     pub waiting: Reading<Waiting>,
-    /// How many processors were used by programs other than this process, on average.
+    /// How many processors were used by programs other than both ends of the test, on average.
     pub others_processors: Reading<f64>,
     /// The share of the time of all processors that the host of this virtual machine gave to others.
     pub steal_share: Reading<f64>,
@@ -66,9 +66,20 @@ pub enum Sign {
     Pressure,
 }
 
-/// How fit the machine was to measure in this time.
+/// Where the other end of the test ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// On another machine, or in this process.
+    Elsewhere,
+    /// In another process of this machine, over loopback or from another network namespace. It used so many
+    /// nanoseconds of processor time meanwhile, if it is known.
+    Here(Option<u64>),
+}
+
+/// How fit the machine was to measure in this time. What the other end did on it is part of the test; where
+/// that is not known, nothing is laid to others.
 #[must_use]
-pub fn fitness(difference: &Difference) -> Fitness {
+pub fn fitness(difference: &Difference, peer: Peer) -> Fitness {
     let seconds = difference.elapsed.as_secs_f64();
     if seconds < SECONDS_MIN {
         let why = Absence::TooShort;
@@ -82,19 +93,22 @@ pub fn fitness(difference: &Difference) -> Fitness {
     }
     let share = |ns: u64| to_f64(ns) / 1e9 / seconds;
     let waiting = longest_waiting(difference, share);
-    let others_processors = others_ns(difference).map(share);
+    let others_processors = others_ns(difference, peer).map(share);
     let steal_share = steal_ns(difference).map(|(ns, count)| (share(ns) / to_f64(count)).min(1.0));
     let pressure = difference.pressure.and_then(|pressure| pressure.some_us);
     let pressure_share = pressure.map(|us| share(us.saturating_mul(1000)).min(1.0));
     let is_waiting = is_laid_to_others(waiting.map(|it| it.share), WAITING_SHARE_MAX, others_processors);
     let is_stolen = steal_share.map(|share| share > STEAL_SHARE_MAX).ok();
-    let is_pressed = is_laid_to_others(pressure_share, PRESSURE_SHARE_MAX, others_processors);
+    // Many kernels do not tell of pressure, and it says little that the two others do not.
+    let is_pressed = match pressure_share {
+        Ok(_) => is_laid_to_others(pressure_share, PRESSURE_SHARE_MAX, others_processors),
+        Err(_) => Some(false),
+    };
     let signs = [(is_waiting, Sign::Waiting), (is_stolen, Sign::Steal), (is_pressed, Sign::Pressure)];
     let signs: Vec<_> = signs.into_iter().filter(|(is, _)| *is == Some(true)).map(|(_, it)| it).collect();
-    let answer = match (is_waiting, is_stolen) {
+    let answer = match (is_waiting, is_stolen, is_pressed) {
         _ if !signs.is_empty() => Answer::Busy(signs),
-        // Many kernels do not tell of pressure, and it says little that the two others do not.
-        (Some(_), Some(_)) => Answer::Fit,
+        (Some(_), Some(_), Some(_)) => Answer::Fit,
         _ => Answer::Unknown,
     };
     Fitness { answer, waiting, others_processors, steal_share, pressure_share }
@@ -129,13 +143,17 @@ fn throttled_ns(difference: &Difference) -> u64 {
     groups.filter_map(|group| group.throttling.ok()).map(|it| it.throttled_ns).fold(0, u64::saturating_add)
 }
 
-fn others_ns(difference: &Difference) -> Reading<u64> {
+fn others_ns(difference: &Difference, peer: Peer) -> Reading<u64> {
+    let peer_ns = match peer {
+        Peer::Elsewhere => 0,
+        Peer::Here(peer_ns) => peer_ns.ok_or(Absence::PeerHere)?,
+    };
     let processors = difference.processors.as_ref().map_err(|why| *why)?;
     let mut programs_ns: u64 = 0;
     for times in processors.values() {
         programs_ns = programs_ns.saturating_add(times.programs_ns()?);
     }
-    Ok(programs_ns.saturating_sub(difference.own_ns?))
+    Ok(programs_ns.saturating_sub(difference.own_ns?).saturating_sub(peer_ns))
 }
 
 /// Stolen time, and the number of processors.
@@ -207,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_quiet_machine_is_fit() {
-        let fitness = fitness(&quiet());
+        let fitness = fitness(&quiet(), Peer::Elsewhere);
         assert_eq!(fitness.answer, Answer::Fit);
         assert_eq!(fitness.waiting, Ok(Waiting { thread_id: 8, share: 0.001 }));
         assert_eq!((fitness.others_processors, fitness.steal_share), (Ok(0.0), Ok(0.0)));
@@ -223,7 +241,8 @@ mod tests {
             // For threads of its own, or a quota that cannot be seen.
             (61, 10, Answer::Fit),
         ] {
-            let found = fitness(&beside_others(waiting * SECOND / 10, others * SECOND / 10));
+            let difference = beside_others(waiting * SECOND / 10, others * SECOND / 10);
+            let found = fitness(&difference, Peer::Elsewhere);
             assert_eq!(found.answer, expected, "{waiting} {others}");
         }
     }
@@ -234,7 +253,7 @@ mod tests {
         difference.pressure = Err(Absence::NotHere);
         for (throttled, answer) in [(5 * SECOND, Answer::Fit), (SECOND, Answer::Busy(vec![Sign::Waiting]))] {
             difference.groups = Ok(vec![with_quota(0), with_quota(throttled)]);
-            assert_eq!(fitness(&difference).answer, answer, "{throttled}");
+            assert_eq!(fitness(&difference, Peer::Elsewhere).answer, answer, "{throttled}");
         }
     }
 
@@ -243,15 +262,44 @@ mod tests {
         for (stolen, answer) in [(SECOND / 10, Answer::Fit), (SECOND, Answer::Busy(vec![Sign::Steal]))] {
             let mut difference = quiet();
             difference.processors.as_mut().unwrap().get_mut(&1).unwrap().steal_ns = Ok(stolen);
-            assert_eq!(fitness(&difference).answer, answer, "{stolen}");
+            assert_eq!(fitness(&difference, Peer::Elsewhere).answer, answer, "{stolen}");
         }
+    }
+
+    /// What it computes is no other work, and may be all there is beside this process.
+    #[test]
+    fn a_peer_on_this_machine_is_part_of_the_test() {
+        let difference = beside_others(6 * SECOND, 7 * SECOND);
+        let busy = Answer::Busy(vec![Sign::Waiting, Sign::Pressure]);
+        for (peer, others, answer) in [
+            (Peer::Elsewhere, Ok(0.7), busy.clone()),
+            (Peer::Here(Some(2 * SECOND)), Ok(0.5), busy),
+            (Peer::Here(Some(5 * SECOND)), Ok(0.2), Answer::Fit),
+            (Peer::Here(Some(u64::MAX)), Ok(0.0), Answer::Fit),
+            (Peer::Here(None), Err(Absence::PeerHere), Answer::Unknown),
+        ] {
+            let found = fitness(&difference, peer);
+            assert_eq!((found.others_processors, found.answer), (others, answer), "{peer:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_peer_hides_only_what_may_be_its_doing() {
+        let answer = |difference| fitness(&difference, Peer::Here(None)).answer;
+        assert_eq!(answer(quiet()), Answer::Fit);
+        let some_us = Ok(6_000_000);
+        let pressed = Pressure { some_us, full_us: Err(Absence::NotCounted) };
+        assert_eq!(answer(Difference { pressure: Ok(pressed), ..quiet() }), Answer::Unknown);
+        let mut stolen = beside_others(6 * SECOND, 6 * SECOND);
+        stolen.processors.as_mut().unwrap().get_mut(&1).unwrap().steal_ns = Ok(SECOND);
+        assert_eq!(answer(stolen), Answer::Busy(vec![Sign::Steal]));
     }
 
     #[test]
     fn what_is_not_known_is_not_guessed() {
         let unseen = Absence::NotHere;
         let without_pressure = Difference { pressure: Err(unseen), ..quiet() };
-        assert_eq!(fitness(&without_pressure).answer, Answer::Fit);
+        assert_eq!(fitness(&without_pressure, Peer::Elsewhere).answer, Answer::Fit);
         for blind in [
             Difference { processors: Err(unseen), ..quiet() },
             Difference { threads: Err(unseen), ..quiet() },
@@ -259,11 +307,11 @@ mod tests {
             Difference { processors: Ok(BTreeMap::new()), ..quiet() },
             Difference { own_ns: Err(unseen), ..beside_others(6 * SECOND, 6 * SECOND) },
         ] {
-            assert_eq!(fitness(&blind).answer, Answer::Unknown, "{blind:?}");
+            assert_eq!(fitness(&blind, Peer::Elsewhere).answer, Answer::Unknown, "{blind:?}");
         }
         let short =
             Difference { elapsed: Duration::from_millis(100), ..beside_others(6 * SECOND, 6 * SECOND) };
-        let found = fitness(&short);
+        let found = fitness(&short, Peer::Elsewhere);
         assert_eq!((found.answer, found.waiting), (Answer::Unknown, Err(Absence::TooShort)));
     }
 
@@ -272,7 +320,7 @@ mod tests {
     fn shares_are_shares() {
         let difference =
             Difference { elapsed: Duration::from_secs(1), ..beside_others(6 * SECOND, 6 * SECOND) };
-        let found = fitness(&difference);
+        let found = fitness(&difference, Peer::Elsewhere);
         assert_eq!(found.waiting.map(|waiting| waiting.share), Ok(1.0));
         assert_eq!(found.pressure_share, Ok(1.0));
     }

@@ -18,7 +18,7 @@ mod threads;
 
 pub use cgroup::{Group, Hierarchy, Quota, Throttling};
 pub use counters::{COUNTERS, Counter, CounterFile, Counters};
-pub use fitness::{Answer, Fitness, Sign, Waiting, fitness};
+pub use fitness::{Answer, Fitness, Peer, Sign, Waiting, fitness};
 pub use pressure::Pressure;
 pub use processors::Times;
 pub use reading::{Absence, Reading};

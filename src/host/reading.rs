@@ -46,6 +46,9 @@ pub enum Absence {
     /// Nothing can be said of so little time.
     #[error("the time was too short")]
     TooShort,
+    /// It cannot be told from what the other end of the test did on this machine.
+    #[error("the other end is on this machine, and its processor time is not known")]
+    PeerHere,
     /// The system's number for what else went wrong.
     #[error("{}", system_words(.0))]
     System(i32),
