@@ -44,8 +44,9 @@ fn is_there(test: &str) -> bool {
 
 fn has_test(text: &str, name: &str) -> bool {
     let before = text.split_once(&format!("fn {name}(")).map(|(before, _)| before);
-    // Attributes may stand between the two, and the macro for properties has no other word.
-    before.is_some_and(|before| before.lines().rev().take(4).any(|line| line.trim() == "#[test]"))
+    // Attributes may stand between the two, but nothing that is or ends another function.
+    let is_own = |line: &&str| line.trim() != "}" && !line.contains("fn ");
+    before.is_some_and(|before| before.lines().rev().take_while(is_own).any(|line| line.trim() == "#[test]"))
 }
 
 #[test]
@@ -53,6 +54,16 @@ fn a_name_without_its_test_is_noticed() -> Checked {
     ensure!(is_there("repo::promises::a_name_without_its_test_is_noticed"), "this test is not found");
     ensure!(!is_there("repo::promises::is_there"), "a function is no test");
     ensure!(!is_there("repo::promises::no_such_test"), "what is not there is found");
+    for (text, is_test) in [
+        ("#[test]\nfn it() {}", true),
+        ("#[test]\n#[ignore = \"slow\"]\n// Why.\n    pub fn it() {}", true),
+        ("    proptest! {\n        #[test]\n        fn it(bytes: [u64; 2]) {}\n    }", true),
+        ("#[test]\nfn other() {\n}\nfn it() {}", false),
+        ("#[test]\nfn other() {}\nfn it() {}", false),
+        ("fn it() {}\n#[test]\nfn other() {}", false),
+    ] {
+        ensure!(has_test(text, "it") == is_test, "{text}");
+    }
     ensure!(is_promise("| B12 | x |") && !is_promise("| | What holds |"), "rows are not told apart");
     Ok(())
 }

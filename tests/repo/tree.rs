@@ -15,13 +15,22 @@ const TREES: [&str; 3] = ["src", "tests", "benches"];
 fn the_tree_names_what_is_there() -> Checked {
     let page = fs::read_to_string(Path::new(ROOT).join("docs/ARCHITECTURE.md"))?;
     let tree = page.split("```").nth(1).ok_or_else(|| Failure("the page has no tree".to_owned()))?;
-    let mut wrong = Vec::new();
-    let named = named(tree);
-    for folder in TREES {
-        compare(folder, &named, &mut wrong)?;
-    }
+    let wrong = differences(tree)?;
     ensure!(wrong.is_empty(), "docs/ARCHITECTURE.md:\n{}", wrong.join("\n"));
     Ok(())
+}
+
+/// How the folders of the project differ from a tree.
+fn differences(tree: &str) -> Checked<Vec<String>> {
+    let named = named(tree);
+    let mut wrong = Vec::new();
+    for folder in TREES {
+        if !named.contains_key(&format!("{folder}/")) {
+            wrong.push(format!("nothing in {folder}/ is in the tree"));
+        }
+        compare(folder, &named, &mut wrong)?;
+    }
+    Ok(wrong)
 }
 
 /// The names in each folder of the tree; those of folders end in a slash.
@@ -112,6 +121,17 @@ fn a_file_that_is_not_there_is_noticed() {
     assert_eq!(files, ["tests/repo/tree.rs", "engine/mod.rs", "src/nowhere.rs"]);
     let there: Vec<bool> = files.into_iter().map(is_there).collect();
     assert_eq!(there, [true, true, false]);
+}
+
+#[test]
+fn a_folder_that_the_tree_leaves_out_is_noticed() -> Checked {
+    let none = |folder: &str| format!("nothing in {folder}/ is in the tree");
+    assert_eq!(differences("A page without its tree.")?, TREES.map(none));
+    let wrong = differences("src/\n  nowhere.rs\ntests/                   with nothing in it\n")?;
+    assert!(wrong.contains(&"src/nowhere.rs is not there".to_owned()), "{wrong:?}");
+    assert!(wrong.contains(&"src/main.rs is not in the tree".to_owned()), "{wrong:?}");
+    assert!(wrong.contains(&none("tests")) && wrong.contains(&none("benches")), "{wrong:?}");
+    Ok(())
 }
 
 #[test]
