@@ -112,6 +112,9 @@ impl Budget {
         let fills = threads.own_processors_percent.is_some_and(|percent| OWN_PROCESSORS.is_met(percent));
         let (on, waiting) = if fills { (on + waiting, 0.0) } else { (on, waiting) };
         let sleeping = (1.0 - on - waiting - quota).max(0.0);
+        // What they wait for can be a quota, if nothing is known of one.
+        let (waiting, unclear) =
+            if threads.throttled_percent.is_some() { (waiting, 0.0) } else { (0.0, waiting) };
         let sleep = Sleep::new(facts);
         Self::rounded(
             [
@@ -122,7 +125,7 @@ impl Budget {
                 sleeping * sleep.send_buffer,
                 sleeping * sleep.receive_window,
                 sleeping * sleep.path,
-                sleeping * sleep.unknown,
+                sleeping * sleep.unknown + unclear,
             ],
             threads_of,
         )

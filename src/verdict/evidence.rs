@@ -135,7 +135,8 @@ pub struct ThreadEvidence {
     /// the time in which a quota stopped them.
     pub waiting_ns: Option<u64>,
     /// Nanoseconds in which a quota stopped their control group, added over the processors (cpu.stat of the
-    /// group whose quota it is).
+    /// group whose quota it is). Zero where there is no quota, `None` where that cannot be read: then a quota
+    /// and other work on the processors look the same.
     pub throttled_ns: Option<u64>,
     /// Processors that the threads may use.
     pub processors: Option<u32>,

@@ -83,7 +83,7 @@ pub(super) struct EndFacts {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ThreadFacts {
     pub on_percent: Option<f64>,
-    /// Without the time in which a quota stopped them.
+    /// Without the time in which a quota stopped them, unless that is not known.
     pub waiting_percent: Option<f64>,
     pub throttled_percent: Option<f64>,
     /// How much of all processors the threads took; known only where there are more threads than processors.
@@ -366,6 +366,11 @@ impl ThreadFacts {
                 .filter(|_| is_crowded),
             quota_processors: positive(evidence.quota_processors),
         }
+    }
+
+    /// What the threads did when they did not sleep is told apart: work, waiting, a quota.
+    pub fn is_occupation_known(&self) -> bool {
+        self.occupied_percent().is_some() && self.throttled_percent.is_some()
     }
 
     /// On a processor or waiting for one.

@@ -57,7 +57,7 @@ pub(super) fn cpu(facts: &Facts, end: End) -> Rule {
     let rule = if own_processors_percent.is_some_and(|percent| OWN_PROCESSORS.is_met(percent)) {
         rule.needs(own_processors_percent, &OWN_PROCESSORS, end)
             .has(on_percent.unwrap_or(0.0) + waiting_percent.unwrap_or(0.0))
-    } else if end == End::Receiver && is_held_up(facts) && threads.occupied_percent().is_some() {
+    } else if end == End::Receiver && is_held_up(facts) && threads.is_occupation_known() {
         rule.needs(threads.occupied_percent(), &OCCUPIED_BEHIND_BUFFERS, end)
             .needs(waiting_percent, &WAITING_LITTLE, end)
             .needs(facts.stopped_percent(), &STOPPED, End::Sender)
@@ -85,14 +85,16 @@ fn alike_ends(facts: &Facts, rule: Rule) -> Rule {
     rule.needs(on_there, &ON_PROCESSOR, other).needs(apart, &ENDS_ALIKE, End::None).lies_at(End::None)
 }
 
-/// Other work has the processors that the threads of an end wait for.
+/// Other work has the processors that the threads of an end wait for. Where a quota cannot be read, it can be
+/// the quota that they wait for.
 pub(super) fn cpu_contended(facts: &Facts, end: End) -> Rule {
     let threads = facts.of(end).threads;
-    let ThreadFacts { on_percent, waiting_percent, own_processors_percent, .. } = threads;
+    let ThreadFacts { on_percent, waiting_percent, throttled_percent, own_processors_percent, .. } = threads;
     let waits_behind_buffers = end == End::Receiver
         && is_held_up(facts)
         && waiting_percent.is_some_and(|percent| WAITING_BEHIND_BUFFERS.is_met(percent));
     let rule = Rule::new(Cause::CpuContended, end);
+    let rule = if throttled_percent.is_none() { rule.leave_open() } else { rule };
     let rule = if waits_behind_buffers {
         rule.needs(waiting_percent, &WAITING_BEHIND_BUFFERS, end).needs(
             facts.stopped_percent(),

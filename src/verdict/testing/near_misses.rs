@@ -61,6 +61,22 @@ fn processors() -> Vec<NearMiss> {
         tcp("throttled 19.9 % at the receiver", Cause::CpuQuota, |run| {
             run.threads(End::Receiver, 300, 0, 199);
         }),
+        // The case of 5 %, where the control groups are not mounted.
+        tcp("a quota of which nothing can be read", Cause::CpuContended, |run| {
+            run.seconds = Some(3.0);
+            run.limits(60, 0, 0);
+            run.threads(End::Receiver, 12, 4, 0);
+            let threads = &mut run.end_mut(End::Sender).threads;
+            threads.on_processor_ns = Some(159_000_000);
+            threads.waiting_ns = Some(2_915_000_000);
+            threads.throttled_ns = None;
+        }),
+        tcp("a quota of a slow reader of which nothing can be read", Cause::CpuContended, |run| {
+            run.threads(End::Sender, 80, 20, 0);
+            run.threads(End::Receiver, 100, 850, 0);
+            run.end_mut(End::Receiver).threads.throttled_ns = None;
+            run.limits(990, 10, 300);
+        }),
         tcp("on a processor 84.9 %", Cause::Cpu, |run| run.threads(End::Sender, 849, 20, 0)),
         tcp("on a processor 84.9 % at the receiver", Cause::Cpu, |run| {
             run.threads(End::Receiver, 849, 20, 0);
