@@ -62,6 +62,11 @@ impl Share {
         f64::from(self.0) / 100.0
     }
 
+    /// One half of it.
+    pub(super) fn half(self) -> Self {
+        Self(self.0 / 2)
+    }
+
     /// The share next below `fraction`, which is 0 to 1.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is ensured")]
     fn floor(fraction: f64) -> Self {

@@ -3,19 +3,20 @@
 //! What can be seen directly comes first: a rate that was reached, a run that was too short, a wire that is
 //! full. Otherwise the budget decides: of the causes that match, the one with the largest share of the time
 //! is named, if it stands out from the next. If it does not, the evidence contradicts itself, and nothing is
-//! named.
+//! named. Neither is it if more of the time went elsewhere than to the cause that is left.
 
 use crate::config::Protocol;
 
-use super::budget::Budget;
-use super::cause::End;
+use super::budget::{Budget, Share};
+use super::cause::{Cause, End};
 use super::datagrams;
 use super::facts::Facts;
 use super::rule::Rule;
 use super::rules::{
     amount_sent, cpu, cpu_contended, cpu_quota, link, path, rate_asked, receive_buffer, send_buffer,
 };
-use super::thresholds::{RUN_SHORT, SHARE_APART};
+use super::text::cause_words;
+use super::thresholds::{RUN_SHORT, SHARE_APART, SHARE_LARGEST};
 
 /// What came out.
 #[derive(Debug, Default)]
@@ -55,7 +56,9 @@ impl Choice {
             [false, false] => {}
         }
         let mut choice = match facts.evidence.protocol {
-            Protocol::Tcp | Protocol::Mptcp | Protocol::Sctp(_) => Self::by_share(of_streams(facts, budget)),
+            Protocol::Tcp | Protocol::Mptcp | Protocol::Sctp(_) => {
+                Self::by_share(of_streams(facts, budget)).within(budget)
+            }
             Protocol::Udp(_) => Self::of_datagrams(facts, budget),
         };
         choice.others.insert(0, rate);
@@ -81,7 +84,7 @@ impl Choice {
         if losses.iter().any(Rule::matches) {
             return Self::by_share(losses);
         }
-        let mut choice = Self::by_share(datagrams::sending(facts, budget));
+        let mut choice = Self::by_share(datagrams::sending(facts, budget)).within(budget);
         choice.others.extend(losses);
         choice
     }
@@ -98,6 +101,24 @@ impl Choice {
         Self { standing, others, notes: Vec::new() }
     }
 
+    /// A cause does not stand where more of the time went elsewhere, whether there is a rule for that or not.
+    fn within(mut self, budget: &Budget) -> Self {
+        if self.standing.len() != 1 {
+            return self;
+        }
+        let Some(only) = self.standing.pop() else { return self };
+        let words = cause_words(only.cause, only.end);
+        let other = largest_other(budget, only.cause) / only.share_percent;
+        let only = only.needs(Some(other), &SHARE_LARGEST, End::None);
+        if only.matches() {
+            self.standing.push(only);
+        } else {
+            self.notes.push(format!("it can be {words}, but more of the time went elsewhere"));
+            self.others.push(only);
+        }
+        self
+    }
+
     /// The cause that is named; `None` if nothing stands out.
     pub fn named(&self) -> Option<&Rule> {
         match self.standing.as_slice() {
@@ -105,6 +126,26 @@ impl Choice {
             _ => None,
         }
     }
+}
+
+/// The largest share of the time, in percent, that is neither that of `cause` nor unknown. For what takes the
+/// processor from threads, what they had of it counts half: two that share a processor have half of it each.
+fn largest_other(budget: &Budget, cause: Cause) -> f64 {
+    let mut others = *budget;
+    others.unknown = Share::default();
+    let own = match cause {
+        Cause::Cpu => &mut others.processor,
+        Cause::CpuContended => &mut others.processor_wait,
+        Cause::CpuQuota => &mut others.quota,
+        Cause::SendBuffer => &mut others.send_buffer,
+        Cause::ReceiveBuffer => &mut others.receive_window,
+        _ => &mut others.path,
+    };
+    *own = Share::default();
+    if matches!(cause, Cause::CpuQuota | Cause::CpuContended) {
+        others.processor = others.processor.half();
+    }
+    others.shares().into_iter().max().map_or(0.0, Share::percent)
 }
 
 /// The rules of protocols whose receiver can hold up the sender.

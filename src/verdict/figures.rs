@@ -161,6 +161,7 @@ figures! {
     LostInBacklogPercent, Percent, "softnet_stat dropped over datagrams lost", "of the lost ones found the backlog full";
     SharePercent, Percent, "budget", "of the time by the budget";
     ShareRatio, Ratio, "budget", "the next share that has a cause";
+    OtherShareRatio, Ratio, "budget", "its share is the largest other one";
 }
 
 impl Figure {

@@ -10,8 +10,9 @@ use super::figures::Figure;
 /// Most numbers in the line of reasons.
 const REASONS_MAX: usize = 4;
 /// Figures that follow from others, which are read out instead.
-const SILENT: [Figure; 6] = [
+const SILENT: [Figure; 7] = [
     Figure::SharePercent,
+    Figure::OtherShareRatio,
     Figure::StoppedPercent,
     Figure::StoppedPerOtherRatio,
     Figure::ApartPercent,

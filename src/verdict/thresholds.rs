@@ -98,6 +98,8 @@ thresholds! {
         "a choice: what has less than a fifth of the time is not what limits";
     SHARE_APART, ShareRatio AtLeast 8.0,
         "a choice: of two causes that match, the larger is named if the other is an eighth of it at most";
+    SHARE_LARGEST, OtherShareRatio AtMost 1.0,
+        "a choice: what limits has the largest share of the time, and a larger one is another matter";
     SHARE_SURE, SharePercent AtLeast 50.0,
         "a choice: a cause of half the time or more is sure";
 

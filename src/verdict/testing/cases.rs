@@ -164,6 +164,8 @@ fn buffers() -> Vec<Case> {
         tcp("-w over a short path", Cause::SendBuffer, End::Sender, |run| {
             run.end_mut(End::Sender).buffer =
                 BufferEvidence { bytes: Some(131_072), bytes_max: Some(4_194_304), is_fixed: Some(true) };
+            run.threads(End::Receiver, 200, 20, 0);
+            run.threads(End::Sender, 200, 20, 0);
             run.limits(990, 0, 600);
         }),
         tcp("tcp_rmem of 64K at 20 ms", Cause::ReceiveBuffer, End::Receiver, |run| {

@@ -86,6 +86,9 @@ fn processors() -> Vec<NearMiss> {
             run.limits(990, 450, 20);
         }),
         tcp("waiting 19.9 %", Cause::CpuContended, |run| run.threads(End::Sender, 600, 199, 0)),
+        tcp("waiting 20 % of threads that run 79 %", Cause::CpuContended, |run| {
+            run.threads(End::Sender, 790, 200, 0);
+        }),
         tcp("on and waiting 69.9 %", Cause::CpuContended, |run| run.threads(End::Sender, 449, 250, 0)),
         tcp("waiting 49.9 % behind buffers", Cause::CpuContended, |run| {
             run.threads(End::Receiver, 190, 499, 0);
@@ -136,10 +139,13 @@ fn send_buffers() -> Vec<NearMiss> {
         tcp("a -w that would hold much more", Cause::SendBuffer, |run| {
             let buffer = BufferEvidence { bytes: Some(1_048_576), is_fixed: Some(true), bytes_max: None };
             run.end_mut(End::Sender).buffer = buffer;
+            run.threads(End::Sender, 200, 20, 0);
+            run.threads(End::Receiver, 200, 20, 0);
             run.limits(990, 0, 600);
         }),
         tcp("a slow reader over a short path, about which nothing is known", Cause::SendBuffer, |run| {
             run.receiver = None;
+            run.threads(End::Sender, 100, 20, 0);
             run.limits(990, 10, 400);
         }),
         tcp("a slow reader over 20 ms, about which nothing is known", Cause::SendBuffer, |run| {
@@ -170,6 +176,8 @@ fn receive_buffers() -> Vec<NearMiss> {
         }),
         tcp("a window over a short path", Cause::ReceiveBuffer, |run| {
             run.tcp.advertised_window_bytes = Some(131_072);
+            run.threads(End::Sender, 200, 20, 0);
+            run.threads(End::Receiver, 200, 20, 0);
             run.limits(990, 700, 0);
         }),
     ]
@@ -209,11 +217,20 @@ fn paths() -> Vec<NearMiss> {
             run.loss(3333);
             run.threads(End::Sender, 800, 10, 0);
         }),
+        tcp(
+            "loss of 0.011 % where a processor has 79 % of the time and the path 21 %",
+            Cause::PathLoss,
+            |run| {
+                run.loss(110);
+                run.limits(1000, 0, 0);
+                run.threads(End::Sender, 790, 0, 0);
+            },
+        ),
         tcp("RTT twice the smallest", Cause::PathQueue, |run| run.round_trips(10.0, 5.0)),
         tcp("0.49 ms of queue", Cause::PathQueue, |run| run.round_trips(0.59, 0.1)),
         tcp("RTT of a host whose threads wait 20 %", Cause::PathQueue, |run| {
             run.round_trips(17.3, 0.05);
-            run.threads(End::Receiver, 400, 200, 0);
+            run.threads(End::Receiver, 300, 200, 0);
         }),
         tcp("pacing of 1.31 times the delivery", Cause::Pacing, |run| {
             run.congestion = Some("bbr".to_owned());

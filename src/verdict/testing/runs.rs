@@ -34,8 +34,8 @@ pub fn plain() -> DirectionEvidence {
         receiver: Some(plain_end()),
         ..DirectionEvidence::default()
     };
-    run.threads(End::Sender, 400, 20, 0);
-    run.threads(End::Receiver, 500, 20, 0);
+    run.threads(End::Sender, 300, 20, 0);
+    run.threads(End::Receiver, 400, 20, 0);
     run.limits(990, 50, 50);
     run.round_trips(0.2, 0.1);
     run
