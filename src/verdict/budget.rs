@@ -120,6 +120,8 @@ impl Budget {
         // What they wait for can be a quota, if nothing is known of one.
         let (waiting, unclear) =
             if threads.throttled_percent.is_some() { (waiting, 0.0) } else { (0.0, waiting) };
+        // What they do on a processor can be nothing, if they poll.
+        let (on, unclear) = if threads.poll { (0.0, unclear + on) } else { (on, unclear) };
         let sleep = Sleep::new(facts);
         Self::rounded(
             [
@@ -262,7 +264,7 @@ mod tests {
             waiting_ns: Some((waiting + throttled) * PERCENT_NS),
             throttled_ns: Some(throttled * PERCENT_NS),
             processors: Some(2),
-            quota_processors: None,
+            ..ThreadEvidence::default()
         };
         Some(EndEvidence { threads, ..EndEvidence::default() })
     }
@@ -335,6 +337,19 @@ mod tests {
         let asked = Some(AskedRate { bits_per_second: 1e9, by: AskedBy::Bitrate });
         let short = DirectionEvidence { asked, sent_bits_per_second: Some(5e8), ..udp };
         assert_eq!(shares(&short), [0.0, 40.0, 0.0, 0.0, 0.0, 0.0, 0.0, 60.0]);
+    }
+
+    /// What cannot be told apart is not known: a quota that cannot be read, and polling instead of sleep.
+    #[test]
+    fn time_that_can_be_two_things_is_unknown() {
+        let mut sender = end(40, 30, 0);
+        sender.as_mut().unwrap().threads.throttled_ns = None;
+        let evidence = DirectionEvidence { sender, ..tcp(100.0, 0.0, 0.0) };
+        assert_eq!(shares(&evidence), [0.0, 40.0, 0.0, 0.0, 0.0, 0.0, 30.0, 30.0]);
+        let mut sender = end(90, 4, 0);
+        sender.as_mut().unwrap().threads.polls = Some(true);
+        let evidence = DirectionEvidence { sender, ..tcp(100.0, 0.0, 0.0) };
+        assert_eq!(shares(&evidence), [0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 6.0, 90.0]);
     }
 
     #[test]

@@ -142,6 +142,9 @@ pub struct ThreadEvidence {
     pub processors: Option<u32>,
     /// Processors' worth of time that the quota leaves to the group (quota over period).
     pub quota_processors: Option<f64>,
+    /// Whether the threads poll where others would sleep (`--busy-poll`), so that they are on a processor
+    /// whether there is work or not.
+    pub polls: Option<bool>,
 }
 
 /// The buffer of the data sockets of one end.

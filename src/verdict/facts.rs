@@ -89,6 +89,8 @@ pub(super) struct ThreadFacts {
     /// How much of all processors the threads took; known only where there are more threads than processors.
     pub own_processors_percent: Option<f64>,
     pub quota_processors: Option<f64>,
+    /// They are on a processor whether there is work or not.
+    pub poll: bool,
 }
 
 /// What is known of a network device.
@@ -252,7 +254,8 @@ impl<'a> Facts<'a> {
         }
         let capped = |value: Option<f64>| value.map(|percent| percent.min(100.0));
         let blocked = capped(busy_percent).zip(sndbuf).map(|(busy, sndbuf)| busy * sndbuf / 100.0);
-        let running = self.sender.threads.on_percent;
+        // Threads that poll run while they wait.
+        let running = self.sender.threads.on_percent.filter(|_| !self.sender.threads.poll);
         let both = blocked.zip(running).map(|(blocked, running)| blocked + running);
         if both.is_some_and(|percent| TIME_IMPOSSIBLE.is_met(percent)) {
             self.sender.threads = ThreadFacts::default();
@@ -365,6 +368,7 @@ impl ThreadFacts {
             own_processors_percent: possible(percent(count(evidence.on_processor_ns), span(processors)))
                 .filter(|_| is_crowded),
             quota_processors: positive(evidence.quota_processors),
+            poll: evidence.polls == Some(true),
         }
     }
 
@@ -373,8 +377,11 @@ impl ThreadFacts {
         self.occupied_percent().is_some() && self.throttled_percent.is_some()
     }
 
-    /// On a processor or waiting for one.
+    /// On a processor or waiting for one. It says nothing of threads that poll.
     pub fn occupied_percent(&self) -> Option<f64> {
+        if self.poll {
+            return None;
+        }
         Some((self.on_percent? + self.waiting_percent?).min(100.0))
     }
 }
@@ -459,7 +466,7 @@ mod tests {
             waiting_ns: Some(waiting_ms * 1_000_000),
             throttled_ns: throttled_ms.map(|ms| ms * 1_000_000),
             processors: Some(2),
-            quota_processors: None,
+            ..ThreadEvidence::default()
         }
     }
 
@@ -544,5 +551,15 @@ mod tests {
         let facts = Facts::new(&blocked);
         assert_eq!((facts.tcp.sndbuf_percent, facts.sender.threads.on_percent), (None, None));
         assert_eq!(facts.contradictions.len(), 1);
+    }
+
+    #[test]
+    fn threads_that_poll_may_run_while_they_wait_for_room() {
+        let polling = ThreadEvidence { polls: Some(true), ..threads(2700, 0, None) };
+        let sender = Some(EndEvidence { threads: polling, ..EndEvidence::default() });
+        let evidence = DirectionEvidence { sender, ..tcp(3.0, 0.0, 1.8) };
+        let facts = Facts::new(&evidence);
+        assert!(facts.contradictions.is_empty() && facts.tcp.sndbuf_percent.is_some());
+        assert_eq!(facts.sender.threads.occupied_percent(), None);
     }
 }

@@ -49,11 +49,12 @@ pub(super) fn cpu_quota(facts: &Facts, end: End) -> Rule {
         .shows(Figure::QuotaProcessors, threads.quota_processors, end)
 }
 
-/// The threads of an end have all the processor time that they can use.
+/// The threads of an end have all the processor time that they can use. Threads that poll always have.
 pub(super) fn cpu(facts: &Facts, end: End) -> Rule {
     let threads = facts.of(end).threads;
     let ThreadFacts { on_percent, waiting_percent, own_processors_percent, .. } = threads;
     let rule = Rule::new(Cause::Cpu, end);
+    let rule = if threads.poll { rule.leave_open() } else { rule };
     let rule = if own_processors_percent.is_some_and(|percent| OWN_PROCESSORS.is_met(percent)) {
         rule.needs(own_processors_percent, &OWN_PROCESSORS, end)
             .has(on_percent.unwrap_or(0.0) + waiting_percent.unwrap_or(0.0))
@@ -86,7 +87,7 @@ fn alike_ends(facts: &Facts, rule: Rule) -> Rule {
 }
 
 /// Other work has the processors that the threads of an end wait for. Where a quota cannot be read, it can be
-/// the quota that they wait for.
+/// the quota that they wait for, and threads that poll may wait for nothing but to poll.
 pub(super) fn cpu_contended(facts: &Facts, end: End) -> Rule {
     let threads = facts.of(end).threads;
     let ThreadFacts { on_percent, waiting_percent, throttled_percent, own_processors_percent, .. } = threads;
@@ -94,7 +95,7 @@ pub(super) fn cpu_contended(facts: &Facts, end: End) -> Rule {
         && is_held_up(facts)
         && waiting_percent.is_some_and(|percent| WAITING_BEHIND_BUFFERS.is_met(percent));
     let rule = Rule::new(Cause::CpuContended, end);
-    let rule = if throttled_percent.is_none() { rule.leave_open() } else { rule };
+    let rule = if throttled_percent.is_none() || threads.poll { rule.leave_open() } else { rule };
     let rule = if waits_behind_buffers {
         rule.needs(waiting_percent, &WAITING_BEHIND_BUFFERS, end).needs(
             facts.stopped_percent(),

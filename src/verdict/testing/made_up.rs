@@ -114,6 +114,7 @@ fn end(number: &mut impl FnMut() -> Option<f64>, count: &mut impl FnMut() -> Opt
             throttled_ns: count(),
             processors: narrow(count()),
             quota_processors: number(),
+            polls: count().map(|count| count % 2 == 0),
         },
         buffer: BufferEvidence {
             bytes: count(),

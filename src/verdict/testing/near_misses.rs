@@ -28,6 +28,7 @@ fn udp(name: &'static str, not: Cause, change: impl FnOnce(&mut DirectionEvidenc
 pub fn near_misses() -> Vec<NearMiss> {
     let mut runs = asked();
     runs.extend(processors());
+    runs.extend(polling());
     runs.extend(send_buffers());
     runs.extend(receive_buffers());
     runs.extend(paths());
@@ -103,6 +104,33 @@ fn processors() -> Vec<NearMiss> {
             threads.threads = Some(8);
             threads.on_processor_ns = Some(16_980_000_000);
             threads.waiting_ns = Some(0);
+        }),
+    ]
+}
+
+/// Threads that poll are on a processor whatever there is to do.
+fn polling() -> Vec<NearMiss> {
+    let at = |end: End| {
+        move |run: &mut DirectionEvidence| {
+            run.threads(end, 990, 5, 0);
+            run.end_mut(end).threads.polls = Some(true);
+        }
+    };
+    vec![
+        tcp("a sender that polls", Cause::Cpu, at(End::Sender)),
+        tcp("a receiver that polls", Cause::Cpu, at(End::Receiver)),
+        tcp("a receiver that polls behind buffers", Cause::Cpu, |run| {
+            at(End::Receiver)(run);
+            run.limits(990, 450, 20);
+        }),
+        tcp("a busy loop beside a receiver that polls", Cause::CpuContended, |run| {
+            run.threads(End::Receiver, 480, 470, 0);
+            run.end_mut(End::Receiver).threads.polls = Some(true);
+        }),
+        udp("a sender of datagrams that polls", Cause::Cpu, at(End::Sender)),
+        udp("a flood at a receiver that polls", Cause::Cpu, |run| {
+            at(End::Receiver)(run);
+            run.datagrams(0, 400_000);
         }),
     ]
 }
