@@ -8,7 +8,7 @@ use super::cause::{Cause, End};
 use super::facts::Facts;
 use super::figures::Figure;
 use super::rule::Rule;
-use super::rules::{cpu, cpu_contended, cpu_quota, qdisc};
+use super::rules::{cpu, cpu_contended, cpu_quota, qdisc, reader_sleeps_on_nothing_else};
 use super::thresholds::{
     DATAGRAMS_LOST, LOST_IN_BACKLOG, LOST_IN_NETWORK, LOST_IN_QDISC, LOST_IN_QDISC_LITTLE, LOST_IN_RING,
     LOST_IN_SOCKET, LOST_LITTLE, OCCUPIED_LITTLE,
@@ -24,6 +24,7 @@ pub(super) fn losses(facts: &Facts) -> Vec<Rule> {
         &OCCUPIED_LITTLE,
         End::Receiver,
     );
+    let socket = reader_sleeps_on_nothing_else(facts, socket);
     let behind_socket = [
         cpu_quota(facts, End::Receiver),
         cpu_contended(facts, End::Receiver),

@@ -118,6 +118,8 @@ pub struct EndEvidence {
     pub threads: ThreadEvidence,
     /// The buffer of its data sockets: the send buffer at the sender, the receive buffer at the receiver.
     pub buffer: BufferEvidence,
+    /// Whether its stream threads write what comes to a file (`-F`), and so sleep on a disk.
+    pub writes_file: Option<bool>,
     /// The queue in front of its network device.
     pub qdisc: QdiscEvidence,
     /// Its network device, and the soft interrupts that serve it.

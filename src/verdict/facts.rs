@@ -70,6 +70,8 @@ pub(super) struct DatagramFacts {
 pub(super) struct EndFacts {
     /// It says something of itself at all.
     pub is_known: bool,
+    /// Its threads may sleep on a disk, so that their sleep does not speak for a buffer.
+    pub writes_file: bool,
     pub threads: ThreadFacts,
     pub buffer_bytes: Option<f64>,
     pub buffer_is_fixed: bool,
@@ -328,13 +330,15 @@ impl TcpFacts {
 
 impl EndFacts {
     fn new(evidence: Option<&EndEvidence>, seconds: Option<f64>) -> Self {
-        let Some(EndEvidence { threads, buffer, qdisc, device }) = evidence else { return Self::default() };
+        let Some(evidence) = evidence else { return Self::default() };
+        let EndEvidence { threads, buffer, writes_file, qdisc, device } = evidence;
         let BufferEvidence { bytes, bytes_max, is_fixed } = *buffer;
         let buffer_is_fixed = is_fixed == Some(true);
         let limit = if buffer_is_fixed { bytes } else { bytes_max.or(bytes) };
         let QdiscEvidence { sent_packets, dropped_packets, overlimits, .. } = qdisc;
         Self {
             is_known: true,
+            writes_file: *writes_file == Some(true),
             threads: ThreadFacts::new(threads, seconds),
             buffer_bytes: positive(count(limit)),
             buffer_is_fixed,

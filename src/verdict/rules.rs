@@ -145,9 +145,15 @@ pub(super) fn send_buffer(facts: &Facts, budget: &Budget) -> Rule {
 /// A buffer is only too small for a path that takes time, unless the user has fixed it.
 fn buffer_proves_something(facts: &Facts, rule: Rule, buffer: &EndFacts) -> Rule {
     let tcp = &facts.tcp;
+    let rule = reader_sleeps_on_nothing_else(facts, rule);
     let rule =
         if buffer.buffer_is_fixed { rule } else { rule.needs(tcp.min_rtt_ms, &RTT_TELLING, End::Path) };
     if tcp.rtt_per_min().is_some() { has_no_queue(facts, rule) } else { rule }
+}
+
+/// A reader that sleeps waits for data. One that writes to a file can sleep on the disk instead, and be slow.
+pub(super) fn reader_sleeps_on_nothing_else(facts: &Facts, rule: Rule) -> Rule {
+    if facts.receiver.writes_file { rule.leave_open() } else { rule }
 }
 
 /// No queue stands in the path. Where one does, its slowest part has no more to give: larger buffers make the

@@ -121,6 +121,7 @@ fn end(number: &mut impl FnMut() -> Option<f64>, count: &mut impl FnMut() -> Opt
             bytes_max: count(),
             is_fixed: count().map(|count| count % 2 == 0),
         },
+        writes_file: count().map(|count| count % 2 == 0),
         qdisc: QdiscEvidence {
             kind: None,
             sent_packets: count(),

@@ -29,6 +29,7 @@ pub fn near_misses() -> Vec<NearMiss> {
     let mut runs = asked();
     runs.extend(processors());
     runs.extend(polling());
+    runs.extend(files());
     runs.extend(send_buffers());
     runs.extend(receive_buffers());
     runs.extend(paths());
@@ -139,6 +140,28 @@ fn polling() -> Vec<NearMiss> {
 fn send_buffer(run: &mut DirectionEvidence) {
     run.long_path();
     run.limits(1000, 30, 590);
+}
+
+/// A receiver that sleeps on a disk looks like one whose buffer is too small.
+fn files() -> Vec<NearMiss> {
+    let writes = |run: &mut DirectionEvidence| run.end_mut(End::Receiver).writes_file = Some(true);
+    vec![
+        tcp("a disk behind a full send buffer", Cause::SendBuffer, |run| {
+            send_buffer(run);
+            writes(run);
+        }),
+        tcp("a disk behind a closed window", Cause::ReceiveBuffer, |run| {
+            run.long_path();
+            run.goodput_bits_per_second = Some(20e6);
+            run.tcp.advertised_window_bytes = Some(65_536);
+            run.limits(1000, 950, 0);
+            writes(run);
+        }),
+        udp("a disk behind a full socket", Cause::ReceiverSocket, |run| {
+            run.datagrams(0, 400_000);
+            writes(run);
+        }),
+    ]
 }
 
 fn send_buffers() -> Vec<NearMiss> {

@@ -45,6 +45,7 @@ fn plain_end() -> EndEvidence {
     EndEvidence {
         threads: ThreadEvidence { threads: Some(1), processors: Some(2), ..ThreadEvidence::default() },
         buffer: BufferEvidence { bytes: Some(2_626_560), bytes_max: Some(4_194_304), is_fixed: Some(false) },
+        writes_file: Some(false),
         qdisc: QdiscEvidence {
             kind: Some("fq_codel".to_owned()),
             sent_packets: Some(PACKETS),
