@@ -10,7 +10,7 @@ use super::figures::Figure;
 use super::rule::Rule;
 use super::rules::{cpu, cpu_contended, cpu_quota, qdisc, reader_sleeps_on_nothing_else};
 use super::thresholds::{
-    DATAGRAMS_LOST, LOST_IN_BACKLOG, LOST_IN_NETWORK, LOST_IN_QDISC, LOST_IN_QDISC_LITTLE, LOST_IN_RING,
+    DATAGRAMS_LOST, LOST_IN_BACKLOG, LOST_IN_HOSTS_LITTLE, LOST_IN_NETWORK, LOST_IN_QDISC, LOST_IN_RING,
     LOST_IN_SOCKET, LOST_LITTLE, OCCUPIED_LITTLE,
 };
 
@@ -52,11 +52,10 @@ fn places_on_the_way(facts: &Facts) -> [Rule; 4] {
         Rule::new(Cause::Softirq, End::Receiver)
             .needs(lost.in_backlog_percent, &LOST_IN_BACKLOG, End::Receiver)
             .shows(Figure::InterruptPercent, facts.receiver.device.interrupt_percent, End::Receiver),
-        Rule::new(Cause::PathLoss, End::Path).needs(
-            lost.in_qdisc_percent,
-            &LOST_IN_QDISC_LITTLE,
-            End::Sender,
-        ),
+        // What hosts have dropped was not lost between them; what is not known of them can be all of it.
+        Rule::new(Cause::PathLoss, End::Path)
+            .needs(lost.in_hosts_percent, &LOST_IN_HOSTS_LITTLE, End::None)
+            .likely_at_most_if(lost.in_ring_percent.is_none() || lost.in_backlog_percent.is_none()),
     ]
 }
 

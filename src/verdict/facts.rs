@@ -63,6 +63,8 @@ pub(super) struct DatagramFacts {
     pub in_qdisc_percent: Option<f64>,
     pub in_ring_percent: Option<f64>,
     pub in_backlog_percent: Option<f64>,
+    /// In the queueing discipline, and in the ring and the backlog as far as these are known.
+    pub in_hosts_percent: Option<f64>,
 }
 
 /// What is known of one end.
@@ -308,11 +310,16 @@ impl<'a> Facts<'a> {
         let capped = |part: Option<u64>| of_lost(part).map(|percent| percent.min(100.0));
         let (sender, receiver) = (&self.evidence.sender, &self.evidence.receiver);
         let device = receiver.as_ref().map(|end| &end.device);
+        let in_qdisc = capped(sender.as_ref().and_then(|end| end.qdisc.dropped_packets));
+        let in_ring = capped(device.and_then(|device| device.rx_missed_packets));
+        let in_backlog = capped(device.and_then(|device| device.softnet_dropped_packets));
+        let in_hosts = in_qdisc.map(|in_qdisc| in_qdisc + in_ring.unwrap_or(0.0) + in_backlog.unwrap_or(0.0));
         self.datagrams.in_socket_percent = in_socket;
         self.datagrams.in_network_percent = in_network;
-        self.datagrams.in_qdisc_percent = capped(sender.as_ref().and_then(|end| end.qdisc.dropped_packets));
-        self.datagrams.in_ring_percent = capped(device.and_then(|device| device.rx_missed_packets));
-        self.datagrams.in_backlog_percent = capped(device.and_then(|device| device.softnet_dropped_packets));
+        self.datagrams.in_qdisc_percent = in_qdisc;
+        self.datagrams.in_ring_percent = in_ring;
+        self.datagrams.in_backlog_percent = in_backlog;
+        self.datagrams.in_hosts_percent = in_hosts.map(|percent| percent.min(100.0));
     }
 }
 

@@ -157,6 +157,7 @@ figures! {
     LostInSocketPercent, Percent, "account of the datagrams", "of the lost ones lost in the full socket";
     LostInNetworkPercent, Percent, "account of the datagrams", "of the lost ones lost on the way";
     LostInQdiscPercent, Percent, "rtnetlink TCA_STATS2 drops over datagrams lost", "of the lost ones dropped by the own qdisc";
+    LostInHostsPercent, Percent, "drops of qdisc, ring and backlog over datagrams lost", "of the lost ones dropped by the hosts";
     LostInRingPercent, Percent, "ethtool -S: missed, out of buffer, over datagrams lost", "of the lost ones found no free place in the ring";
     LostInBacklogPercent, Percent, "softnet_stat dropped over datagrams lost", "of the lost ones found the backlog full";
     SharePercent, Percent, "budget", "of the time by the budget";

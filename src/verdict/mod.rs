@@ -85,7 +85,8 @@ pub fn judge(evidence: &DirectionEvidence) -> Verdict {
 fn confidence(facts: &Facts, named: &Rule) -> Confidence {
     let is_direct = matches!(named.cause, Cause::RateAsked | Cause::AmountSent);
     let is_large = facts.are_complete() && SHARE_SURE.is_met(named.share_percent);
-    if is_direct || is_large && !named.cause.is_untried() { Confidence::Sure } else { Confidence::Likely }
+    let is_weak = named.cause.is_untried() || named.is_likely_at_most;
+    if is_direct || is_large && !is_weak { Confidence::Sure } else { Confidence::Likely }
 }
 
 /// That several causes match, none of which stands out.

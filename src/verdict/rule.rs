@@ -17,11 +17,21 @@ pub(super) struct Rule {
     against: Option<Evidence>,
     /// Something that it needs is not known.
     is_open: bool,
+    /// Something that it could be instead is not known, so that it is never sure.
+    pub is_likely_at_most: bool,
 }
 
 impl Rule {
     pub fn new(cause: Cause, end: End) -> Self {
-        Self { cause, end, share_percent: 0.0, evidence: Vec::new(), against: None, is_open: false }
+        Self {
+            cause,
+            end,
+            share_percent: 0.0,
+            evidence: Vec::new(),
+            against: None,
+            is_open: false,
+            is_likely_at_most: false,
+        }
     }
 
     /// Wants `value`, which is one of `end`, on the right side of `threshold`.
@@ -81,6 +91,12 @@ impl Rule {
     /// It cannot be answered here.
     pub fn leave_open(mut self) -> Self {
         self.is_open = true;
+        self
+    }
+
+    /// It is never sure if `holds`.
+    pub fn likely_at_most_if(mut self, holds: bool) -> Self {
+        self.is_likely_at_most |= holds;
         self
     }
 

@@ -204,8 +204,8 @@ thresholds! {
         "a choice: most of the loss in one place";
     LOST_IN_QDISC, LostInQdiscPercent AtLeast 50.0,
         "a choice: the own qdisc has dropped as many packets as half of the loss";
-    LOST_IN_QDISC_LITTLE, LostInQdiscPercent Below 50.0,
-        "the other side of LOST_IN_QDISC";
+    LOST_IN_HOSTS_LITTLE, LostInHostsPercent Below 50.0,
+        "a choice: hosts have dropped fewer packets than half of the loss";
     LOST_IN_RING, LostInRingPercent AtLeast 50.0,
         "a choice: the card has dropped as many packets as half of the loss";
     LOST_IN_BACKLOG, LostInBacklogPercent AtLeast 50.0,

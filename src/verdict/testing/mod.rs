@@ -13,7 +13,7 @@ use super::{
 use cases::{Case, cases};
 use made_up::{any_evidence, likely_evidence};
 use near_misses::{NearMiss, contradictions, near_misses};
-use runs::plain;
+use runs::{plain, plain_udp};
 
 /// What programs look for in iperf3's text.
 const READERS_WORDS: [&str; 6] = ["sender", "receiver", "bits/sec", "sum", "connected", "error"];
@@ -88,6 +88,20 @@ fn one_end_alone_is_said_and_says_nothing_of_the_other() {
             }
         }
     }
+}
+
+/// Where something else it can be is not known, a cause is not sure.
+#[test]
+fn what_can_be_something_unknown_is_likely_at_most() {
+    let mut run = plain_udp();
+    run.datagrams(400_000, 0);
+    let named = |run: &DirectionEvidence| {
+        let verdict = judge(run);
+        (verdict.cause, verdict.confidence)
+    };
+    assert_eq!(named(&run), (Cause::PathLoss, Confidence::Sure));
+    run.end_mut(End::Receiver).device.rx_missed_packets = None;
+    assert_eq!(named(&run), (Cause::PathLoss, Confidence::Likely));
 }
 
 /// What a host does to a run does not depend on which end it is.

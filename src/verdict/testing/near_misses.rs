@@ -347,6 +347,11 @@ fn datagrams() -> Vec<NearMiss> {
             run.end_mut(End::Sender).qdisc.dropped_packets = None;
             run.datagrams(400_000, 0);
         }),
+        udp("a loss of which the ring and the backlog have 45 % each", Cause::PathLoss, |run| {
+            run.end_mut(End::Receiver).device.rx_missed_packets = Some(180_000);
+            run.end_mut(End::Receiver).device.softnet_dropped_packets = Some(180_000);
+            run.datagrams(400_000, 0);
+        }),
         udp("a full processor, and nothing is known of the loss", Cause::Cpu, |run| {
             run.threads(End::Sender, 980, 10, 0);
             run.datagrams.received = None;
