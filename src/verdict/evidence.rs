@@ -90,6 +90,8 @@ pub struct TcpEvidence {
     pub bytes_sent: Option<u64>,
     /// Bytes sent again (`tcpi_bytes_retrans`).
     pub bytes_retransmitted: Option<u64>,
+    /// Segments sent again, all streams added (`tcpi_total_retrans`).
+    pub segments_retransmitted: Option<u64>,
     /// Delivery rate in bits per second, all streams added (`tcpi_delivery_rate`).
     pub delivery_bits_per_second: Option<f64>,
     /// Pacing rate in bits per second, all streams added (`tcpi_pacing_rate`).
@@ -120,6 +122,10 @@ pub struct EndEvidence {
     pub buffer: BufferEvidence,
     /// Whether its stream threads write what comes to a file (`-F`), and so sleep on a disk.
     pub writes_file: Option<bool>,
+    /// What its kernel has received and then dropped at a TCP socket, in packets as the kernel counts them
+    /// (TCPBacklogDrop, TCPRcvQDrop and TCPZeroWindowDrop of /proc/net/netstat). One of them can hold many
+    /// segments, and other sockets of the host count as well.
+    pub socket_dropped_packets: Option<u64>,
     /// The queue in front of its network device.
     pub qdisc: QdiscEvidence,
     /// Its network device, and the soft interrupts that serve it.

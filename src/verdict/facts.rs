@@ -47,6 +47,8 @@ pub(super) struct TcpFacts {
     pub rtt_ms: Option<f64>,
     pub min_rtt_ms: Option<f64>,
     pub retransmitted_percent: Option<f64>,
+    /// What the receiving end dropped at its socket, of the segments sent again.
+    pub socket_dropped_percent: Option<f64>,
     pub pacing_per_delivery: Option<f64>,
     /// Rate times round-trip time of one stream, in bytes.
     pub bdp_bytes: Option<f64>,
@@ -225,6 +227,7 @@ impl<'a> Facts<'a> {
     fn read_tcp(&mut self, tcp: &TcpEvidence) {
         self.tcp = TcpFacts {
             retransmitted_percent: percent(count(tcp.bytes_retransmitted), count(tcp.bytes_sent)),
+            socket_dropped_percent: self.socket_dropped_percent(tcp.segments_retransmitted),
             pacing_per_delivery: ratio(
                 plausible(tcp.pacing_bits_per_second),
                 plausible(tcp.delivery_bits_per_second),
@@ -236,6 +239,15 @@ impl<'a> Facts<'a> {
         if self.tcp.retransmitted_percent.is_some_and(|percent| TIME_IMPOSSIBLE.is_met(percent)) {
             self.tcp.retransmitted_percent = None;
             self.contradictions.push("more bytes were sent again than were sent".to_owned());
+        }
+    }
+
+    /// What the receiving end dropped at its socket, in percent of the segments sent again. Where it dropped
+    /// nothing, their number does not matter.
+    fn socket_dropped_percent(&self, retransmitted: Option<u64>) -> Option<f64> {
+        match self.evidence.receiver.as_ref()?.socket_dropped_packets? {
+            0 => Some(0.0),
+            dropped => percent(count(Some(dropped)), count(retransmitted)).map(|percent| percent.min(100.0)),
         }
     }
 
@@ -338,7 +350,7 @@ impl TcpFacts {
 impl EndFacts {
     fn new(evidence: Option<&EndEvidence>, seconds: Option<f64>) -> Self {
         let Some(evidence) = evidence else { return Self::default() };
-        let EndEvidence { threads, buffer, writes_file, qdisc, device } = evidence;
+        let EndEvidence { threads, buffer, writes_file, qdisc, device, .. } = evidence;
         let BufferEvidence { bytes, bytes_max, is_fixed } = *buffer;
         let buffer_is_fixed = is_fixed == Some(true);
         let limit = if buffer_is_fixed { bytes } else { bytes_max.or(bytes) };

@@ -142,6 +142,7 @@ figures! {
     RttAddedMs, Milliseconds, "TCP_INFO tcpi_rtt less tcpi_min_rtt", "of RTT beyond the smallest";
     RttOverTripleMs, Milliseconds, "TCP_INFO tcpi_rtt less 3 x tcpi_min_rtt", "of RTT beyond three times the smallest";
     RetransmittedPercent, Percent, "TCP_INFO tcpi_bytes_retrans over tcpi_bytes_sent", "of the bytes sent again";
+    SocketDroppedPercent, Percent, "netstat TCPBacklogDrop, TCPRcvQDrop, TCPZeroWindowDrop over tcpi_total_retrans", "of the segments sent again dropped at the socket";
     PacingPerDeliveryRatio, Ratio, "TCP_INFO tcpi_pacing_rate over tcpi_delivery_rate", "the delivery rate is the pacing rate";
     QdiscDroppedPercent, Percent, "rtnetlink TCA_STATS2 drops over packets", "of the packets dropped by the own qdisc";
     QdiscOverlimitsPerSecond, PerSecond, "rtnetlink TCA_STATS2 overlimits", "the own qdisc held packets back";

@@ -9,12 +9,13 @@ use super::facts::{EndFacts, Facts, ThreadFacts, over_other};
 use super::figures::Figure;
 use super::rule::Rule;
 use super::thresholds::{
-    BACKLOG_DROPPED, BUFFER_FITS, BUSY, ENDS_ALIKE, INTERRUPTS, LINK_PLAUSIBLE, LINK_USED, LOSS, LOSS_RTT,
-    NO_QUEUE, NO_QUEUE_ADDED, OCCUPIED, OCCUPIED_BEHIND_BUFFERS, OCCUPIED_LITTLE, ON_PROCESSOR,
-    OWN_PROCESSORS, OWN_PROCESSORS_FREE, PACING_HIGH, PACING_LOW, PAUSED, PCIE_STALLED, QDISC_DROPPED,
-    QDISC_OVERLIMITS, QUEUE_ADDED, QUEUE_RTT, RATE_PLAUSIBLE, RATE_REACHED, RING_MISSED, RTT_TELLING,
-    RUN_SHORT, RWND_LITTLE, RWND_STOPS, SNDBUF_LITTLE, SNDBUF_STOPS, STOPPED, STOPPED_MOSTLY, THROTTLED,
-    WAITING, WAITING_BEHIND_BUFFERS, WAITING_LITTLE, WINDOW_FITS,
+    BACKLOG_DROPPED, BUFFER_FITS, BUFFER_FITS_ALONE, BUSY, ENDS_ALIKE, INTERRUPTS, LINK_PLAUSIBLE, LINK_USED,
+    LOSS, LOSS_RTT, NO_QUEUE, NO_QUEUE_ADDED, OCCUPIED, OCCUPIED_BEHIND_BUFFERS, OCCUPIED_LITTLE,
+    ON_PROCESSOR, OWN_PROCESSORS, OWN_PROCESSORS_FREE, PACING_HIGH, PACING_LOW, PAUSED, PCIE_STALLED,
+    QDISC_DROPPED, QDISC_OVERLIMITS, QUEUE_ADDED, QUEUE_RTT, RATE_PLAUSIBLE, RATE_REACHED, RING_MISSED,
+    RTT_TELLING, RUN_SHORT, RWND_LITTLE, RWND_STOPS, SNDBUF_LITTLE, SNDBUF_STOPS, SOCKET_DROPPED_LITTLE,
+    STOPPED, STOPPED_MOSTLY, THROTTLED, Threshold, WAITING, WAITING_BEHIND_BUFFERS, WAITING_LITTLE,
+    WINDOW_FITS,
 };
 
 /// The rate that was asked for was reached. What became of datagrams stands beside it.
@@ -223,7 +224,8 @@ pub(super) fn qdisc(facts: &Facts) -> Rule {
     )
 }
 
-/// A congestion control that goes by the rate it has found does not slow down for some loss.
+/// A congestion control that goes by the rate it has found does not slow down for some loss. What the
+/// receiving end dropped at its socket has come through the path.
 fn path_loss(facts: &Facts) -> Rule {
     let tcp = &facts.tcp;
     let over_triple = tcp.rtt_ms.zip(tcp.min_rtt_ms).map(|(rtt, min)| (rtt - 3.0 * min).max(0.0));
@@ -232,7 +234,14 @@ fn path_loss(facts: &Facts) -> Rule {
         .needs(over_triple, &LOSS_RTT, End::Path)
         .shows(Figure::RttMs, tcp.rtt_ms, End::Path)
         .shows(Figure::MinRttMs, tcp.min_rtt_ms, End::Path);
-    let rule = has_no_queue(facts, rule);
+    let is_drop_known =
+        facts.evidence.receiver.as_ref().is_some_and(|end| end.socket_dropped_packets.is_some());
+    let rule = has_no_queue(facts, rule).likely_at_most_if(!is_drop_known);
+    let rule = if is_drop_known {
+        rule.needs(tcp.socket_dropped_percent, &SOCKET_DROPPED_LITTLE, End::Receiver)
+    } else {
+        rule
+    };
     if facts.is_paced() { rule.leave_open() } else { rule }
 }
 

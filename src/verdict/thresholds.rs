@@ -168,6 +168,8 @@ thresholds! {
         "tried with one packet in 300 dropped in a router; 0.01 % is a choice, below which few streams are slowed down";
     LOSS_RTT, RttOverTripleMs Below 0.5,
         "tried with loss without a queue, and with a short tbf queue";
+    SOCKET_DROPPED_LITTLE, SocketDroppedPercent Below 2.0,
+        "a packet that is dropped there can hold 45 segments (64 KiB of GRO over 1448 bytes), so that 2 % can be all of them";
     QUEUE_RTT, RttPerMinRatio Above 2.0,
         "tried with tbf in a router (17 ms of RTT where the path has none)";
     QUEUE_ADDED, RttAddedMs AtLeast 0.5,

@@ -90,6 +90,7 @@ fn from_numbers(
             min_rtt_us: number(),
             bytes_sent: count(),
             bytes_retransmitted: count(),
+            segments_retransmitted: count(),
             delivery_bits_per_second: number(),
             pacing_bits_per_second: number(),
             advertised_window_bytes: count(),
@@ -122,6 +123,7 @@ fn end(number: &mut impl FnMut() -> Option<f64>, count: &mut impl FnMut() -> Opt
             is_fixed: count().map(|count| count % 2 == 0),
         },
         writes_file: count().map(|count| count % 2 == 0),
+        socket_dropped_packets: count(),
         qdisc: QdiscEvidence {
             kind: None,
             sent_packets: count(),

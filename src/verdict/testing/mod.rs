@@ -102,6 +102,11 @@ fn what_can_be_something_unknown_is_likely_at_most() {
     assert_eq!(named(&run), (Cause::PathLoss, Confidence::Sure));
     run.end_mut(End::Receiver).device.rx_missed_packets = None;
     assert_eq!(named(&run), (Cause::PathLoss, Confidence::Likely));
+    let mut run = plain();
+    run.loss(3333);
+    assert_eq!(named(&run), (Cause::PathLoss, Confidence::Sure));
+    run.end_mut(End::Receiver).socket_dropped_packets = None;
+    assert_eq!(named(&run), (Cause::PathLoss, Confidence::Likely));
 }
 
 /// What a host does to a run does not depend on which end it is.

@@ -277,6 +277,19 @@ fn paths() -> Vec<NearMiss> {
                 run.threads(End::Sender, 790, 0, 0);
             },
         ),
+        tcp("loss that the receiver's socket has dropped", Cause::PathLoss, |run| {
+            run.loss(3333);
+            run.end_mut(End::Receiver).socket_dropped_packets = Some(30_000);
+        }),
+        tcp("loss of which 2 % were packets dropped by the receiver's socket", Cause::PathLoss, |run| {
+            run.loss(10_000);
+            run.end_mut(End::Receiver).socket_dropped_packets = Some(2000);
+        }),
+        tcp("loss beside drops of the receiver's socket, of unknown size", Cause::PathLoss, |run| {
+            run.loss(3333);
+            run.tcp.segments_retransmitted = None;
+            run.end_mut(End::Receiver).socket_dropped_packets = Some(1);
+        }),
         tcp("RTT twice the smallest", Cause::PathQueue, |run| run.round_trips(10.0, 5.0)),
         tcp("0.49 ms of queue", Cause::PathQueue, |run| run.round_trips(0.59, 0.1)),
         tcp("RTT of a host whose threads wait 20 %", Cause::PathQueue, |run| {

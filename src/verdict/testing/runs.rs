@@ -46,6 +46,7 @@ fn plain_end() -> EndEvidence {
         threads: ThreadEvidence { threads: Some(1), processors: Some(2), ..ThreadEvidence::default() },
         buffer: BufferEvidence { bytes: Some(2_626_560), bytes_max: Some(4_194_304), is_fixed: Some(false) },
         writes_file: Some(false),
+        socket_dropped_packets: Some(0),
         qdisc: QdiscEvidence {
             kind: Some("fq_codel".to_owned()),
             sent_packets: Some(PACKETS),
@@ -115,10 +116,11 @@ impl DirectionEvidence {
         self.threads(End::Receiver, 50, 90, 0);
     }
 
-    /// So many bytes of a million were sent again.
+    /// So many bytes of a million were sent again, in segments of 1000 bytes.
     pub fn loss(&mut self, of_a_million: u64) {
         self.tcp.bytes_sent = Some(10_000_000_000);
         self.tcp.bytes_retransmitted = Some(10_000 * of_a_million);
+        self.tcp.segments_retransmitted = Some(10 * of_a_million);
     }
 
     /// Somebody asked for this rate.
