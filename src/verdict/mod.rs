@@ -76,6 +76,9 @@ pub fn judge(evidence: &DirectionEvidence) -> Verdict {
     if verdict.cause.is_untried() {
         notes.push("this rule is untried on a card".to_owned());
     }
+    if verdict.cause == Cause::Pacing {
+        notes.push("the pacing rate of bbr can be simply that of the path".to_owned());
+    }
     notes.extend(facts.contradictions);
     verdict.notes = notes;
     verdict

@@ -258,11 +258,12 @@ fn path_queue(facts: &Facts) -> Rule {
 }
 
 /// The kernel computes a pacing rate under every congestion control; it says something only of one that goes
-/// by it.
+/// by it. bbr finds that rate from what was delivered, so that a full path looks the same.
 fn pacing(facts: &Facts) -> Rule {
     let ratio = facts.tcp.pacing_per_delivery;
     Rule::new(Cause::Pacing, End::Sender)
         .needs(ratio, &PACING_LOW, End::Sender)
         .needs(ratio, &PACING_HIGH, End::Sender)
+        .likely_at_most_if(true)
         .shows(Figure::RetransmittedPercent, facts.tcp.retransmitted_percent, End::Path)
 }

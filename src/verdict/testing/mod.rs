@@ -109,6 +109,20 @@ fn what_can_be_something_unknown_is_likely_at_most() {
     assert_eq!(named(&run), (Cause::PathLoss, Confidence::Likely));
 }
 
+/// bbr's pacing follows what was delivered, so a full path shows like that too.
+#[test]
+fn pacing_is_likely_at_most_and_says_why() {
+    for name in ["bbr", "bbr with loss, for which it does not slow down"] {
+        let case = cases().into_iter().find(|case| case.name == name).unwrap();
+        let mut run = case.run;
+        run.threads(End::Sender, 50, 10, 0);
+        run.threads(End::Receiver, 80, 10, 0);
+        let verdict = judge(&run);
+        assert_eq!((verdict.cause, verdict.confidence), (Cause::Pacing, Confidence::Likely), "{name}");
+        assert!(verdict.notes.iter().any(|note| note.ends_with("that of the path")), "{verdict:#?}");
+    }
+}
+
 /// What a host does to a run does not depend on which end it is.
 #[test]
 fn causes_of_hosts_are_the_same_at_either_end() {
