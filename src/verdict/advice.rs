@@ -129,8 +129,7 @@ fn buffer(facts: &Facts, end: End) -> Vec<String> {
 
 fn receiver_socket(facts: &Facts) -> Vec<String> {
     let rate = facts.evidence.sent_bits_per_second.filter(|rate| (0.0..=1e18).contains(rate));
-    let streams = facts.evidence.streams.filter(|streams| *streams > 0).map_or(1.0, f64::from);
-    let held = rate.map_or(0.0, |rate| rate / 8.0 / streams * SOCKET_HOLDS_SECONDS);
+    let held = rate.map_or(0.0, |rate| rate / 8.0 / streams(facts) * SOCKET_HOLDS_SECONDS);
     let bytes = power_of_two(held, 2_097_152.0, WINDOW_MOST_BYTES);
     vec![
         format!("-w {} with sysctl -w net.core.rmem_max={bytes:.0} {}", mebibytes(bytes), at(End::Receiver)),
@@ -140,7 +139,9 @@ fn receiver_socket(facts: &Facts) -> Vec<String> {
 
 fn path_loss(facts: &Facts) -> Vec<String> {
     if facts.is_udp() {
-        let rate = facts.goodput_bits_per_second.filter(|rate| *rate >= 1e6);
+        // What arrived is that of all streams, and -b that of one.
+        let streams = streams(facts);
+        let rate = facts.goodput_bits_per_second.map(|rate| rate / streams).filter(|rate| *rate >= 1e6);
         return vec![
             rate.map_or("a smaller -b".to_owned(), |rate| format!("-b {:.0}M", (rate / 1e6).floor())),
         ];
@@ -205,6 +206,11 @@ fn at(end: End) -> &'static str {
     }
 }
 
+/// How many streams there are, one if that is not known.
+fn streams(facts: &Facts) -> f64 {
+    facts.evidence.streams.filter(|streams| *streams > 0).map_or(1.0, f64::from)
+}
+
 /// Four times the streams, within what a test may have.
 fn more_streams(facts: &Facts) -> u32 {
     facts.evidence.streams.unwrap_or(1).saturating_mul(4).clamp(4, crate::config::ranges::STREAMS.max)
@@ -228,6 +234,7 @@ fn mebibytes(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Protocol, UdpConfig};
     use crate::verdict::evidence::{
         BufferEvidence, DeviceEvidence, DirectionEvidence, EndEvidence, TcpEvidence,
     };
@@ -256,6 +263,21 @@ mod tests {
         let evidence = with_buffer(fixed);
         let ways = buffer(&Facts::new(&evidence), End::Sender);
         assert!(ways[0].starts_with("-w 32M (as far as net.core.wmem_max at the sending end"), "{ways:?}");
+    }
+
+    #[test]
+    fn the_rate_of_datagrams_is_that_of_one_stream() {
+        for (streams, expected) in
+            [(None, "-b 800M"), (Some(1), "-b 800M"), (Some(8), "-b 100M"), (Some(1000), "a smaller -b")]
+        {
+            let evidence = DirectionEvidence {
+                protocol: Protocol::Udp(UdpConfig::default()),
+                streams,
+                goodput_bits_per_second: Some(8e8),
+                ..DirectionEvidence::default()
+            };
+            assert_eq!(path_loss(&Facts::new(&evidence)), [expected]);
+        }
     }
 
     #[test]
