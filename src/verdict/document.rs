@@ -1,4 +1,4 @@
-//! The verdict as it stands in a document: `ringperf.verdict[]`.
+//! The verdict as it stands in a document, an object for each direction. No report has it.
 
 use serde::{Deserialize, Serialize};
 
