@@ -124,7 +124,7 @@ pub(super) fn receive_buffer(facts: &Facts, budget: &Budget) -> Rule {
     // The advertised window is the buffer as the sender sees it, so it is looked at first.
     let rule = match tcp.window_per_bdp {
         Some(_) => rule.needs(tcp.window_per_bdp, &WINDOW_FITS, End::Receiver),
-        None => rule.needs(facts.receiver.buffer_per_bdp, &BUFFER_FITS, End::Receiver),
+        None => rule.needs(facts.receiver.buffer_per_bdp, buffer_fits(facts), End::Receiver),
     };
     buffer_proves_something(facts, rule, &facts.receiver).has(budget.receive_window.percent())
 }
@@ -138,9 +138,18 @@ pub(super) fn send_buffer(facts: &Facts, budget: &Budget) -> Rule {
         .shows(Figure::RttMs, tcp.rtt_ms, End::Path)
         .needs(facts.stopped_percent(), &STOPPED, End::Sender)
         .needs(over_other(tcp.sndbuf_percent, tcp.rwnd_percent), &STOPPED_MOSTLY, End::Sender)
-        .needs(facts.sender.buffer_per_bdp, &BUFFER_FITS, End::Sender)
+        .needs(facts.sender.buffer_per_bdp, buffer_fits(facts), End::Sender)
         .needs_if_known(facts.receiver.threads.occupied_percent(), &OCCUPIED_LITTLE, End::Receiver);
     buffer_proves_something(facts, rule, &facts.sender).has(budget.send_buffer.percent())
+}
+
+/// How well a buffer has to fit what is on its way. A slow reader leaves it too large for that, so it has to fit
+/// better where nothing is known of the reader.
+fn buffer_fits(facts: &Facts) -> &'static Threshold {
+    match facts.receiver.threads.occupied_percent() {
+        Some(_) => &BUFFER_FITS,
+        None => &BUFFER_FITS_ALONE,
+    }
 }
 
 /// A buffer is only too small for a path that takes time, unless the user has fixed it.

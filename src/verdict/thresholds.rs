@@ -144,6 +144,8 @@ thresholds! {
         "a choice: the larger of the two names it";
     BUFFER_FITS, BufferPerBdpRatio AtMost 4.0,
         "a buffer holds its overhead too, about half (include/net/tcp.h, tcp_win_from_space), and ACKs come late";
+    BUFFER_FITS_ALONE, BufferPerBdpRatio AtMost 2.0,
+        "with nothing known of the reader: overhead alone makes a buffer twice what is on its way, and a slow reader makes it more";
     WINDOW_FITS, WindowPerBdpRatio AtMost 2.0,
         "an advertised window is payload alone; a factor of 2 for ACKs that come late";
     RTT_TELLING, MinRttMs AtLeast 1.0,

@@ -123,6 +123,14 @@ fn pacing_is_likely_at_most_and_says_why() {
     }
 }
 
+/// A buffer that holds no more than what is on its way limits, whatever the reader does.
+#[test]
+fn a_send_buffer_that_fits_is_named_without_the_receiver() {
+    let case = cases().into_iter().find(|case| case.name == "tcp_wmem as it is, at 20 ms").unwrap();
+    let verdict = judge(&DirectionEvidence { receiver: None, ..case.run });
+    assert_eq!((verdict.cause, verdict.confidence), (Cause::SendBuffer, Confidence::Likely));
+}
+
 /// What a host does to a run does not depend on which end it is.
 #[test]
 fn causes_of_hosts_are_the_same_at_either_end() {

@@ -204,6 +204,11 @@ fn send_buffers() -> Vec<NearMiss> {
             run.goodput_bits_per_second = Some(1e8);
             run.receiver = None;
         }),
+        tcp("a reader of 600 Mbit/s over 20 ms, about which nothing is known", Cause::SendBuffer, |run| {
+            send_buffer(run);
+            run.goodput_bits_per_second = Some(6e8);
+            run.receiver = None;
+        }),
     ]
 }
 
