@@ -84,6 +84,9 @@ fn quotas() -> Vec<Case> {
             threads.throttled_ns = Some(2_914_000_000);
             threads.quota_processors = Some(0.05);
         }),
+        tcp("a quota of 60 %", Cause::CpuQuota, End::Sender, |run| {
+            run.threads(End::Sender, 600, 0, 400);
+        }),
         tcp("a quota of 5 % at the receiver", Cause::CpuQuota, End::Receiver, |run| {
             run.threads(End::Sender, 60, 10, 0);
             run.threads(End::Receiver, 53, 1, 940);
@@ -200,6 +203,10 @@ fn paths() -> Vec<Case> {
         }),
         tcp("one packet in 300 lost in a router", Cause::PathLoss, End::Path, |run| run.loss(3333)),
         tcp("one packet in 1000 lost in a router", Cause::PathLoss, End::Path, |run| run.loss(1000)),
+        tcp("loss beside few drops at the receiver's socket", Cause::PathLoss, End::Path, |run| {
+            run.loss(10_000);
+            run.end_mut(End::Receiver).socket_dropped_packets = Some(1999);
+        }),
         tcp("a short queue", Cause::PathLoss, End::Path, |run| {
             run.loss(2000);
             run.round_trips(0.5, 0.05);

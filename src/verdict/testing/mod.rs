@@ -109,6 +109,20 @@ fn what_can_be_something_unknown_is_likely_at_most() {
     assert_eq!(named(&run), (Cause::PathLoss, Confidence::Likely));
 }
 
+/// Where more of the time went elsewhere, a cause is not named, and the notes tell that it matched.
+#[test]
+fn a_cause_beside_a_larger_share_is_told_in_the_notes() {
+    let mut run = plain();
+    run.loss(110);
+    run.limits(1000, 0, 0);
+    run.threads(End::Sender, 790, 0, 0);
+    let verdict = judge(&run);
+    assert_eq!(verdict.cause, Cause::Undetermined);
+    assert_eq!(verdict.notes, ["it can be loss in the path, but more of the time went elsewhere"]);
+    run.threads(End::Sender, 490, 0, 0);
+    assert_eq!(judge(&run).cause, Cause::PathLoss);
+}
+
 /// bbr's pacing follows what was delivered, so a full path shows like that too.
 #[test]
 fn pacing_is_likely_at_most_and_says_why() {

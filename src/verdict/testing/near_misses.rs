@@ -79,6 +79,9 @@ fn processors() -> Vec<NearMiss> {
             run.end_mut(End::Receiver).threads.throttled_ns = None;
             run.limits(990, 10, 300);
         }),
+        tcp("a quota of 70 %, most of which the threads can use", Cause::CpuQuota, |run| {
+            run.threads(End::Sender, 700, 0, 300);
+        }),
         tcp("on a processor 84.9 %", Cause::Cpu, |run| run.threads(End::Sender, 849, 20, 0)),
         tcp("on a processor 84.9 % at the receiver", Cause::Cpu, |run| {
             run.threads(End::Receiver, 849, 20, 0);
