@@ -143,8 +143,8 @@ pub(super) fn send_buffer(facts: &Facts, budget: &Budget) -> Rule {
     buffer_proves_something(facts, rule, &facts.sender).has(budget.send_buffer.percent())
 }
 
-/// How well a buffer has to fit what is on its way. A slow reader leaves it too large for that, so it has to fit
-/// better where nothing is known of the reader.
+/// How well a buffer has to fit what is on its way. Behind a slow reader it is too large for that, so it has
+/// to fit better where nothing is known of the reader.
 fn buffer_fits(facts: &Facts) -> &'static Threshold {
     match facts.receiver.threads.occupied_percent() {
         Some(_) => &BUFFER_FITS,
